@@ -1,0 +1,10 @@
+//! Stillpoint's host: brings a machine's databases to a consistent standstill while a snapshot is taken, and always
+//! starts them again.
+//!
+//! All authority lies in [`broker`], [`trust`], [`client`] and [`sys`]. Dependencies point one way:
+//! `cli → keeper → cycle → broker → client → sys`; [`ledger`] and [`trust`] stand alone.
+
+pub mod config;
+pub mod fault;
+pub mod sys;
+pub mod trust;
