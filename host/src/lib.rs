@@ -4,7 +4,13 @@
 //! All authority lies in [`broker`], [`trust`], [`client`] and [`sys`]. Dependencies point one way:
 //! `cli → keeper → cycle → broker → client → sys`; [`ledger`] and [`trust`] stand alone.
 
+pub mod broker;
+pub mod client;
 pub mod config;
+pub mod cycle;
+pub mod events;
 pub mod fault;
+pub mod keeper;
+pub mod ledger;
 pub mod sys;
 pub mod trust;

@@ -1,0 +1,297 @@
+//! The interface `database`: run a declared statement.
+//!
+//! A statement that freezes is sent only after its undo stands in the ledger. Armed means armed: an error, a timeout or
+//! an unknown outcome changes nothing about that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stillpoint_contract::manifest::{Effect, Expected, Lasts, Stops, Undo, UndoArgument, argument_order};
+use stillpoint_contract::message::{Rows, StatementError, Value};
+use tokio::time::Instant;
+
+use super::{Broker, Frozen, SessionKey, allowed, not_in_this_phase};
+use crate::client::quote::render;
+use crate::fault::{Exit, Fault};
+use crate::ledger::{Again, Entry};
+
+impl Broker {
+    /// Opens every session and binds its id, so that one can cancel the other.
+    ///
+    /// # Errors
+    /// The first that cannot be opened, in the database's own words.
+    pub async fn connect(&mut self, deadline: Instant) -> Result<(), Fault> {
+        for key in self.keys() {
+            self.open(&key)?;
+            let id = self.manifest.sessions.get(&key.0).and_then(|s| s.id.clone());
+            // The first answer shows whether the login worked; a session without an id shows it by its tag alone.
+            let answer = match id {
+                Some(id) => self.ask(&id, key.1.as_deref(), &[], deadline).await.map(|rows| first(&rows)),
+                None => self.touch(&key, deadline).await.map(|()| None),
+            };
+            match answer {
+                Ok(Some(id)) => drop(self.ids.insert(key, id)),
+                Ok(None) => {}
+                Err(e) => return Err(self.not_reached(&key, &e)),
+            }
+        }
+        if let Some(identity) = self.manifest.identity.as_ref().map(|i| i.statement.clone()) {
+            let rows = self.ask(&identity, None, &[], deadline).await;
+            self.identity = Some(format!("{:?}", rows.map_err(|e| self.not_reached(&(identity, None), &e))?));
+        }
+        Ok(())
+    }
+
+    fn not_reached(&self, key: &SessionKey, error: &StatementError) -> Fault {
+        let (id, what, next) = match error {
+            StatementError::TimedOut => (
+                "SP-DB-002",
+                "the database did not answer.".to_owned(),
+                "see whether the server accepts connections of linux_user at all",
+            ),
+            StatementError::Lost(why) => (
+                "SP-DB-001",
+                format!("the client could not reach the database: {why}."),
+                "see whether the server runs, and whether linux_user may log in with this credString",
+            ),
+            StatementError::Failed(e) => (
+                "SP-DB-001",
+                format!("the client could not reach the database: {e}."),
+                "see whether the server runs, and whether linux_user may log in with this credString",
+            ),
+            other => {
+                ("SP-DB-003", format!("session {} cannot be used: {other}.", key.0), "report it to the module's author")
+            }
+        };
+        Fault::new(id, Exit::NotFrozen, what).of(&self.workload.name).done("It was not frozen.").next(next)
+    }
+
+    /// Runs a statement for the module, as far as the phase allows it.
+    pub(super) async fn run_for_module(
+        &mut self,
+        name: &str,
+        database: Option<&str>,
+        arguments: &[Value],
+    ) -> Result<Rows, StatementError> {
+        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        if !allowed(statement.effect, statement.stops, self.phase) {
+            return Err(not_in_this_phase(self.phase));
+        }
+        let key = self.key(&statement.session, database)?;
+        let deadline = self.deadline;
+        match statement.effect {
+            Effect::Freeze => self.freeze(name, &key, arguments, deadline).await,
+            Effect::Undo => {
+                let text = render(&self.manifest.client, statement, arguments)?;
+                let rows = self.ask(name, database, arguments, deadline).await?;
+                self.taken_back("by the module", &key, &text);
+                Ok(rows)
+            }
+            _ => self.ask(name, database, arguments, deadline).await,
+        }
+    }
+
+    /// Arms the undo, then sends the statement.
+    async fn freeze(
+        &mut self,
+        name: &str,
+        key: &SessionKey,
+        arguments: &[Value],
+        deadline: Instant,
+    ) -> Result<Rows, StatementError> {
+        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        let (stops, lasts) = (statement.stops.unwrap_or(Stops::Writes), statement.lasts.unwrap_or(Lasts::Disk));
+        let undo = statement.undo.clone().ok_or_else(|| StatementError::Undeclared(format!("{name} has no undo")))?;
+        // Refused before anything is armed, if it is refused at all.
+        render(&self.manifest.client, statement, arguments)?;
+        let given: BTreeMap<String, Value> =
+            argument_order(statement).into_iter().map(str::to_owned).zip(arguments.iter().cloned()).collect();
+        let entry = self.undo_of(name, lasts, &undo, &given, key, deadline).await?;
+        self.book
+            .arm(entry)
+            .await
+            .map_err(|e| StatementError::Refused(format!("the ledger cannot be written: {e}")))?;
+        self.book.sends_freeze(stops);
+        if stops == Stops::Writes {
+            self.writes_stopped.get_or_insert_with(Instant::now);
+        }
+        let rows = self.ask(name, key.1.as_deref(), arguments, deadline).await?;
+        let proof = self.bound_proof(name, key);
+        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, proof });
+        Ok(rows)
+    }
+
+    /// Where the proof is the session's own id, it is known already.
+    fn bound_proof(&self, name: &str, key: &SessionKey) -> Option<Value> {
+        let holds = self.manifest.statements.get(name)?.holds.as_ref()?;
+        let id = self.manifest.sessions.get(&key.0)?.id.as_ref()?;
+        if holds.answer == Expected::Unchanged && holds.statement == *id { self.ids.get(key).cloned() } else { None }
+    }
+
+    async fn undo_of(
+        &mut self,
+        froze: &str,
+        lasts: Lasts,
+        undo: &Undo,
+        given: &BTreeMap<String, Value>,
+        key: &SessionKey,
+        deadline: Instant,
+    ) -> Result<Entry, StatementError> {
+        let target = self.manifest.statements.get(&undo.statement).cloned();
+        let target = target.ok_or_else(|| StatementError::Undeclared(undo.statement.clone()))?;
+        let mut arguments = Vec::new();
+        for parameter in argument_order(&target) {
+            arguments.push(match undo.arguments.get(parameter) {
+                Some(UndoArgument::Argument(p)) => given.get(p).cloned().unwrap_or(Value::Null),
+                Some(UndoArgument::Previous(read)) => {
+                    let rows = self.ask(read, key.1.as_deref(), &[], deadline).await?;
+                    first(&rows).ok_or_else(|| StatementError::Unexpected(format!("{read} gave no row")))?
+                }
+                None => return Err(StatementError::Undeclared(format!("undo argument {parameter}"))),
+            });
+        }
+        let text = render(&self.manifest.client, &target, &arguments)?;
+        let session_key = (target.session.clone(), key.1.clone());
+        let session = self.sessions.get(&session_key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        Ok(Entry {
+            number: 0,
+            workload: self.workload.name.clone(),
+            froze: froze.into(),
+            undo: undo.statement.clone(),
+            text,
+            session: target.session,
+            database: key.1.clone(),
+            lasts,
+            process: session.process,
+            identity: self.identity.clone(),
+            again: Again {
+                configuration: self.configuration.clone(),
+                client: self.manifest.client.clone(),
+                identity: self
+                    .manifest
+                    .identity
+                    .as_ref()
+                    .and_then(|i| self.manifest.statements.get(&i.statement).map(|s| s.text.clone())),
+            },
+        })
+    }
+
+    /// An undo with this text in this session was acknowledged: disarms what it undid.
+    pub fn taken_back(&mut self, how: &str, key: &SessionKey, text: &str) {
+        let workload = self.workload.name.clone();
+        self.book
+            .taken_back(how, |e| e.workload == workload && e.session == key.0 && e.database == key.1 && e.text == text);
+    }
+
+    /// Runs a declared statement for the host: no phase is asked.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub async fn ask(
+        &mut self,
+        name: &str,
+        database: Option<&str>,
+        arguments: &[Value],
+        deadline: Instant,
+    ) -> Result<Rows, StatementError> {
+        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        let text = render(&self.manifest.client, statement, arguments)?;
+        let key = self.key(&statement.session, database)?;
+        let session = self.sessions.get_mut(&key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        session.run(&text, &statement.columns, deadline).await
+    }
+
+    /// Sends nothing but the tag.
+    async fn touch(&mut self, key: &SessionKey, deadline: Instant) -> Result<(), StatementError> {
+        let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        session.touch(deadline).await
+    }
+
+    fn key(&self, session: &str, database: Option<&str>) -> Result<SessionKey, StatementError> {
+        let each = self.manifest.sessions.get(session).is_some_and(|s| s.each.is_some());
+        match (each, database) {
+            (true, Some(d)) if self.workload.databases.iter().any(|x| x == d) => Ok((session.into(), Some(d.into()))),
+            (true, Some(_)) => Err(StatementError::Refused("this database is not in dbnames".into())),
+            (true, None) => {
+                Err(StatementError::Undeclared("this session is opened for each database: name one".into()))
+            }
+            (false, None) => Ok((session.into(), None)),
+            (false, Some(_)) => Err(StatementError::Undeclared("this session is not opened for each database".into())),
+        }
+    }
+
+    /// Asks for the answers that prove the freeze, as they are just after it.
+    ///
+    /// # Errors
+    /// The statement that gave no answer.
+    pub async fn take_proofs(&mut self, deadline: Instant) -> Result<(), StatementError> {
+        for i in 0..self.frozen.len() {
+            if self.frozen[i].proof.is_none() {
+                let answer = self.proof(i, deadline).await?;
+                self.frozen[i].proof = Some(answer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything that was frozen was held to this moment.
+    ///
+    /// # Errors
+    /// In words: what was not.
+    pub async fn prove(&mut self, deadline: Instant) -> Result<(), String> {
+        let mut asked: Vec<(String, SessionKey, Value)> = Vec::new();
+        for i in 0..self.frozen.len() {
+            let Some((statement, expected)) = self.holds(i) else { return Err("it has no proof".into()) };
+            let froze = self.frozen[i].statement.clone();
+            let want = match expected {
+                Expected::Unchanged => self.frozen[i].proof.clone().ok_or("the freeze was not proved to begin with")?,
+                Expected::Integer(n) => Value::Integer(n),
+                Expected::Text(t) => Value::Text(t),
+            };
+            // One answer proves all that ask the same.
+            let question = (statement, self.frozen[i].key.clone(), want);
+            if asked.contains(&question) {
+                continue;
+            }
+            let got = self.proof(i, deadline).await.map_err(|e| format!("{froze} could not be proved: {e}"))?;
+            if got != question.2 {
+                return Err(format!("{froze} did not hold to the end"));
+            }
+            asked.push(question);
+        }
+        Ok(())
+    }
+
+    fn holds(&self, i: usize) -> Option<(String, Expected)> {
+        let holds = self.manifest.statements.get(&self.frozen.get(i)?.statement)?.holds.as_ref()?;
+        Some((holds.statement.clone(), holds.answer.clone()))
+    }
+
+    async fn proof(&mut self, i: usize, deadline: Instant) -> Result<Value, StatementError> {
+        let (statement, _) = self.holds(i).ok_or_else(|| StatementError::Undeclared("no proof".into()))?;
+        let database = self.frozen[i].key.1.clone();
+        let rows = self.ask(&statement, database.as_deref(), &[], deadline).await?;
+        first(&rows).ok_or_else(|| StatementError::Unexpected(format!("{statement} gave no row")))
+    }
+
+    /// Ends a session of ours through the one that can, then its client. True when it is certain that what it held is
+    /// gone.
+    pub async fn end_session(&mut self, key: &SessionKey, longest: Duration) -> bool {
+        let deadline = Instant::now() + longest;
+        let busy = self.sessions.get(key).is_some_and(crate::client::session::Session::is_busy);
+        let cancel = self.manifest.sessions.get(&key.0).and_then(|s| s.cancel.clone());
+        let mut cancelled = false;
+        if let (Some(cancel), Some(id)) = (cancel, self.ids.get(key).cloned()) {
+            cancelled = self.ask(&cancel, None, &[id], deadline).await.is_ok();
+        }
+        let Some(session) = self.sessions.get_mut(key) else { return true };
+        let dead = session.kill(longest).await;
+        // A server notices the death of an idle client at once; a statement that still waits for a lock holds on until
+        // it is cancelled or its own bound ends it.
+        dead && (cancelled || !busy || self.manifest.sessions.get(&key.0).is_none_or(|s| s.cancel.is_none()))
+    }
+}
+
+fn first(rows: &Rows) -> Option<Value> {
+    rows.first().and_then(|r| r.first()).cloned()
+}

@@ -1,0 +1,18 @@
+//! The interface `log`: lines for the cycle's record, kept in bounded memory.
+
+use stillpoint_contract::message::Severity;
+
+use super::{Broker, LogLine};
+
+const LONGEST: usize = 2048;
+
+/// Keeps a line, unless the module has used up its number.
+pub fn write(broker: &mut Broker, severity: Severity, mut text: String) {
+    if broker.lines_left == 0 {
+        return;
+    }
+    broker.lines_left -= 1;
+    let cut = text.floor_char_boundary(LONGEST);
+    text.truncate(cut);
+    broker.log.push(LogLine { phase: broker.phase, severity, text });
+}

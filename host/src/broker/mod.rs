@@ -1,0 +1,239 @@
+//! All that a module can ask for: one file for each interface, and nothing else. Every request is checked here, on the
+//! side that has the authority, whatever the engine let through.
+
+mod clock;
+pub mod database;
+mod events;
+mod log;
+pub mod state;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use stillpoint_contract::manifest::{Each, Effect, Manifest, Stops};
+use stillpoint_contract::message::{Notice, Phase, Reply, Request, Severity, StatementError, Value};
+use tokio::time::Instant;
+
+use crate::client::session::{self, Most, Session};
+use crate::config::Workload;
+use crate::cycle::book::Book;
+use crate::events::Events;
+use crate::fault::Fault;
+use state::StateFolder;
+
+/// The name of a session and, where it is opened for each, its database.
+pub type SessionKey = (String, Option<String>);
+
+/// One statement that froze something, and stands until the thaw.
+#[derive(Debug, Clone)]
+pub struct Frozen {
+    /// The freezing statement.
+    pub statement: String,
+    /// The session in which it holds.
+    pub key: SessionKey,
+    /// What it stops.
+    pub stops: Stops,
+    /// The answer that proves it, as it was just after the freeze.
+    pub proof: Option<Value>,
+}
+
+/// A line that the module wrote.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct LogLine {
+    /// In which phase.
+    pub phase: Phase,
+    /// How serious.
+    pub severity: Severity,
+    /// For people.
+    pub text: String,
+}
+
+/// What one workload's module may reach.
+pub struct Broker {
+    /// The workload as configured.
+    pub workload: Workload,
+    /// What its module may do.
+    pub manifest: Manifest,
+    /// Where the configuration was read.
+    pub configuration: PathBuf,
+    /// The clients that are connected.
+    pub sessions: BTreeMap<SessionKey, Session>,
+    /// How each session is named to the server.
+    pub ids: BTreeMap<SessionKey, Value>,
+    /// What stands frozen.
+    pub frozen: Vec<Frozen>,
+    /// The running server, where the module can tell it from another.
+    pub identity: Option<String>,
+    /// The module's log lines.
+    pub log: Vec<LogLine>,
+    /// The ledger and the clock of the standstill, shared by all workloads.
+    pub book: Rc<Book>,
+    /// When this workload's own standstill began.
+    pub writes_stopped: Option<Instant>,
+    state: Option<StateFolder>,
+    channel: Events,
+    phase: Phase,
+    deadline: Instant,
+    events_left: u32,
+    lines_left: u32,
+}
+
+impl Broker {
+    /// A broker with nothing open yet.
+    ///
+    /// # Errors
+    /// `SP-IPC-…` when `ipc_folder` cannot be opened.
+    pub fn new(
+        workload: Workload,
+        manifest: Manifest,
+        configuration: PathBuf,
+        book: Rc<Book>,
+        channel: Events,
+    ) -> Result<Broker, Fault> {
+        let state = StateFolder::open(&workload, manifest.limits.state_kib)?;
+        Ok(Broker {
+            events_left: manifest.limits.events,
+            lines_left: manifest.limits.log_lines,
+            workload,
+            manifest,
+            configuration,
+            sessions: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            frozen: Vec::new(),
+            identity: None,
+            log: Vec::new(),
+            book,
+            writes_stopped: None,
+            state,
+            channel,
+            phase: Phase::Check,
+            deadline: Instant::now(),
+        })
+    }
+
+    /// From here the module may do what this phase allows, until the deadline.
+    pub fn enter(&mut self, phase: Phase, deadline: Instant) {
+        self.phase = phase;
+        self.deadline = deadline;
+    }
+
+    /// The deadline of the phase.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The folder for state, where the workload has one.
+    pub fn state(&self) -> Option<&StateFolder> {
+        self.state.as_ref()
+    }
+
+    /// Answers the one request that is open.
+    pub async fn answer(&mut self, request: Request) -> Reply {
+        match request {
+            Request::Run { statement, database, arguments } => {
+                Reply::Rows(self.run_for_module(&statement, database.as_deref(), &arguments).await)
+            }
+            Request::Put { name, content } => Reply::Done(self.folder().and_then(|f| f.put(&name, &content))),
+            Request::Get { name } => Reply::Content(self.folder().and_then(|f| f.get(&name))),
+            Request::List => Reply::Names(self.folder().and_then(StateFolder::names)),
+            Request::Remove { name } => Reply::Done(self.folder().and_then(|f| f.remove(&name))),
+            Request::Now => Reply::Milliseconds(clock::now()),
+            Request::Remaining => Reply::Milliseconds(clock::remaining(self.deadline)),
+        }
+    }
+
+    /// Takes what the module said.
+    pub fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Event { kind, text } => events::emit(self, &kind, text),
+            Notice::Log { severity, text } => log::write(self, severity, text),
+        }
+    }
+
+    fn folder(&self) -> Result<&StateFolder, String> {
+        self.state.as_ref().ok_or_else(|| "the workload has no ipc_folder".into())
+    }
+
+    /// Every session that the manifest declares, with its database where it is opened for each.
+    pub fn keys(&self) -> Vec<SessionKey> {
+        let mut out = Vec::new();
+        for (name, session) in &self.manifest.sessions {
+            match session.each {
+                None => out.push((name.clone(), None)),
+                Some(Each::Database) => {
+                    out.extend(self.workload.databases.iter().map(|d| (name.clone(), Some(d.clone()))));
+                }
+            }
+        }
+        out
+    }
+
+    /// Opens a session, unless it is open already.
+    ///
+    /// # Errors
+    /// `SP-CLIENT-…`.
+    pub fn open(&mut self, key: &SessionKey) -> Result<(), Fault> {
+        if self.sessions.contains_key(key) {
+            return Ok(());
+        }
+        let limits = &self.manifest.limits;
+        let most = Most { rows: limits.rows as usize, bytes: limits.answer_kib.max(1) as usize * 1024 };
+        let session = session::open(&self.workload, &self.manifest.client, key.1.as_deref(), most)?;
+        self.sessions.insert(key.clone(), session);
+        Ok(())
+    }
+
+    /// The databases in which nothing was frozen that stops writes, of a module that freezes each of them.
+    pub fn not_covered(&self) -> Vec<String> {
+        let each = |s: &str| self.manifest.sessions.get(s).is_some_and(|s| s.each.is_some());
+        let freezes_each = self.manifest.statements.values().any(|s| s.effect == Effect::Freeze && each(&s.session));
+        if !freezes_each {
+            return Vec::new();
+        }
+        let covered: BTreeSet<&str> =
+            self.frozen.iter().filter(|f| f.stops == Stops::Writes).filter_map(|f| f.key.1.as_deref()).collect();
+        self.workload.databases.iter().filter(|d| !covered.contains(d.as_str())).cloned().collect()
+    }
+}
+
+/// Whether a module may run a statement of this effect in this phase.
+fn allowed(effect: Effect, stops: Option<Stops>, phase: Phase) -> bool {
+    match effect {
+        Effect::Read | Effect::Session => true,
+        Effect::Change => matches!(phase, Phase::Prepare | Phase::Thaw),
+        Effect::Freeze => match phase {
+            Phase::Prepare => matches!(stops, Some(Stops::Nothing | Stops::Ddl)),
+            Phase::Freeze => true,
+            Phase::Check | Phase::Thaw => false,
+        },
+        Effect::Undo => phase != Phase::Check,
+        // The host alone ends sessions.
+        Effect::Cancel => false,
+    }
+}
+
+/// What is said to a module whose statement has no place in the phase.
+fn not_in_this_phase(phase: Phase) -> StatementError {
+    StatementError::Refused(format!("its effect has no place in {phase}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stops_writes_has_its_place_in_freeze_alone() {
+        for phase in [Phase::Check, Phase::Prepare, Phase::Thaw] {
+            assert!(!allowed(Effect::Freeze, Some(Stops::Writes), phase));
+        }
+        assert!(allowed(Effect::Freeze, Some(Stops::Writes), Phase::Freeze));
+        assert!(allowed(Effect::Freeze, Some(Stops::Ddl), Phase::Prepare));
+        assert!(!allowed(Effect::Change, None, Phase::Freeze));
+        assert!(!allowed(Effect::Change, None, Phase::Check));
+        assert!(!allowed(Effect::Undo, None, Phase::Check));
+        for phase in [Phase::Check, Phase::Prepare, Phase::Freeze, Phase::Thaw] {
+            assert!(!allowed(Effect::Cancel, None, phase));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The interface `state`: small files of one workload in `ipc_folder`, and nowhere else.
+//!
+//! Every path goes through a folder that was opened once (cap-std), so no name and no symbolic link leads out of it.
+
+use std::io::{self, Write};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions};
+
+use crate::config::Workload;
+use crate::fault::{Exit, Fault};
+
+/// The folder of one workload's files, by their prefix.
+pub struct StateFolder {
+    dir: Dir,
+    prefix: String,
+    most: usize,
+}
+
+impl StateFolder {
+    /// Opens `ipc_folder`. `None` where the workload has none.
+    ///
+    /// # Errors
+    /// `SP-IPC-010`.
+    pub fn open(workload: &Workload, most_kib: u32) -> Result<Option<StateFolder>, Fault> {
+        let Some(folder) = &workload.ipc_folder else { return Ok(None) };
+        let dir = Dir::open_ambient_dir(folder, ambient_authority()).map_err(|e| {
+            Fault::new("SP-IPC-010", Exit::Usage, format!("ipc_folder {} cannot be opened: {e}.", folder.display()))
+                .of(&workload.name)
+                .done("Nothing was frozen.")
+                .next("make the folder, owned by root or linux_user")
+        })?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let name: String = workload.name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+        Ok(Some(StateFolder { dir, prefix: format!("stillpoint.{name}."), most: most_kib as usize * 1024 }))
+    }
+
+    /// Replaces a file whole.
+    pub fn put(&self, name: &str, content: &[u8]) -> Result<(), String> {
+        self.checked(name)?;
+        let others: u64 = self
+            .names()?
+            .iter()
+            .filter(|n| *n != name)
+            .filter_map(|n| self.dir.metadata(self.path(n)).ok())
+            .map(|m| m.len())
+            .sum();
+        if others + content.len() as u64 > self.most as u64 {
+            return Err(format!("more than {} bytes of state", self.most));
+        }
+        self.replace(name, content).map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Replaces a file whole, on disk before this returns, and keeps it open.
+    pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<cap_std::fs::File> {
+        let new = format!(".{}{name}.new", self.prefix);
+        let _ = self.dir.remove_file(&new);
+        let written = (|| {
+            let mut file = self.dir.open_with(&new, OpenOptions::new().write(true).create_new(true))?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            self.dir.rename(&new, &self.dir, self.path(name))?;
+            self.dir.open(".")?.sync_all()?;
+            Ok(file)
+        })();
+        if written.is_err() {
+            let _ = self.dir.remove_file(&new);
+        }
+        written
+    }
+
+    /// Reads a file.
+    pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
+        self.checked(name)?;
+        let path = self.path(name);
+        match self.dir.symlink_metadata(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e.to_string()),
+            Ok(m) if !m.is_file() => return Err("it is no file".into()),
+            Ok(m) if m.len() > self.most as u64 => return Err("it is longer than the limit".into()),
+            Ok(_) => {}
+        }
+        self.dir.read(path).map(Some).map_err(|e| e.to_string())
+    }
+
+    /// The names of all files of this workload.
+    pub fn names(&self) -> Result<Vec<String>, String> {
+        let mut out = Vec::new();
+        for entry in self.dir.entries().map_err(|e| e.to_string())? {
+            let name = entry.map_err(|e| e.to_string())?.file_name().to_string_lossy().into_owned();
+            if let Some(name) = name.strip_prefix(&self.prefix) {
+                out.push(name.to_owned());
+            }
+        }
+        out.sort();
+        Ok(out)
+    }
+
+    /// Removes a file; one that is not there is no error.
+    pub fn remove(&self, name: &str) -> Result<(), String> {
+        self.checked(name)?;
+        match self.dir.remove_file(self.path(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn checked(&self, name: &str) -> Result<(), String> {
+        let good = (1..=64).contains(&name.len())
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
+            && name != crate::cycle::point::NAME;
+        if good { Ok(()) } else { Err(format!("{name:?} is no name for a state file")) }
+    }
+}

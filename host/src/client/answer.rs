@@ -1,0 +1,232 @@
+//! What a client printed into typed rows. Nothing is guessed: what is not as declared is [`StatementError::Unexpected`].
+
+use stillpoint_contract::manifest::{Column, ColumnKind, Encoding, Rows};
+use stillpoint_contract::message::{self, StatementError, Value};
+
+/// One cell as printed: its bytes, and whether it was certainly NULL, text or bytes.
+enum Cell {
+    Null,
+    Bare(Vec<u8>),
+    Text(Vec<u8>),
+    Bytes(Vec<u8>),
+}
+
+/// Reads all rows. With no declared column the answer must be empty.
+///
+/// # Errors
+/// [`StatementError::Unexpected`], [`StatementError::TooLarge`] for more than `most` rows.
+pub fn parse(format: Rows, printed: &[u8], columns: &[Column], most: usize) -> Result<message::Rows, StatementError> {
+    let rows = match format {
+        Rows::TabSeparated => tab_separated(printed)?,
+        Rows::Quoted => quoted(printed)?,
+    };
+    if rows.len() > most {
+        return Err(StatementError::TooLarge);
+    }
+    rows.into_iter()
+        .enumerate()
+        .map(|(i, cells)| {
+            if cells.len() != columns.len() {
+                return Err(unexpected(format!(
+                    "row {} has {} columns, {} are declared",
+                    i + 1,
+                    cells.len(),
+                    columns.len()
+                )));
+            }
+            cells.into_iter().zip(columns).map(|(cell, column)| typed(format, cell, column)).collect()
+        })
+        .collect()
+}
+
+fn unexpected(text: impl Into<String>) -> StatementError {
+    StatementError::Unexpected(text.into())
+}
+
+fn typed(format: Rows, cell: Cell, column: &Column) -> Result<Value, StatementError> {
+    let bytes = match cell {
+        Cell::Null => return null(column),
+        Cell::Bare(bytes) => {
+            // The client of MySQL's family prints NULL as a bare word. Where the column is encoded or a number, that
+            // word can be nothing else; for plain text the manifest may not say nullable.
+            let certain = column.encoding.is_some() || column.kind == ColumnKind::Integer;
+            if format == Rows::TabSeparated && certain && bytes == b"NULL" {
+                return null(column);
+            }
+            bytes
+        }
+        Cell::Text(bytes) | Cell::Bytes(bytes) => bytes,
+    };
+    let bytes = match column.encoding {
+        Some(Encoding::Hex) => {
+            hex::decode(&bytes).map_err(|_| unexpected(format!("{} is not hexadecimal", column.name)))?
+        }
+        None => bytes,
+    };
+    match column.kind {
+        ColumnKind::Bytes => Ok(Value::Bytes(bytes)),
+        ColumnKind::Text => {
+            String::from_utf8(bytes).map(Value::Text).map_err(|_| unexpected(format!("{} is not UTF-8", column.name)))
+        }
+        ColumnKind::Integer => std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|t| t.parse().ok())
+            .map(Value::Integer)
+            .ok_or_else(|| unexpected(format!("{} is no whole number of 64 bits", column.name))),
+    }
+}
+
+fn null(column: &Column) -> Result<Value, StatementError> {
+    if column.nullable { Ok(Value::Null) } else { Err(unexpected(format!("{} is NULL", column.name))) }
+}
+
+fn tab_separated(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    let mut rows = Vec::new();
+    for line in lines(printed) {
+        let cells: Result<_, _> = line.split(|b| *b == b'\t').map(|c| unescape(c).map(Cell::Bare)).collect();
+        rows.push(cells?);
+    }
+    Ok(rows)
+}
+
+fn lines(printed: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let body = printed.strip_suffix(b"\n").unwrap_or(printed);
+    let none = printed.is_empty();
+    body.split(|b| *b == b'\n').filter(move |_| !none)
+}
+
+fn unescape(cell: &[u8]) -> Result<Vec<u8>, StatementError> {
+    let mut out = Vec::with_capacity(cell.len());
+    let mut bytes = cell.iter();
+    while let Some(b) = bytes.next() {
+        if *b != b'\\' {
+            out.push(*b);
+            continue;
+        }
+        out.push(match bytes.next() {
+            Some(b't') => b'\t',
+            Some(b'n') => b'\n',
+            Some(b'0') => 0,
+            Some(b'\\') => b'\\',
+            _ => return Err(unexpected("an escape that this client never prints")),
+        });
+    }
+    Ok(out)
+}
+
+/// SQL literals with commas between; text may hold line breaks.
+fn quoted(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    let mut rows = Vec::new();
+    let mut rest = printed;
+    while !rest.is_empty() {
+        let mut row = Vec::new();
+        loop {
+            let (cell, after) = literal(rest)?;
+            row.push(cell);
+            match after.split_first() {
+                Some((b',', tail)) => rest = tail,
+                Some((b'\n', tail)) => {
+                    rest = tail;
+                    break;
+                }
+                None => {
+                    rest = after;
+                    break;
+                }
+                Some(_) => return Err(unexpected("neither a comma nor a line break after a value")),
+            }
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn literal(from: &[u8]) -> Result<(Cell, &[u8]), StatementError> {
+    if let Some(body) = from.strip_prefix(b"'") {
+        let (text, rest) = until_quote(body)?;
+        return Ok((Cell::Text(text), rest));
+    }
+    if let Some(body) = from.strip_prefix(b"X'").or_else(|| from.strip_prefix(b"x'")) {
+        let (text, rest) = until_quote(body)?;
+        let bytes = hex::decode(text).map_err(|_| unexpected("a blob that is not hexadecimal"))?;
+        return Ok((Cell::Bytes(bytes), rest));
+    }
+    let end = from.iter().position(|b| matches!(b, b',' | b'\n')).unwrap_or(from.len());
+    let (bare, rest) = from.split_at(end);
+    Ok((if bare == b"NULL" { Cell::Null } else { Cell::Bare(bare.to_vec()) }, rest))
+}
+
+fn until_quote(mut from: &[u8]) -> Result<(Vec<u8>, &[u8]), StatementError> {
+    let mut out = Vec::new();
+    loop {
+        let at = from.iter().position(|b| *b == b'\'').ok_or_else(|| unexpected("a quote without its end"))?;
+        out.extend_from_slice(&from[..at]);
+        from = &from[at + 1..];
+        match from.strip_prefix(b"'") {
+            Some(rest) => {
+                out.push(b'\'');
+                from = rest;
+            }
+            None => return Ok((out, from)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn column(kind: ColumnKind, encoding: Option<Encoding>, nullable: bool) -> Column {
+        Column { name: "c".into(), kind, encoding, nullable }
+    }
+
+    #[test]
+    fn null_and_empty_and_the_word_null_are_told_apart() {
+        let hex = [column(ColumnKind::Text, Some(Encoding::Hex), true)];
+        assert_eq!(
+            parse(Rows::TabSeparated, b"NULL\n\n4E554C4C\n", &hex, 9).unwrap(),
+            vec![vec![Value::Null], vec![Value::Text(String::new())], vec![Value::Text("NULL".into())],]
+        );
+        let text = [column(ColumnKind::Text, None, true)];
+        assert_eq!(
+            parse(Rows::Quoted, b"NULL\n''\n'NULL'\n", &text, 9).unwrap(),
+            vec![vec![Value::Null], vec![Value::Text(String::new())], vec![Value::Text("NULL".into())],]
+        );
+    }
+
+    #[test]
+    fn what_is_not_declared_is_not_guessed() {
+        let one = [column(ColumnKind::Integer, None, false)];
+        for (format, printed) in [
+            (Rows::TabSeparated, &b"1\t2\n"[..]),
+            (Rows::TabSeparated, b"x\n"),
+            (Rows::TabSeparated, b"NULL\n"),
+            (Rows::Quoted, b"'1\n"),
+            (Rows::Quoted, b"1 2\n"),
+        ] {
+            assert!(matches!(parse(format, printed, &one, 9), Err(StatementError::Unexpected(_))));
+        }
+        assert_eq!(parse(Rows::TabSeparated, b"1\n2\n", &one, 1), Err(StatementError::TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_survive(cells in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..4)) {
+            let columns = vec![column(ColumnKind::Bytes, Some(Encoding::Hex), false); cells.len()];
+            let line = cells.iter().map(hex::encode_upper).collect::<Vec<_>>().join("\t") + "\n";
+            let want: Vec<Value> = cells.iter().cloned().map(Value::Bytes).collect();
+            prop_assert_eq!(parse(Rows::TabSeparated, line.as_bytes(), &columns, 9).unwrap(), vec![want.clone()]);
+            let columns = vec![column(ColumnKind::Bytes, None, false); cells.len()];
+            let line = cells.iter().map(|c| format!("X'{}'", hex::encode(c))).collect::<Vec<_>>().join(",") + "\n";
+            prop_assert_eq!(parse(Rows::Quoted, line.as_bytes(), &columns, 9).unwrap(), vec![want]);
+        }
+
+        #[test]
+        fn nothing_that_a_client_prints_makes_it_panic(printed in prop::collection::vec(any::<u8>(), 0..200)) {
+            let columns = [column(ColumnKind::Text, None, false), column(ColumnKind::Integer, None, true)];
+            let _ = parse(Rows::TabSeparated, &printed, &columns, 9);
+            let _ = parse(Rows::Quoted, &printed, &columns, 9);
+        }
+    }
+}

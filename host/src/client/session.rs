@@ -1,0 +1,308 @@
+//! One client that stays connected over pipes: the session is the lock for most databases.
+//!
+//! A statement is sent with its end, followed by one that prints a tag nobody else can know. The answer is all that
+//! comes before the tag. A client that hangs costs its own session and nothing else: every wait here has a deadline,
+//! and can be dropped at any point.
+
+use std::os::fd::AsFd;
+use std::process::Stdio;
+use std::time::Duration;
+
+use regex_lite::Regex;
+use stillpoint_contract::manifest::{Client, Column};
+use stillpoint_contract::message::{DatabaseError, Rows, StatementError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{answer, credential, program};
+use crate::config::Workload;
+use crate::fault::{Exit, Fault};
+use crate::sys::launch::{Ids, Launch, spawn};
+use crate::sys::process::ProcessId;
+
+/// Most rows and bytes of one answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+/// A client that is connected.
+pub struct Session {
+    child: Child,
+    /// Which process it is.
+    pub process: ProcessId,
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
+    stderr: ChildStderr,
+    printed: Vec<u8>,
+    said: Vec<u8>,
+    tags: u64,
+    secret: String,
+    /// The tag that has not come yet.
+    open: Option<String>,
+    lost: Option<String>,
+    client: Client,
+    error: Regex,
+    most: Most,
+}
+
+/// Starts the client. Whether it could log in shows with the first statement.
+///
+/// # Errors
+/// `SP-CLIENT-…`.
+pub fn open(workload: &Workload, client: &Client, database: Option<&str>, most: Most) -> Result<Session, Fault> {
+    let broken = |what: String| Fault::new("SP-CLIENT-005", Exit::NotFrozen, what).of(&workload.name);
+    let program = program::find(workload, &client.programs)?;
+    let error = Regex::new(&client.error).map_err(|e| {
+        Fault::new(
+            "SP-CLIENT-006",
+            Exit::Untrusted,
+            format!("the module's error pattern is no regular expression: {e}."),
+        )
+        .of(&workload.name)
+    })?;
+    let mut arguments = Vec::new();
+    let mut login = None;
+    if let Some(way) = &client.login {
+        use std::os::fd::AsRawFd;
+        let file = credential::login(workload, way.format)?;
+        arguments.push(way.argument.replace("{login}", &format!("/proc/self/fd/{}", file.as_raw_fd())));
+        login = Some(file);
+    }
+    arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", database.unwrap_or_default())));
+    let user = &workload.linux_user;
+    let launch = Launch {
+        program,
+        arguments,
+        ids: Some(Ids { uid: user.uid, gid: user.gid, groups: user.groups.clone() }),
+        keep: login.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
+        parent: std::process::id().cast_signed(),
+    };
+    let inherit: Vec<_> = login.iter().map(AsFd::as_fd).collect();
+    let mut child = spawn(&launch, Stdio::piped(), Stdio::piped(), Stdio::piped(), &inherit)
+        .map_err(|e| broken(format!("the client could not be started: {e}.")))?;
+    let process = child.id().and_then(|pid| ProcessId::of(pid.cast_signed()));
+    let (Some(process), Some(stdin), Some(stdout), Some(stderr)) =
+        (process, child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(broken("the client ended as soon as it was started.".into()));
+    };
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).map_err(|e| broken(format!("no random numbers: {e}.")))?;
+    Ok(Session {
+        child,
+        process,
+        stdin: Some(stdin),
+        stdout,
+        stderr,
+        printed: Vec::with_capacity(64 * 1024),
+        said: Vec::with_capacity(4096),
+        tags: 0,
+        secret: hex::encode(secret),
+        open: None,
+        lost: None,
+        client: client.clone(),
+        error,
+        most,
+    })
+}
+
+impl Session {
+    /// Whether a statement was sent whose end has not been seen.
+    pub fn is_busy(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether the session is known to be gone.
+    pub fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Waits for an answer to nothing: whether the client is connected.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub async fn touch(&mut self, deadline: Instant) -> Result<(), StatementError> {
+        self.send("", deadline).await.map(drop)
+    }
+
+    /// Runs one statement, already rendered, and reads its rows.
+    ///
+    /// # Errors
+    /// [`StatementError`]; after `TimedOut` the statement may still be running, and the session is busy.
+    pub async fn run(&mut self, text: &str, columns: &[Column], deadline: Instant) -> Result<Rows, StatementError> {
+        let end = &self.client.end;
+        let printed = self.send(&format!("{text}{end}\n"), deadline).await?;
+        let printed = printed.ok_or(StatementError::TooLarge)?;
+        answer::parse(self.client.rows, &printed, columns, self.most.rows)
+    }
+
+    /// Sends lines and reads what is printed before the tag; `None` if that was more than the limit.
+    async fn send(&mut self, lines: &str, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
+        self.settle(deadline).await?;
+        self.tags += 1;
+        let tag = format!("stillpoint-{}-{}", self.secret, self.tags);
+        let ask = self.client.tag.replace("{tag}", &tag);
+        let sent = format!("{lines}{ask}{}\n", self.client.end);
+        self.printed.clear();
+        self.said.clear();
+        // From here on the outcome is unknown until the tag has come.
+        self.open = Some(tag);
+        let Some(stdin) = self.stdin.as_mut() else { return Err(self.gone("its input is closed")) };
+        match timeout_at(deadline, stdin.write_all(sent.as_bytes())).await {
+            Err(_) => return Err(StatementError::TimedOut),
+            Ok(Err(_)) => {
+                self.last_words().await;
+                return Err(self.gone("it ended"));
+            }
+            Ok(Ok(())) => {}
+        }
+        let printed = self.read_to_tag(deadline).await?;
+        if let Some(error) = self.errors().into_iter().next() {
+            if self.client.lost.contains(&error.code) {
+                return Err(self.gone(&error.to_string()));
+            }
+            return Err(StatementError::Failed(error));
+        }
+        Ok(printed)
+    }
+
+    /// Waits until the statement that timed out has ended. Its answer is thrown away.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Lost`.
+    pub async fn settle(&mut self, deadline: Instant) -> Result<(), StatementError> {
+        if let Some(why) = &self.lost {
+            return Err(StatementError::Lost(why.clone()));
+        }
+        if self.open.is_some() {
+            self.read_to_tag(deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the client: politely, then for good.
+    pub async fn close(mut self) {
+        drop(self.stdin.take());
+        if timeout(Duration::from_millis(500), self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+
+    /// Kills the client and waits until it is gone, up to `longest`.
+    pub async fn kill(&mut self, longest: Duration) -> bool {
+        self.lost.get_or_insert_with(|| "we ended it".into());
+        let _ = self.child.start_kill();
+        timeout(longest, self.child.wait()).await.is_ok_and(|w| w.is_ok())
+    }
+
+    /// Everything printed before the tag; `None` if that was more than the limit.
+    async fn read_to_tag(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
+        let Some(tag) = self.open.clone() else { return Ok(Some(Vec::new())) };
+        let mut too_large = false;
+        loop {
+            if let Some(end) = find_tag(&self.printed, tag.as_bytes()) {
+                let answer = self.printed[..end].to_vec();
+                self.open = None;
+                self.drain_errors();
+                return Ok((!too_large).then_some(answer));
+            }
+            if self.printed.len() > self.most.bytes {
+                too_large = true;
+                // The tag may be cut in two by what was read last: keep the last lines.
+                let keep = self.printed.len().saturating_sub(2 * tag.len());
+                self.printed.drain(..keep);
+            }
+            if self.said.len() > 64 * 1024 {
+                self.said.truncate(64 * 1024);
+            }
+            let read = timeout_at(deadline, async {
+                tokio::select! {
+                    biased;
+                    n = self.stdout.read_buf(&mut self.printed) => (true, n),
+                    n = self.stderr.read_buf(&mut self.said) => (false, n),
+                }
+            })
+            .await;
+            match read {
+                Err(_) => return Err(StatementError::TimedOut),
+                Ok((true, Ok(0) | Err(_))) => {
+                    self.last_words().await;
+                    return Err(self.gone("it ended"));
+                }
+                Ok((false, Ok(0) | Err(_))) => {
+                    // Its errors can no longer be read: not a client that can be trusted to hold.
+                    return Err(self.gone("it closed its standard error"));
+                }
+                Ok((false, Ok(_))) => {
+                    if let Some(error) = self.errors().into_iter().find(|e| self.client.lost.contains(&e.code)) {
+                        return Err(self.gone(&error.to_string()));
+                    }
+                }
+                Ok((true, Ok(_))) => {}
+            }
+        }
+    }
+
+    /// Takes what is on standard error now, without waiting: it was written before the tag.
+    fn drain_errors(&mut self) {
+        use std::task::{Context, Poll, Waker};
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..16 {
+            let mut chunk = [0; 4096];
+            let mut buffer = tokio::io::ReadBuf::new(&mut chunk);
+            match tokio::io::AsyncRead::poll_read(std::pin::Pin::new(&mut self.stderr), &mut context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.said.extend_from_slice(buffer.filled()),
+                _ => return,
+            }
+        }
+    }
+
+    /// What a client that ends says last.
+    async fn last_words(&mut self) {
+        let _ = timeout(Duration::from_millis(200), self.stderr.read_to_end(&mut self.said)).await;
+    }
+
+    fn errors(&self) -> Vec<DatabaseError> {
+        String::from_utf8_lossy(&self.said)
+            .lines()
+            .filter_map(|line| {
+                let found = self.error.captures(line)?;
+                let group = |name| found.name(name).map_or("", |m| m.as_str()).to_owned();
+                Some(DatabaseError { code: group("code"), state: group("state"), message: group("message") })
+            })
+            .collect()
+    }
+
+    /// The session is gone: with the database's own words where it said some.
+    fn gone(&mut self, why: &str) -> StatementError {
+        self.open = None;
+        let why = match self.errors().into_iter().next() {
+            Some(error) => error.to_string(),
+            None => match String::from_utf8_lossy(&self.said).lines().next() {
+                // Never the whole of it: standard error echoes statements.
+                Some(line) => format!("{why}: {}", line.chars().take(200).collect::<String>()),
+                None => why.to_owned(),
+            },
+        };
+        let why = self.lost.get_or_insert(why).clone();
+        let _ = self.child.start_kill();
+        StatementError::Lost(why)
+    }
+}
+
+/// Where the tag begins, once it is the last line: nothing is printed after it until the next statement is sent.
+fn find_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
+    let line = printed.strip_suffix(b"\n")?;
+    let (line, quoted) = match line.strip_suffix(b"'") {
+        Some(line) => (line, true),
+        None => (line, false),
+    };
+    let before = line.strip_suffix(tag)?;
+    let before = if quoted { before.strip_suffix(b"'")? } else { before };
+    (before.is_empty() || before.ends_with(b"\n")).then_some(before.len())
+}

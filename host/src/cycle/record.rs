@@ -1,0 +1,156 @@
+//! What a cycle did, and what may be believed about the snapshot.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Exit, Fault};
+
+/// What may be believed about the snapshot. The worst comes last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Everything promised was in place before the snapshot began, and was asked for again after it ended.
+    ApplicationConsistent,
+    /// As after a loss of power.
+    CrashConsistent,
+    /// The database was not frozen at all.
+    Failed,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Verdict::ApplicationConsistent => "application-consistent",
+            Verdict::CrashConsistent => "crash-consistent",
+            Verdict::Failed => "failed",
+        })
+    }
+}
+
+/// In which way a snapshot is application-consistent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Writes had stopped.
+    Still,
+    /// The database kept writing, and its own recovery makes it whole.
+    Recoverable,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Still => "still",
+            Kind::Recoverable => "recoverable",
+        })
+    }
+}
+
+/// How long each phase took, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phases {
+    /// Would it work?
+    pub check_us: u64,
+    /// The slow work.
+    pub prepare_us: u64,
+    /// Until it stood still.
+    pub freeze_us: u64,
+    /// Until the thaw began.
+    pub held_us: u64,
+    /// Until it ran again.
+    pub thaw_us: u64,
+}
+
+/// One coordinate of a recovery point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// Such as `gtid`.
+    pub name: String,
+    /// Such as `0-1-48213`.
+    pub value: String,
+}
+
+/// What became of one workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadRecord {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its module.
+    pub module: String,
+    /// The module's version.
+    pub version: String,
+    /// The database's version.
+    #[serde(default)]
+    pub database: String,
+    /// What may be believed.
+    pub verdict: Verdict,
+    /// In which way, when it is application-consistent.
+    pub kind: Option<Kind>,
+    /// Why it is not.
+    pub reason: Option<String>,
+    /// Whether each acknowledged commit was on disk without our syncing.
+    pub durable: bool,
+    /// Where recovery would begin.
+    pub point: Vec<Point>,
+    /// How long it took.
+    pub phases: Phases,
+    /// From its first statement that stops writes to its last undo, in microseconds.
+    pub standstill_us: Option<u64>,
+    /// What check found.
+    pub findings: Vec<Finding>,
+    /// What the module logged.
+    pub log: Vec<String>,
+    /// What went wrong.
+    pub faults: Vec<Fault>,
+}
+
+/// One thing that check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// `note`, `warning` or `problem`.
+    pub level: String,
+    /// For people.
+    pub text: String,
+}
+
+/// What a cycle did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its id.
+    pub cycle: String,
+    /// How the command ends because of it.
+    pub exit: Exit,
+    /// The worst of all workloads.
+    pub verdict: Verdict,
+    /// The weakest of all workloads.
+    pub kind: Option<Kind>,
+    /// When it began.
+    pub began_at: String,
+    /// When everything stood still.
+    pub frozen_at: Option<String>,
+    /// When the thaw began.
+    pub released_at: Option<String>,
+    /// When everything ran again.
+    pub thawed_at: Option<String>,
+    /// Why the thaw began.
+    pub released_by: Option<String>,
+    /// From the first statement that stops writes to the last undo acknowledged, in microseconds.
+    pub standstill_us: Option<u64>,
+    /// From the first freezing statement of any kind to the last undo acknowledged, in microseconds.
+    pub frozen_us: Option<u64>,
+    /// The most that `timeout` allows, in seconds.
+    pub timeout_s: u64,
+    /// Each workload.
+    pub workloads: Vec<WorkloadRecord>,
+    /// What went wrong with the cycle itself.
+    pub faults: Vec<Fault>,
+    /// For `run`: how the command ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub command: Option<String>,
+}
+
+/// Whole microseconds.
+pub fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,82 @@
+//! The way back. First the proof, then the module's graceful thaw, then whatever is still armed: by the host alone.
+
+use std::time::Duration;
+
+use stillpoint_contract::manifest::Lasts;
+use stillpoint_contract::message::{Phase, StatementError};
+use tokio::time::Instant;
+
+use super::record::microseconds;
+use super::{Release, Run};
+use crate::fault::{Exit, Fault};
+
+/// How long the module's own thaw, one undo of ours, and the end of a session may take.
+const GRACEFUL: Duration = Duration::from_secs(2);
+const UNDO: Duration = Duration::from_secs(2);
+const PROOF: Duration = Duration::from_secs(1);
+
+impl Run {
+    pub(super) async fn thaw(&mut self, why: &Release) {
+        let began = Instant::now();
+        if let Some(frozen) = self.frozen_at {
+            self.phases.held_us = microseconds(began.saturating_duration_since(frozen));
+        }
+        if self.stands {
+            match why {
+                Release::Asked => {
+                    if let Err(what) = self.broker.prove(began + PROOF).await {
+                        self.reason = Some(what);
+                    }
+                }
+                other => {
+                    self.reason =
+                        Some(format!("it was thawed by {other}, before the agent said that the snapshot is cut"))
+                }
+            }
+        }
+        // When time is up nothing is asked of the module any more.
+        let armed = !self.broker.book.armed(&self.broker.workload.name).is_empty();
+        let callable = self.engine.as_ref().is_some_and(|e| !e.is_lost());
+        if armed && callable && *why != Release::Expired {
+            if let Err(fault) = self.call(Phase::Thaw, Instant::now() + GRACEFUL).await {
+                self.faults.push(fault.done("The host took back what it left frozen."));
+            }
+        }
+        self.replay().await;
+        self.stands = false;
+        self.phases.thaw_us = microseconds(began.elapsed());
+    }
+
+    /// Takes back what is armed, the last first.
+    async fn replay(&mut self) {
+        let name = self.name();
+        for entry in self.broker.book.armed(&name) {
+            let key = (entry.session.clone(), entry.database.clone());
+            let deadline = Instant::now() + UNDO;
+            let undone = match self.broker.sessions.get_mut(&key) {
+                Some(session) => session.run(&entry.text, &[], deadline).await.map(drop),
+                None => Err(StatementError::Lost("it is not open".into())),
+            };
+            match undone {
+                Ok(()) => self.broker.taken_back("by the host", &key, &entry.text),
+                Err(_) if entry.lasts == Lasts::Session => {
+                    // What it held ends with the session, whatever the statement said.
+                    if self.broker.end_session(&key, UNDO).await {
+                        self.broker.taken_back("with its session", &key, &entry.text);
+                    } else {
+                        self.not_thawed(&entry.undo, "its session could not be ended");
+                    }
+                }
+                Err(e) => self.not_thawed(&entry.undo, &e.to_string()),
+            }
+        }
+    }
+
+    fn not_thawed(&mut self, undo: &str, why: &str) {
+        let fault = Fault::new("SP-CYCLE-006", Exit::NotThawed, format!("{undo} failed: {why}."))
+            .of(self.name())
+            .done("SOMETHING MAY STILL STAND STILL.")
+            .next("run  stillpoint recover");
+        self.faults.push(fault);
+    }
+}

@@ -1,0 +1,188 @@
+//! What the keeper hears and says: one JSON object on a line, over the connection of the command that started it and
+//! over a socket for everybody else of the same user.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::Start;
+use crate::cycle::Cycle;
+use crate::cycle::record::Record;
+use crate::events::Events;
+use crate::fault::Fault;
+
+/// What is asked of a keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// The snapshot is cut.
+    Thaw,
+    /// What stands still?
+    Status,
+}
+
+/// What a keeper says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Say {
+    /// One line of the messaging channel.
+    Event(serde_json::Value),
+    /// Nothing was begun.
+    Refused(Vec<Fault>),
+    /// Everything stands still: snapshot now.
+    Frozen(Status),
+    /// What stands still.
+    Status(Status),
+    /// It is over.
+    Record(Box<Record>),
+}
+
+/// What stands still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The cycle.
+    pub cycle: String,
+    /// The workloads that stand still.
+    pub frozen: Vec<String>,
+    /// Until when at most, in milliseconds from now.
+    pub left_ms: Option<u64>,
+    #[serde(skip)]
+    until: Option<tokio::time::Instant>,
+}
+
+impl Status {
+    /// Nothing stands still yet.
+    pub fn freezing(cycle: &str) -> Status {
+        Status { cycle: cycle.into(), frozen: Vec::new(), left_ms: None, until: None }
+    }
+
+    /// Everything stands still.
+    pub fn frozen(&mut self, cycle: &Cycle) {
+        self.frozen = cycle.standing();
+        self.until = cycle.book.first_freeze().map(|f| f + cycle.configuration.timeout);
+    }
+
+    fn now(mut self) -> Status {
+        let left = self.until.map(|u| u.saturating_duration_since(tokio::time::Instant::now()));
+        self.left_ms = left.map(|l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+}
+
+/// A question that reached the keeper's loop.
+#[derive(Debug)]
+pub enum Asked {
+    /// Over the socket.
+    Thaw(oneshot::Sender<Say>),
+    /// Over the socket.
+    Status(oneshot::Sender<Say>),
+    /// By the command that started it.
+    AgentThaws,
+    /// The command that started it is gone.
+    AgentLost,
+}
+
+/// The connection to the command that started the keeper.
+#[derive(Clone)]
+pub struct Speaker(Rc<RefCell<Option<OwnedWriteHalf>>>);
+
+impl Speaker {
+    /// Listens on it from here on. Its loss is told only when the hold is tied to it.
+    pub fn new(stream: UnixStream, asks: mpsc::Sender<Asked>, tied: bool) -> Speaker {
+        let (read, write) = stream.into_split();
+        tokio::task::spawn_local(async move {
+            let mut lines = BufReader::new(read).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if serde_json::from_str(&line).is_ok_and(|a: Ask| a == Ask::Thaw) {
+                    let _ = asks.send(Asked::AgentThaws).await;
+                }
+            }
+            if tied {
+                let _ = asks.send(Asked::AgentLost).await;
+            }
+        });
+        Speaker(Rc::new(RefCell::new(Some(write))))
+    }
+
+    /// Says it, and waits for no longer than a second.
+    pub async fn say(&self, what: Say) {
+        let Some(mut write) = self.0.borrow_mut().take() else { return };
+        if let Ok(Ok(())) = timeout(Duration::from_secs(1), write_line(&mut write, what)).await {
+            *self.0.borrow_mut() = Some(write);
+        }
+    }
+
+    /// Passes the cycle's events on, as one more listener.
+    pub fn tell_events(&self, events: &Events) {
+        let (mut queue, speaker) = (events.listen(), self.clone());
+        tokio::task::spawn_local(async move {
+            while let Some(line) = queue.recv().await {
+                if let Ok(event) = serde_json::from_str(&line) {
+                    // Spoken only while nobody else speaks: an event may be left out, an answer may not.
+                    if speaker.0.borrow().is_some() {
+                        speaker.say(Say::Event(event)).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn write_line(write: &mut OwnedWriteHalf, what: Say) -> io::Result<()> {
+    let what = if let Say::Frozen(s) = what { Say::Frozen(s.now()) } else { what };
+    let mut line = serde_json::to_vec(&what)?;
+    line.push(b'\n');
+    write.write_all(&line).await
+}
+
+/// Answers on a socket that only this user can reach: its folder is closed to others.
+///
+/// # Errors
+/// What binding the socket gives.
+pub fn serve(path: &Path, asks: mpsc::Sender<Asked>) -> io::Result<()> {
+    let _ = std::fs::remove_file(path);
+    let socket = UnixListener::bind(path)?;
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = socket.accept().await {
+            tokio::task::spawn_local(answer(stream, asks.clone()));
+        }
+    });
+    Ok(())
+}
+
+async fn answer(stream: UnixStream, asks: mpsc::Sender<Asked>) {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let Ok(ask) = serde_json::from_str::<Ask>(&line) else { return };
+        let (reply, answer) = oneshot::channel();
+        let asked = match ask {
+            Ask::Thaw => Asked::Thaw(reply),
+            Ask::Status => Asked::Status(reply),
+        };
+        if asks.send(asked).await.is_err() {
+            return;
+        }
+        let Ok(what) = answer.await else { return };
+        let what = if let Say::Status(s) = what { Say::Status(s.now()) } else { what };
+        if write_line(&mut write, what).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Gives listeners a moment to read the verdict, then closes the sockets.
+pub async fn drain(start: &Start) {
+    let _ = std::fs::remove_file(start.places.control());
+    let _ = std::fs::remove_file(start.places.run.join("events.sock"));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}

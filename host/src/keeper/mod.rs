@@ -1,0 +1,252 @@
+//! The process that holds: one for each cycle. It is told everything over one connection by the command that started
+//! it, listens on a socket of its own while it holds, and thaws whatever happens to either.
+
+pub mod control;
+pub mod places;
+pub mod recover;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::config::{self, Configuration};
+use crate::cycle::book::Book;
+use crate::cycle::record::Record;
+use crate::cycle::{Cycle, Release};
+use crate::events::Events;
+use crate::fault::{Exit, Fault};
+use crate::sys::{disk, process};
+use crate::trust::{self, Verified};
+use control::{Asked, Say};
+use places::Places;
+
+/// What a keeper is started with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Start {
+    /// Where everything lies.
+    pub places: Places,
+    /// The configuration that was named, if one was.
+    pub config: Option<PathBuf>,
+    /// Whether the loss of the command that started it thaws at once.
+    pub tied: bool,
+}
+
+/// Reads the configuration and verifies every module: all that can be refused before anything is started.
+///
+/// # Errors
+/// Every mistake that was found.
+pub fn load(places: &Places, named: Option<&std::path::Path>) -> Result<(Configuration, Vec<Verified>), Vec<Fault>> {
+    let configuration = config::read(&config::find(named, &places.etc))?;
+    let mut modules = Vec::new();
+    let mut faults = Vec::new();
+    for workload in &configuration.workloads {
+        let bundle = match &workload.module {
+            Some(path) => Ok(path.clone()),
+            None => trust::find(&workload.workload_name, &places.modules()),
+        };
+        let verified = bundle.and_then(|b| trust::verify(&b, &places.allowed_signers())).and_then(|module| {
+            crate::client::program::find(workload, &module.manifest().client.programs)?;
+            let each = module.manifest().sessions.values().any(|s| s.each.is_some());
+            if each && workload.databases.is_empty() {
+                return Err(Fault::new(
+                    "SP-CFG-006",
+                    Exit::Usage,
+                    "dbnames is missing: this module opens each database.",
+                )
+                .next("list them:  dbnames = …, …"));
+            }
+            Ok(module)
+        });
+        match verified {
+            Ok(module) => modules.push(module),
+            Err(fault) => faults.push(if fault.workload.is_none() { fault.of(&workload.name) } else { fault }),
+        }
+    }
+    if faults.is_empty() { Ok((configuration, modules)) } else { Err(faults) }
+}
+
+/// A cycle's id: eight hexadecimal digits.
+///
+/// # Errors
+/// When the system gives no random numbers.
+pub fn cycle_id() -> io::Result<String> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(hex::encode(bytes))
+}
+
+/// The keeper's whole life. Its agent is at the other end of standard input.
+///
+/// # Errors
+/// When not even its connection can be used.
+pub fn keep(start: &Start) -> io::Result<Exit> {
+    rustix::process::umask(Mode::from_bits_truncate(0o077));
+    let agent = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    agent.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // The threads that sync are made in prepare and must still be there in the window.
+        .thread_keep_alive(Duration::from_secs(86_400))
+        .build()?;
+    let local = tokio::task::LocalSet::new();
+    let exit = local.block_on(&runtime, async {
+        let agent = UnixStream::from_std(agent)?;
+        io::Result::Ok(hold(start, agent).await)
+    });
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    exit
+}
+
+async fn hold(start: &Start, agent: UnixStream) -> Exit {
+    let (asks, mut asked) = mpsc::channel(16);
+    let events_socket = start.places.run.join("events.sock");
+    let speaker = control::Speaker::new(agent, asks.clone(), start.tied);
+    let refuse = async |faults: Vec<Fault>| {
+        let exit = faults.iter().map(|f| f.exit).max().unwrap_or(Exit::Internal);
+        speaker.say(Say::Refused(faults)).await;
+        exit
+    };
+    let _lock = match begin(&start.places) {
+        Ok(lock) => lock,
+        Err(fault) => return refuse(vec![fault]).await,
+    };
+    // What an earlier keeper left frozen comes first.
+    if let Err(faults) = recover::recover(&start.places).await {
+        return refuse(faults).await;
+    }
+    let (configuration, modules) = match load(&start.places, start.config.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(faults) => return refuse(faults).await,
+    };
+    let made = (|| {
+        let id = cycle_id()?;
+        let events = Events::new(&id);
+        let book = Rc::new(Book::begin(&start.places.ledger(), &id, &process::boot_id()?)?);
+        events.serve(&events_socket)?;
+        control::serve(&start.places.control(), asks)?;
+        io::Result::Ok((id, events, book))
+    })();
+    let (id, events, book) = match made {
+        Ok(made) => made,
+        Err(e) => return refuse(vec![not_begun(&e)]).await,
+    };
+    let mut cycle = match Cycle::new(id, configuration, modules, book, events.clone()) {
+        Ok(cycle) => cycle,
+        Err(fault) => return refuse(vec![fault]).await,
+    };
+    speaker.tell_events(&events);
+    let (release, reply) = until_release(&mut cycle, &events, &speaker, &mut asked).await;
+    cycle.thaw(&release).await;
+    cycle.close().await;
+    let record = cycle.record();
+    finish(&start.places, &record, reply.is_some() || start.tied);
+    events.publish(
+        "cycle.verdict",
+        None,
+        serde_json::json!({
+            "cycle": record.cycle, "verdict": record.verdict, "kind": record.kind, "exit": record.exit,
+        }),
+    );
+    events.end();
+    speaker.say(Say::Record(Box::new(record.clone()))).await;
+    if let Some(reply) = reply {
+        let _ = reply.send(Say::Record(Box::new(record.clone())));
+    }
+    control::drain(start).await;
+    record.exit
+}
+
+type Reply = Option<tokio::sync::oneshot::Sender<Say>>;
+
+/// Freezes and holds, until something says that it is over.
+async fn until_release(
+    cycle: &mut Cycle,
+    events: &Events,
+    speaker: &control::Speaker,
+    asked: &mut mpsc::Receiver<Asked>,
+) -> (Release, Reply) {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut term), Ok(mut interrupt), Ok(mut hangup)) = signals else { return (Release::Signal, None) };
+    let expired = cycle.expired();
+    tokio::pin!(expired);
+    let mut state = control::Status::freezing(&cycle.id);
+    let frozen = {
+        let freezing = cycle.freeze();
+        tokio::pin!(freezing);
+        loop {
+            tokio::select! {
+                biased;
+                frozen = &mut freezing => break frozen,
+                () = &mut expired => return (Release::Expired, None),
+                _ = term.recv() => return (Release::Signal, None),
+                // The agent's terminal and process group are nothing to the keeper.
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
+                Some(what) = asked.recv() => match what {
+                    Asked::Thaw(reply) => return (Release::Asked, Some(reply)),
+                    Asked::Status(reply) => drop(reply.send(Say::Status(state.clone()))),
+                    Asked::AgentThaws => return (Release::Asked, None),
+                    Asked::AgentLost => return (Release::AgentLost, None),
+                },
+            }
+        }
+    };
+    if !frozen {
+        return (Release::NotFrozen, None);
+    }
+    state.frozen(cycle);
+    speaker.say(Say::Frozen(state.clone())).await;
+    events.publish("cycle.frozen", None, serde_json::json!({ "cycle": cycle.id, "workloads": cycle.standing() }));
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut expired => return (Release::Expired, None),
+            _ = term.recv() => return (Release::Signal, None),
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+            Some(what) = asked.recv() => match what {
+                Asked::Thaw(reply) => return (Release::Asked, Some(reply)),
+                Asked::Status(reply) => drop(reply.send(Say::Status(state.clone()))),
+                Asked::AgentThaws => return (Release::Asked, None),
+                Asked::AgentLost => return (Release::AgentLost, None),
+            },
+        }
+    }
+}
+
+/// The folders, and the lock: one cycle at a time.
+fn begin(places: &Places) -> Result<std::fs::File, Fault> {
+    places.make().map_err(|e| not_begun(&e))?;
+    match disk::lock(&places.lock()) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(Fault::new("SP-CYCLE-007", Exit::Busy, "another cycle is under way.")
+            .done("Nothing was done.")
+            .next("wait for it, or see  stillpoint status")),
+        Err(e) => Err(not_begun(&e)),
+    }
+}
+
+fn not_begun(e: &io::Error) -> Fault {
+    Fault::new("SP-CYCLE-001", Exit::Internal, format!("the cycle could not begin: {e}."))
+        .done("Nothing was frozen.")
+        .next("see whether the state directory can be written")
+}
+
+/// Puts the record where `thaw` and people find it.
+fn finish(places: &Places, record: &Record, claimed: bool) {
+    let Ok(text) = serde_json::to_vec_pretty(record) else { return };
+    let path = places.records().join(format!("{}.json", record.cycle));
+    let written = disk::replace(&path, &text);
+    if written.is_ok() && !claimed {
+        let _ = disk::replace(&places.unclaimed(), record.cycle.as_bytes());
+    }
+}

@@ -1,0 +1,78 @@
+//! Where everything lies.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The three folders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// Configuration, grants, trust.
+    pub etc: PathBuf,
+    /// Modules, ledger, records.
+    pub lib: PathBuf,
+    /// Sockets and the lock.
+    pub run: PathBuf,
+}
+
+impl Places {
+    /// The system's, or all under one folder.
+    pub fn under(state_dir: Option<&Path>) -> Places {
+        match state_dir {
+            None => Places {
+                etc: "/etc/stillpoint".into(),
+                lib: "/var/lib/stillpoint".into(),
+                run: "/run/stillpoint".into(),
+            },
+            Some(d) => Places { etc: d.join("etc"), lib: d.join("lib"), run: d.join("run") },
+        }
+    }
+
+    /// Makes what is written to, for us alone.
+    ///
+    /// # Errors
+    /// What the system gives.
+    pub fn make(&self) -> io::Result<()> {
+        for folder in [&self.lib, &self.records(), &self.run] {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        Ok(())
+    }
+
+    /// The installed modules.
+    pub fn modules(&self) -> PathBuf {
+        self.lib.join("modules")
+    }
+
+    /// The reviewers.
+    pub fn allowed_signers(&self) -> PathBuf {
+        self.etc.join("trust/allowed_signers")
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> PathBuf {
+        self.lib.join("ledger")
+    }
+
+    /// What past cycles did.
+    pub fn records(&self) -> PathBuf {
+        self.lib.join("records")
+    }
+
+    /// The id of a cycle that ended before anybody asked for its verdict.
+    pub fn unclaimed(&self) -> PathBuf {
+        self.lib.join("unclaimed")
+    }
+
+    /// One cycle at a time.
+    pub fn lock(&self) -> PathBuf {
+        self.run.join("lock")
+    }
+
+    /// The keeper's socket.
+    pub fn control(&self) -> PathBuf {
+        self.run.join("control.sock")
+    }
+}

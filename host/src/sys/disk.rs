@@ -1,0 +1,45 @@
+//! Making sure that bytes are on disk, and that only one of us runs.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock, syncfs};
+
+/// Syncs the whole filesystem that holds `path`.
+///
+/// # Errors
+/// What the system gives.
+pub fn sync_filesystem(path: &Path) -> io::Result<()> {
+    Ok(syncfs(File::open(path)?)?)
+}
+
+/// Takes the lock of a state directory. `None` when somebody else holds it. It is released when the file is dropped.
+///
+/// # Errors
+/// What opening the file gives.
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Replaces a file whole, and on disk, or leaves it as it was.
+///
+/// # Errors
+/// What the system gives.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let new = folder.join(format!(".{}.new", name.to_string_lossy()));
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,122 @@
+//! Starting a program as somebody else, with nothing of ours but what it must have.
+//!
+//! The keeper never forks by itself: it starts this binary once more as `stillpoint launch PLAN`, which changes itself
+//! and then becomes the program. So nothing runs between `fork` and `exec` but what the standard library does.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, getppid, setgroups, setresgid, setresuid, setsid};
+use rustix::io::{FdFlags, fcntl_setfd};
+use serde::{Deserialize, Serialize};
+
+/// Who a program runs as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    /// The user.
+    pub uid: u32,
+    /// The user's group.
+    pub gid: u32,
+    /// All groups of the user.
+    pub groups: Vec<u32>,
+}
+
+/// What to start. Holds no secret: it is seen in the list of processes for an instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Who it runs as; `None` leaves that as it is.
+    pub ids: Option<Ids>,
+    /// Descriptors that it inherits besides the standard streams.
+    pub keep: Vec<i32>,
+    /// Our process: the program dies with it.
+    pub parent: i32,
+}
+
+/// Starts it, with these standard streams. `inherit` must be what `launch.keep` names.
+///
+/// # Errors
+/// What the system gives when it cannot start a process.
+pub fn spawn(
+    launch: &Launch,
+    stdin: Stdio,
+    stdout: Stdio,
+    stderr: Stdio,
+    inherit: &[BorrowedFd<'_>],
+) -> io::Result<tokio::process::Child> {
+    let plan = serde_json::to_string(launch)?;
+    let mut command = tokio::process::Command::new("/proc/self/exe");
+    command.arg0("stillpoint").arg("launch").arg(plan).env_clear().stdin(stdin).stdout(stdout).stderr(stderr);
+    command.kill_on_drop(true);
+    // The keeper starts processes from one thread only, so no other child inherits these.
+    for fd in inherit {
+        fcntl_setfd(fd.as_fd(), FdFlags::empty())?;
+    }
+    let child = command.spawn();
+    for fd in inherit {
+        fcntl_setfd(fd.as_fd(), FdFlags::CLOEXEC)?;
+    }
+    child
+}
+
+/// Becomes the program. Returns only when it could not.
+pub fn become_it(launch: &Launch) -> io::Error {
+    match prepare(launch) {
+        Err(e) => e,
+        Ok(()) => Command::new(&launch.program)
+            .args(&launch.arguments)
+            .env_clear()
+            .env("LC_ALL", "C.UTF-8")
+            .env("PATH", "/usr/bin:/bin")
+            .exec(),
+    }
+}
+
+fn prepare(launch: &Launch) -> io::Result<()> {
+    setsid()?;
+    umask(Mode::from_bits_truncate(0o077));
+    std::env::set_current_dir("/")?;
+    close_on_exec_from_three()?;
+    for fd in &launch.keep {
+        keep_open(*fd)?;
+    }
+    if let Some(ids) = &launch.ids
+        && Uid::effective().is_root()
+    {
+        let groups: Vec<Gid> = ids.groups.iter().map(|g| Gid::from_raw(*g)).collect();
+        let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
+        setgroups(&groups)?;
+        setresgid(gid, gid, gid)?;
+        setresuid(uid, uid, uid)?;
+    }
+    // After the change of user, which would clear it.
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid().as_raw() != launch.parent {
+        return Err(io::Error::other("the keeper is gone"));
+    }
+    Ok(())
+}
+
+#[allow(unsafe_code)]
+fn close_on_exec_from_three() -> io::Result<()> {
+    // SAFETY: no memory is involved; descriptors are only marked, not closed.
+    let done =
+        unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3u32, u32::MAX, nix::libc::CLOSE_RANGE_CLOEXEC) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[allow(unsafe_code)]
+fn keep_open(fd: i32) -> io::Result<()> {
+    // SAFETY: the descriptor was inherited for this program and nobody here closes it; a wrong number is an error.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(fcntl_setfd(fd, FdFlags::empty())?)
+}
