@@ -5,6 +5,7 @@
 //! `cli → keeper → cycle → broker → client → sys`; [`ledger`] and [`trust`] stand alone.
 
 pub mod broker;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod cycle;

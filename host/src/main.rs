@@ -1,3 +1,7 @@
-//! Begins here.
+//! The command `stillpoint`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(stillpoint::cli::main() as u8)
+}

@@ -32,15 +32,27 @@ impl Book {
     /// What the system gives: then nothing may be frozen.
     pub fn begin(path: &Path, cycle: &str, boot: &str) -> io::Result<Book> {
         let (ledger, first) = Ledger::open(cycle, boot);
-        Ok(Book {
+        Ok(Book::of(ledger, LedgerFile::begin(path, &first)?))
+    }
+
+    /// For `check`, which arms nothing: the broker refuses every freeze there.
+    ///
+    /// # Errors
+    /// What the system gives.
+    pub fn nowhere(cycle: &str) -> io::Result<Book> {
+        Ok(Book::of(Ledger::open(cycle, "").0, LedgerFile::nowhere()?))
+    }
+
+    fn of(ledger: Ledger, file: LedgerFile) -> Book {
+        Book {
             ledger: RefCell::new(ledger),
-            file: RefCell::new(LedgerFile::begin(path, &first)?),
+            file: RefCell::new(file),
             closing: RefCell::default(),
             first_freeze: Cell::new(None),
             first_stop: Cell::new(None),
             last_undo: Cell::new(None),
             began: Notify::new(),
-        })
+        }
     }
 
     /// Writes an undo down, on disk where the freeze lasts there. Only then may its freeze be sent.

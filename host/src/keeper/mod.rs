@@ -90,6 +90,8 @@ pub fn cycle_id() -> io::Result<String> {
 /// When not even its connection can be used.
 pub fn keep(start: &Start) -> io::Result<Exit> {
     rustix::process::umask(Mode::from_bits_truncate(0o077));
+    // Out of the agent's process group and terminal: what ends those does not end the hold.
+    let _ = rustix::process::setsid();
     let agent = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     agent.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

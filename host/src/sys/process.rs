@@ -56,6 +56,13 @@ impl ProcessId {
     }
 }
 
+/// Sends a signal to a child of ours that has not been waited for.
+pub fn signal(pid: i32, signal: i32) {
+    if let (Ok(signal), true) = (nix::sys::signal::Signal::try_from(signal), pid > 0) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+    }
+}
+
 /// The id that the kernel gave this boot.
 ///
 /// # Errors

@@ -1,0 +1,61 @@
+//! `check`: say what a freeze would meet; change nothing.
+
+use std::rc::Rc;
+
+use super::{Context, internal, runtime, screen};
+use crate::cycle::Cycle;
+use crate::cycle::book::Book;
+use crate::events::Events;
+use crate::fault::{Exit, Fault};
+use crate::keeper;
+
+pub fn check(context: &Context) -> Exit {
+    match run(context) {
+        Ok(exit) => exit,
+        Err(faults) => screen::faults(context.output, &faults),
+    }
+}
+
+fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
+    let one = |f: Fault| vec![f];
+    let (configuration, modules) = keeper::load(&context.places, context.config.as_deref())?;
+    let warnings = configuration.warnings.clone();
+    let id = keeper::cycle_id().map_err(|e| one(internal(&e.to_string())))?;
+    // Check arms nothing: its ledger is nowhere.
+    let book = Book::nowhere(&id).map_err(|e| one(internal(&e.to_string())))?;
+    let mut cycle = Cycle::new(id.clone(), configuration, modules, Rc::new(book), Events::new(&id)).map_err(one)?;
+    let runtime = runtime().map_err(one)?;
+    let passed = tokio::task::LocalSet::new().block_on(&runtime, async {
+        let passed = cycle.check().await;
+        cycle.close().await;
+        passed
+    });
+    let record = cycle.record();
+    match context.output {
+        super::Output::Json => {
+            println!("{}", serde_json::json!({ "passed": passed, "warnings": warnings, "workloads": record.workloads }))
+        }
+        super::Output::Text => {
+            for warning in &warnings {
+                println!("  ! {warning}");
+            }
+            for w in &record.workloads {
+                println!(
+                    "{} {} {} · module {} {}",
+                    if w.faults.is_empty() { "✔" } else { "✘" },
+                    w.name,
+                    w.database,
+                    w.module,
+                    w.version
+                );
+                for finding in &w.findings {
+                    println!("    {}: {}", finding.level, finding.text);
+                }
+                for fault in &w.faults {
+                    println!("    {fault}");
+                }
+            }
+        }
+    }
+    Ok(if passed { Exit::Done } else { Exit::NotFrozen })
+}

@@ -1,0 +1,157 @@
+//! The commands: one thin file for each.
+
+mod agent;
+mod check;
+mod events;
+mod freeze;
+mod recover;
+mod run;
+mod screen;
+mod status;
+mod thaw;
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::fault::{Exit, Fault};
+use crate::keeper::places::Places;
+use crate::keeper::{self, Start};
+use crate::sys::launch::{self, Launch};
+
+/// Brings this machine's databases to a consistent standstill while a snapshot of its disks is taken, and always
+/// starts them again.
+#[derive(Debug, Parser)]
+#[command(name = "stillpoint", version, after_help = AFTER)]
+struct Cli {
+    /// The configuration [default: /etc/stillpoint/workload.conf, else /etc/azure/workload.conf]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Keep everything under one folder: DIR/etc, DIR/lib, DIR/run
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// How to answer
+    #[arg(long, global = true, value_name = "FORM", default_value = "text")]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "\
+Begin with  stillpoint check : it changes nothing and says what a freeze would meet.
+Then        stillpoint run -- lvcreate --snapshot …   freezes, runs the command, thaws, and says what the snapshot is worth.
+An agent that snapshots by itself calls  stillpoint freeze  before and  stillpoint thaw  after.
+
+Exit codes: 0 done, and consistent; 1 internal error; 2 configuration or usage; 3 module not trusted;
+4 freeze failed, everything is thawed; 5 thawed, but the snapshot is not application-consistent;
+6 A THAW FAILED: SOMETHING MAY STILL STAND STILL; 7 another cycle is under way; 8 the command of run failed.";
+
+/// How a command answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs: one JSON object on standard output.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what a freeze would meet; change nothing
+    Check,
+    /// Freeze, run COMMAND, thaw, and give the verdict
+    Run {
+        /// The command that takes the snapshot
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// Freeze, and return while everything stands still: at most for `timeout`
+    Freeze,
+    /// Thaw, and give the verdict of the cycle
+    Thaw,
+    /// Say what stands still
+    Status,
+    /// Take back what a cycle that was killed left frozen
+    Recover,
+    /// Print the messaging channel of the cycle under way
+    Events {
+        /// Wait for the next cycle, and the one after it
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// The process that holds
+    #[command(hide = true)]
+    Keeper {
+        /// JSON
+        start: String,
+    },
+    /// Becomes another program
+    #[command(hide = true)]
+    Launch {
+        /// JSON
+        plan: String,
+    },
+}
+
+/// What every command is told.
+pub(crate) struct Context {
+    pub places: Places,
+    pub config: Option<PathBuf>,
+    pub output: Output,
+}
+
+/// Runs the command of this process.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let absolute = |path: Option<PathBuf>| path.map(|p| std::path::absolute(&p).unwrap_or(p));
+    let context = Context {
+        places: Places::under(absolute(cli.state_dir).as_deref()),
+        config: absolute(cli.config),
+        output: cli.output,
+    };
+    match cli.command {
+        Command::Check => check::check(&context),
+        Command::Run { command } => run::run(&context, &command),
+        Command::Freeze => freeze::freeze(&context),
+        Command::Thaw => thaw::thaw(&context),
+        Command::Status => status::status(&context),
+        Command::Recover => recover::recover(&context),
+        Command::Events { follow } => events::events(&context, follow),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "stillpoint", &mut std::io::stdout());
+            Exit::Done
+        }
+        Command::Keeper { start } => match serde_json::from_str::<Start>(&start) {
+            Ok(start) => keeper::keep(&start).unwrap_or(Exit::Internal),
+            Err(_) => Exit::Usage,
+        },
+        Command::Launch { plan } => match serde_json::from_str::<Launch>(&plan) {
+            Ok(plan) => {
+                let why = launch::become_it(&plan);
+                eprintln!("{}: {why}", plan.program.display());
+                Exit::Internal
+            }
+            Err(_) => Exit::Usage,
+        },
+    }
+}
+
+/// A runtime for the commands that wait.
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| internal(&e.to_string()))
+}
+
+fn internal(why: &str) -> Fault {
+    Fault::new("SP-CLI-001", Exit::Internal, format!("{why}."))
+}
