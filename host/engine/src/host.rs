@@ -1,0 +1,298 @@
+//! One module, and the interfaces that it sees: each is a message to the keeper.
+
+use std::os::unix::net::UnixStream;
+
+use stillpoint_contract::manifest::Snapshot;
+use stillpoint_contract::message::{self, Broken, FromEngine, Notice, Outcome, Phase, Reply, Request, ToEngine};
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, Engine, Store, Trap};
+
+use crate::limit::{Limiter, Ticker};
+
+wasmtime::component::bindgen!({
+    path: "../../contract/wit/0.1.0",
+    world: "module",
+    imports: { default: trappable },
+});
+
+use stillpoint::workload as wit;
+use wit::types;
+
+/// The stack of a module, in bytes.
+const STACK: usize = 512 * 1024;
+
+/// What one call of ours may copy out of a module, in bytes.
+const COPIED: usize = 4 * 1024 * 1024;
+
+struct State {
+    keeper: UnixStream,
+    limiter: Limiter,
+}
+
+/// A module that is instantiated.
+pub struct Loaded {
+    store: Store<State>,
+    bindings: Module,
+    ticker: Ticker,
+    broken: Option<Broken>,
+}
+
+/// Compiles and instantiates a component that imports nothing but our own interfaces.
+///
+/// # Errors
+/// In words: why it cannot be used.
+pub fn load(component: &[u8], memory: u64, keeper: UnixStream) -> Result<Loaded, String> {
+    let words = |e: wasmtime::Error| format!("{e:#}");
+    let engine = Engine::new(&config()).map_err(words)?;
+    let component = Component::from_binary(&engine, component).map_err(words)?;
+    for (name, _) in component.component_type().imports(&engine) {
+        if !(name.starts_with("stillpoint:workload/") && name.ends_with("@0.1.0")) {
+            return Err(format!("it imports {name}, which is not offered"));
+        }
+    }
+    let mut linker = Linker::new(&engine);
+    Module::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(words)?;
+    let mut store = Store::new(&engine, State { keeper, limiter: Limiter::new(memory) });
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(COPIED);
+    store.epoch_deadline_trap();
+    store.set_epoch_deadline(Ticker::epochs(1000));
+    let ticker = Ticker::start(&engine).map_err(|e| e.to_string())?;
+    ticker.run();
+    let bindings = Module::instantiate(&mut store, &component, &linker);
+    ticker.rest();
+    Ok(Loaded { bindings: bindings.map_err(words)?, store, ticker, broken: None })
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK)
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false);
+    config
+}
+
+impl Loaded {
+    /// Runs one phase. A module that broke is never entered again.
+    pub fn call(&mut self, phase: Phase, plan: message::Plan, budget: u32) -> FromEngine {
+        if let Some(broken) = &self.broken {
+            return FromEngine::Broken(broken.clone());
+        }
+        self.store.set_epoch_deadline(Ticker::epochs(budget));
+        self.ticker.run();
+        let plan = plan_of(plan);
+        let lifecycle = self.bindings.stillpoint_workload_lifecycle();
+        let store = &mut self.store;
+        let nothing = |r: Result<(), types::Failure>| r.map(|()| Outcome::Nothing);
+        let returned = match phase {
+            Phase::Check => lifecycle.call_check(store, &plan).map(|r| r.map(report_of)),
+            Phase::Prepare => lifecycle.call_prepare(store, &plan).map(nothing),
+            Phase::Freeze => lifecycle.call_freeze(store, &plan).map(|r| r.map(point_of)),
+            Phase::Thaw => lifecycle.call_thaw(store, &plan).map(nothing),
+        };
+        self.ticker.rest();
+        match returned {
+            Ok(outcome) => FromEngine::Done(outcome.map_err(failure_of)),
+            Err(error) => {
+                let broken = if self.store.data().limiter.exceeded {
+                    Broken::TooMuchMemory
+                } else if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+                    Broken::TooLong
+                } else {
+                    Broken::Trapped(error.root_cause().to_string())
+                };
+                self.broken = Some(broken.clone());
+                FromEngine::Broken(broken)
+            }
+        }
+    }
+}
+
+impl State {
+    fn ask(&mut self, request: Request) -> wasmtime::Result<Reply> {
+        self.say(FromEngine::Request(request))?;
+        match message::read(&mut self.keeper) {
+            Ok(Some(ToEngine::Reply(reply))) => Ok(reply),
+            // Nobody is left to run for.
+            Ok(_) | Err(_) => std::process::exit(1),
+        }
+    }
+
+    fn say(&mut self, what: FromEngine) -> wasmtime::Result<()> {
+        message::write(&mut self.keeper, &what).map_err(|e| wasmtime::Error::msg(e.to_string()))
+    }
+}
+
+fn out_of_turn<T>() -> wasmtime::Result<T> {
+    Err(wasmtime::Error::msg("the keeper gave another answer than was asked for"))
+}
+
+impl wit::database::Host for State {
+    fn run(
+        &mut self,
+        statement: String,
+        database: Option<String>,
+        arguments: Vec<types::Value>,
+    ) -> wasmtime::Result<Result<Vec<Vec<types::Value>>, types::StatementError>> {
+        let arguments = arguments.into_iter().map(value_of).collect();
+        match self.ask(Request::Run { statement, database, arguments })? {
+            Reply::Rows(Ok(rows)) => Ok(Ok(rows.into_iter().map(|r| r.into_iter().map(value_to).collect()).collect())),
+            Reply::Rows(Err(error)) => Ok(Err(error_to(error))),
+            _ => out_of_turn(),
+        }
+    }
+}
+
+impl wit::state::Host for State {
+    fn put(&mut self, name: String, content: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
+        match self.ask(Request::Put { name, content })? {
+            Reply::Done(done) => Ok(done),
+            _ => out_of_turn(),
+        }
+    }
+
+    fn get(&mut self, name: String) -> wasmtime::Result<Result<Option<Vec<u8>>, String>> {
+        match self.ask(Request::Get { name })? {
+            Reply::Content(content) => Ok(content),
+            _ => out_of_turn(),
+        }
+    }
+
+    fn list_names(&mut self) -> wasmtime::Result<Result<Vec<String>, String>> {
+        match self.ask(Request::List)? {
+            Reply::Names(names) => Ok(names),
+            _ => out_of_turn(),
+        }
+    }
+
+    fn remove(&mut self, name: String) -> wasmtime::Result<Result<(), String>> {
+        match self.ask(Request::Remove { name })? {
+            Reply::Done(done) => Ok(done),
+            _ => out_of_turn(),
+        }
+    }
+}
+
+impl wit::events::Host for State {
+    fn emit(&mut self, kind: String, text: String) -> wasmtime::Result<()> {
+        self.say(FromEngine::Notice(Notice::Event { kind, text }))
+    }
+}
+
+impl wit::log::Host for State {
+    fn write(&mut self, severity: wit::log::Severity, text: String) -> wasmtime::Result<()> {
+        let severity = match severity {
+            wit::log::Severity::Debug => message::Severity::Debug,
+            wit::log::Severity::Info => message::Severity::Info,
+            wit::log::Severity::Warn => message::Severity::Warn,
+            wit::log::Severity::Error => message::Severity::Error,
+        };
+        self.say(FromEngine::Notice(Notice::Log { severity, text }))
+    }
+}
+
+impl wit::clock::Host for State {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        match self.ask(Request::Now)? {
+            Reply::Milliseconds(n) => Ok(n),
+            _ => out_of_turn(),
+        }
+    }
+
+    fn remaining(&mut self) -> wasmtime::Result<u32> {
+        match self.ask(Request::Remaining)? {
+            Reply::Milliseconds(n) => Ok(u32::try_from(n).unwrap_or(u32::MAX)),
+            _ => out_of_turn(),
+        }
+    }
+}
+
+impl types::Host for State {}
+
+fn plan_of(plan: message::Plan) -> types::Plan {
+    types::Plan {
+        cycle: plan.cycle,
+        workload: plan.workload,
+        databases: plan.databases,
+        snapshot: match plan.snapshot {
+            Snapshot::Atomic => types::Snapshot::Atomic,
+            Snapshot::PerVolume => types::Snapshot::PerVolume,
+            Snapshot::Files => types::Snapshot::Files,
+        },
+        stall_budget: plan.stall_budget,
+        timeout: plan.timeout,
+    }
+}
+
+fn report_of(report: types::Report) -> Outcome {
+    let findings = report.findings.into_iter().map(|f| message::Finding {
+        level: match f.level {
+            types::Level::Note => message::Level::Note,
+            types::Level::Warning => message::Level::Warning,
+            types::Level::Problem => message::Level::Problem,
+        },
+        text: f.text,
+    });
+    Outcome::Report { version: report.version, findings: findings.collect() }
+}
+
+fn point_of(point: Vec<types::Coordinate>) -> Outcome {
+    Outcome::Point(point.into_iter().map(|c| message::Coordinate { name: c.name, value: c.value }).collect())
+}
+
+fn failure_of(failure: types::Failure) -> message::Failure {
+    message::Failure { text: failure.text, error: failure.error.map(error_of) }
+}
+
+fn value_of(value: types::Value) -> message::Value {
+    match value {
+        types::Value::Null => message::Value::Null,
+        types::Value::Integer(n) => message::Value::Integer(n),
+        types::Value::Text(t) => message::Value::Text(t),
+        types::Value::Bytes(b) => message::Value::Bytes(b),
+    }
+}
+
+fn value_to(value: message::Value) -> types::Value {
+    match value {
+        message::Value::Null => types::Value::Null,
+        message::Value::Integer(n) => types::Value::Integer(n),
+        message::Value::Text(t) => types::Value::Text(t),
+        message::Value::Bytes(b) => types::Value::Bytes(b),
+    }
+}
+
+fn error_of(error: types::StatementError) -> message::StatementError {
+    use message::StatementError as To;
+    match error {
+        types::StatementError::Undeclared(t) => To::Undeclared(t),
+        types::StatementError::Refused(t) => To::Refused(t),
+        types::StatementError::Failed(e) => {
+            To::Failed(message::DatabaseError { code: e.code, state: e.state, message: e.message })
+        }
+        types::StatementError::TimedOut => To::TimedOut,
+        types::StatementError::Lost(t) => To::Lost(t),
+        types::StatementError::TooLarge => To::TooLarge,
+        types::StatementError::Unexpected(t) => To::Unexpected(t),
+    }
+}
+
+fn error_to(error: message::StatementError) -> types::StatementError {
+    use message::StatementError as From;
+    match error {
+        From::Undeclared(t) => types::StatementError::Undeclared(t),
+        From::Refused(t) => types::StatementError::Refused(t),
+        From::Failed(e) => {
+            types::StatementError::Failed(types::DatabaseError { code: e.code, state: e.state, message: e.message })
+        }
+        From::TimedOut => types::StatementError::TimedOut,
+        From::Lost(t) => types::StatementError::Lost(t),
+        From::TooLarge => types::StatementError::TooLarge,
+        From::Unexpected(t) => types::StatementError::Unexpected(t),
+    }
+}

@@ -1,0 +1,46 @@
+//! The engine as a process: what it refuses, and that it never outlives its keeper.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+
+use stillpoint_contract::message::{self, FromEngine, ToEngine};
+
+fn engine() -> (Child, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_stillpoint-engine"))
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    (child, ours)
+}
+
+fn refused(component: &[u8]) -> String {
+    let (mut child, mut keeper) = engine();
+    message::write(&mut keeper, &ToEngine::Load { component: component.to_vec(), memory: 1 << 20 }).unwrap();
+    let said = message::read::<FromEngine>(&mut keeper).unwrap();
+    child.wait().unwrap();
+    match said {
+        Some(FromEngine::Unfit(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_no_component_is_unfit() {
+    refused(b"");
+    refused(b"no component at all");
+    // An empty component: it parses, and lacks what it must export.
+    assert!(refused(b"\0asm\x0d\0\x01\0").contains("lifecycle"));
+    // An empty core module is no component.
+    refused(b"\0asm\x01\0\0\0");
+}
+
+#[test]
+fn it_ends_when_its_keeper_is_gone() {
+    let (mut child, keeper) = engine();
+    drop(keeper);
+    assert!(!child.wait().unwrap().success());
+}
