@@ -1,1 +1,34 @@
-//! Begins here.
+//! What the integration tests stand on: private servers, a volume that can be snapshotted, writers that never stop, and
+//! the comparison of their log with what a copy holds.
+//!
+//! Nothing here knows the inside of Stillpoint: the tests call its command, as a backup agent does.
+
+// A test ends at the first thing that is not as it must be, and says so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod comparison;
+pub mod dist;
+pub mod mariadb;
+pub mod missing;
+pub mod program;
+pub mod site;
+pub mod sqlite;
+pub mod volume;
+pub mod writers;
+
+use std::time::{Duration, Instant};
+
+/// The longest that anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `holds` is true.
+///
+/// # Panics
+/// After [`PATIENCE`], naming `what` was waited for.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited {} s for this: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,61 @@
+//! What was built and packaged: the programs, and the signed bundles.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The folder of the bundles: `modules/NAME-VERSION`, `guests/NAME-VERSION` and `trust/allowed_signers`. It is
+/// `STILLPOINT_DIST`, or it is packaged first.
+///
+/// # Panics
+/// When packaging fails.
+pub fn dist() -> &'static Path {
+    static DIST: OnceLock<PathBuf> = OnceLock::new();
+    DIST.get_or_init(|| {
+        if let Some(dist) = std::env::var_os("STILLPOINT_DIST") {
+            return dist.into();
+        }
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(["run", "--quiet", "--package", "xtask", "--", "package"]);
+        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        let status = command.status().unwrap();
+        assert!(status.success(), "packaging failed");
+        target().join("stillpoint")
+    })
+}
+
+/// A program of ours.
+///
+/// # Panics
+/// When it was not built.
+pub fn program(name: &str) -> PathBuf {
+    let path = dist().parent().expect("a folder in a folder").join("debug").join(name);
+    assert!(path.is_file(), "{} was not built", path.display());
+    path
+}
+
+/// All bundles of this kind, `modules` or `guests`.
+pub fn bundles(kind: &str) -> Vec<PathBuf> {
+    let mut out: Vec<PathBuf> =
+        std::fs::read_dir(dist().join(kind)).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    out.sort();
+    out
+}
+
+/// The bundle of this name, whatever its version.
+///
+/// # Panics
+/// When there is none.
+pub fn bundle(kind: &str, name: &str) -> PathBuf {
+    let named = |p: &PathBuf| {
+        let file = p.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        file.rsplit_once('-').is_some_and(|(n, _)| n == name)
+    };
+    bundles(kind).into_iter().find(named).unwrap_or_else(|| panic!("{name} is not in {}", dist().join(kind).display()))
+}
+
+/// Cargo's target folder: this very program lies in `debug/deps` there.
+fn target() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(3).expect("target/debug/deps/test").to_owned()
+}

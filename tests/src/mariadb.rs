@@ -1,0 +1,217 @@
+//! A private MariaDB: a data folder and a socket of its own, no network; it is killed when it is dropped.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::comparison::Row;
+use crate::missing::{find, program};
+use crate::program::{Ended, run, succeed};
+use crate::wait_until;
+use crate::writers::{Write, Writers};
+
+/// Small, and quick to start.
+const SMALL: [&str; 9] = [
+    "--innodb-log-file-size=8M",
+    "--innodb-buffer-pool-size=32M",
+    "--innodb-data-file-path=ibdata1:4M:autoextend",
+    "--aria-log-file-size=8M",
+    "--aria-pagecache-buffer-size=8M",
+    "--key-buffer-size=1M",
+    "--skip-performance-schema",
+    "--skip-slave-start",
+    "--max-connections=50",
+];
+
+/// A server under way.
+pub struct MariaDb {
+    // First: the server must have ended before its folder goes.
+    server: Server,
+    own: TempDir,
+}
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Fills a folder with a fresh data folder of one `root` who logs in as the machine's root. `None` where MariaDB is
+/// missing.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn fresh(test: &str, data: &Path) -> Option<()> {
+    program(test, &["mariadbd"], "mariadb-server")?;
+    program(test, &["mariadb"], "mariadb-client")?;
+    let template = template(&program(test, &["mariadb-install-db"], "mariadb-server")?);
+    succeed(
+        Command::new("cp").args(["--archive", "--sparse=always", "--no-target-directory"]).arg(template).arg(data),
+        "",
+    );
+    Some(())
+}
+
+/// Made once for each process of tests: it takes seconds.
+fn template(install: &Path) -> &'static Path {
+    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+    let folder = TEMPLATE.get_or_init(|| {
+        let folder = open_folder();
+        let mut command = Command::new(install);
+        command.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=socket"]);
+        command.args(as_mysql()).args(&SMALL[..4]);
+        // Nobody needs this one after a loss of power.
+        command.arg("--innodb-flush-method=nosync").arg("--innodb-flush-log-at-trx-commit=0");
+        succeed(command.arg(format!("--datadir={}", folder.path().join("data").display())), "");
+        folder
+    });
+    // A static is never dropped: what it left is taken away by whoever empties the folder for temporary files, unless
+    // the test process does it first.
+    Box::leak(folder.path().join("data").into_boxed_path())
+}
+
+/// A folder that the server's user can enter.
+fn open_folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// A server does not run as root.
+fn as_mysql() -> Option<&'static str> {
+    nix::unistd::geteuid().is_root().then_some("--user=mysql")
+}
+
+impl MariaDb {
+    /// Starts a server on a folder of its own. `None` where MariaDB is missing.
+    pub fn private(test: &str, options: &[&str]) -> Option<MariaDb> {
+        let own = open_folder();
+        let data = own.path().join("data");
+        fresh(test, &data)?;
+        Some(MariaDb::start(own, &data, options))
+    }
+
+    /// Starts a server on this data folder.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub fn on(data: &Path, options: &[&str]) -> MariaDb {
+        MariaDb::start(open_folder(), data, options)
+    }
+
+    fn start(own: TempDir, data: &Path, options: &[&str]) -> MariaDb {
+        std::fs::set_permissions(own.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        let errors = std::fs::File::create(own.path().join("errors")).unwrap();
+        let mut command = Command::new(find(&["mariadbd"]).expect("it was there a moment ago"));
+        command.args(["--no-defaults", "--skip-networking"]).args(SMALL).args(as_mysql()).args(options);
+        command.arg(format!("--datadir={}", data.display()));
+        command.arg(format!("--socket={}", own.path().join("s").display()));
+        command.arg(format!("--pid-file={}", own.path().join("pid").display()));
+        command.arg(format!("--tmpdir={}", own.path().display()));
+        command.stdin(Stdio::null()).stdout(errors.try_clone().unwrap()).stderr(errors);
+        let server = Server(command.spawn().unwrap());
+        let mut out = MariaDb { server, own };
+        wait_until("MariaDB answers", || {
+            let ended = out.server.0.try_wait().unwrap();
+            assert!(ended.is_none(), "MariaDB ended: {}", out.errors());
+            out.try_sql("SELECT 1;").code == Some(0)
+        });
+        out
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.own.path().join("s")
+    }
+
+    /// Its error log.
+    pub fn errors(&self) -> String {
+        std::fs::read_to_string(self.own.path().join("errors")).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.server.0.id()
+    }
+
+    /// Runs statements as root, whatever comes of it.
+    pub fn try_sql(&self, text: &str) -> Ended {
+        run(&mut self.client(), text)
+    }
+
+    /// Runs statements as root; gives the rows as lines.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn sql(&self, text: &str) -> String {
+        succeed(&mut self.client(), text)
+    }
+
+    fn client(&self) -> Command {
+        let mut command = Command::new(find(&["mariadb"]).expect("it was there a moment ago"));
+        command.args(["--no-defaults", "--batch", "--unbuffered", "--skip-column-names", "--user=root"]);
+        command.arg(format!("--socket={}", self.socket().display()));
+        command
+    }
+
+    /// Makes the table that the writers fill.
+    pub fn make_table(&self) {
+        self.sql(
+            "CREATE DATABASE app; CREATE TABLE app.writes \
+             (writer INT UNSIGNED, sequence BIGINT UNSIGNED, PRIMARY KEY (writer, sequence)) ENGINE = InnoDB;",
+        );
+    }
+
+    /// Starts writers: each an open client, which commits row after row.
+    ///
+    /// # Panics
+    /// When a client cannot be started.
+    pub fn writers(&self, count: u32) -> Writers {
+        Writers::start(count, |writer, _| self.write(writer))
+    }
+
+    fn write(&self, writer: u32) -> Write {
+        let mut client =
+            Server(self.client().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut stdin = client.0.stdin.take().expect("piped");
+        let mut answers = BufReader::new(client.0.stdout.take().expect("piped")).lines();
+        Box::new(move |sequence| {
+            // The second statement answers once the first is committed; an error of the first ends the client.
+            let text = format!("INSERT INTO app.writes VALUES ({writer}, {sequence}); SELECT {sequence};\n");
+            stdin.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
+            match answers.next() {
+                Some(Ok(line)) if line == sequence.to_string() => Ok(()),
+                other => {
+                    let mut why = String::new();
+                    if let Some(stderr) = client.0.stderr.as_mut() {
+                        let _ = std::io::Read::read_to_string(stderr, &mut why);
+                    }
+                    Err(format!("{other:?} {why}"))
+                }
+            }
+        })
+    }
+
+    /// The rows that it holds, after a check of the table.
+    ///
+    /// # Panics
+    /// When the check fails.
+    pub fn rows(&self) -> BTreeSet<Row> {
+        let check = self.sql("CHECK TABLE app.writes EXTENDED;");
+        assert!(check.trim_end().ends_with("status\tOK"), "CHECK TABLE says: {check}");
+        let text = self.sql("SELECT writer, sequence FROM app.writes;");
+        let row = |line: &str| {
+            let (writer, sequence) = line.split_once('\t')?;
+            Some((writer.parse().ok()?, sequence.parse().ok()?))
+        };
+        text.lines().map(|line| row(line).unwrap_or_else(|| panic!("no row: {line}"))).collect()
+    }
+}

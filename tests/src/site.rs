@@ -1,0 +1,170 @@
+//! Stillpoint installed under a folder of its own: configuration, modules, reviewers, state.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::dist;
+use crate::program::{Ended, Running, run, start, succeed};
+
+/// One installation. Dropped, it thaws what a failed test left.
+pub struct Site {
+    folder: TempDir,
+}
+
+impl Default for Site {
+    fn default() -> Site {
+        Site::new()
+    }
+}
+
+impl Site {
+    /// Installs all modules, and no configuration.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn new() -> Site {
+        let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
+        // Other users' clients look at files that a test puts here.
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let site = Site { folder };
+        std::fs::create_dir_all(site.path("etc/trust")).unwrap();
+        std::fs::create_dir_all(site.path("lib/modules")).unwrap();
+        std::fs::copy(dist::dist().join("trust/allowed_signers"), site.path("etc/trust/allowed_signers")).unwrap();
+        for bundle in dist::bundles("modules") {
+            copy(&bundle, &site.path("lib/modules"));
+        }
+        site
+    }
+
+    /// Installs modules and this configuration.
+    pub fn with(configuration: &str) -> Site {
+        let site = Site::new();
+        site.configure(configuration);
+        site
+    }
+
+    /// Replaces the configuration.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, configuration: &str) {
+        let file = self.configuration();
+        std::fs::write(&file, configuration).unwrap();
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
+    /// A path under the state folder.
+    pub fn path(&self, under: &str) -> PathBuf {
+        self.folder.path().join(under)
+    }
+
+    /// The file of the configuration.
+    pub fn configuration(&self) -> PathBuf {
+        self.path("etc/workload.conf")
+    }
+
+    /// The installed bundle of this module.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn module(&self, name: &str) -> PathBuf {
+        let bundle = dist::bundle("modules", name);
+        self.path("lib/modules").join(bundle.file_name().expect("a bundle has a name"))
+    }
+
+    /// The command, ready to run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(dist::program("stillpoint"));
+        command.arg("--state-dir").arg(self.folder.path()).args(arguments);
+        command
+    }
+
+    /// Runs the command to its end, with its text for people.
+    pub fn call(&self, arguments: &[&str]) -> Ended {
+        run(&mut self.command(arguments), "")
+    }
+
+    /// Runs the command to its end, with `--output json`.
+    pub fn json(&self, arguments: &[&str]) -> Said {
+        let mut all = vec!["--output", "json"];
+        all.extend_from_slice(arguments);
+        Said::of(run(&mut self.command(&all), ""))
+    }
+
+    /// Starts the command, with `--output json`.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut all = vec!["--output", "json"];
+        all.extend_from_slice(arguments);
+        start(&mut self.command(&all), "")
+    }
+
+    /// Freezes.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn freeze(&self) -> Said {
+        let said = self.json(&["freeze"]);
+        assert_eq!(said.code, Some(0), "freeze: {said:?}");
+        said
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if self.path("run/control.sock").exists() {
+            self.call(&["thaw"]);
+        }
+    }
+}
+
+/// How a command with `--output json` ended.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// Its exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub json: Value,
+    /// All that it wrote.
+    pub text: String,
+}
+
+impl Said {
+    /// From how the program ended.
+    ///
+    /// # Panics
+    /// When its standard output is no JSON.
+    pub fn of(ended: Ended) -> Said {
+        let text = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(!text.contains("panicked"), "it panicked: {text}");
+        let json = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {text}"));
+        Said { code: ended.code, json, text }
+    }
+
+    /// The ids of all faults in it, wherever they stand.
+    pub fn faults(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        collect(&self.json, &mut out);
+        out
+    }
+}
+
+fn collect(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            if let (Some(Value::String(id)), true) = (map.get("id"), map.contains_key("what")) {
+                out.push(id.clone());
+            }
+            map.values().for_each(|v| collect(v, out));
+        }
+        Value::Array(all) => all.iter().for_each(|v| collect(v, out)),
+        _ => {}
+    }
+}
+
+fn copy(bundle: &Path, to: &Path) {
+    succeed(Command::new("cp").args(["--recursive", "--no-preserve=ownership"]).arg(bundle).arg(to), "");
+}

@@ -1,0 +1,147 @@
+//! Writers that never stop: each commits one row after the other and notes when it began and when it was acknowledged.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::wait_until;
+
+/// Commits the row with this sequence number, and returns when the database has acknowledged it.
+pub type Write = Box<dyn FnMut(u64) -> Result<(), String> + Send>;
+
+/// One commit, or the attempt at one. Instants are of the monotonic clock of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// Who.
+    pub writer: u32,
+    /// 1, 2, 3 … of each writer.
+    pub sequence: u64,
+    /// Just before the statement was sent.
+    pub begun: Instant,
+    /// Just after the database had acknowledged it.
+    pub acknowledged: Option<Instant>,
+}
+
+/// What all writers noted.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    /// In no order but each writer's own.
+    pub commits: Vec<Commit>,
+    /// What an application would have seen go wrong.
+    pub errors: Vec<String>,
+}
+
+impl Log {
+    /// The longest that any writer waited between two acknowledgements: the stall.
+    pub fn longest_gap(&self) -> Duration {
+        let mut last: std::collections::BTreeMap<u32, Instant> = std::collections::BTreeMap::new();
+        let mut longest = Duration::ZERO;
+        for commit in &self.commits {
+            let Some(acknowledged) = commit.acknowledged else { continue };
+            if let Some(before) = last.insert(commit.writer, acknowledged) {
+                longest = longest.max(acknowledged - before);
+            }
+        }
+        longest
+    }
+
+    /// How many commits were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        self.commits.iter().filter(|c| c.acknowledged.is_some()).count()
+    }
+}
+
+/// Writers under way.
+pub struct Writers {
+    stop: Arc<AtomicBool>,
+    notes: Vec<Arc<Mutex<Log>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Writers {
+    /// Starts as many; `open` connects each. It is given the flag that tells it to wait no more.
+    pub fn start(count: u32, mut open: impl FnMut(u32, Arc<AtomicBool>) -> Write) -> Writers {
+        let mut out = Writers { stop: Arc::default(), notes: Vec::new(), threads: Vec::new() };
+        let all: Vec<Write> = (0..count).map(|writer| open(writer, Arc::clone(&out.stop))).collect();
+        for (writer, write) in (0..).zip(all) {
+            let notes = Arc::new(Mutex::new(Log::default()));
+            out.notes.push(Arc::clone(&notes));
+            let stop = Arc::clone(&out.stop);
+            out.threads.push(std::thread::spawn(move || keep_writing(writer, write, &stop, &notes)));
+        }
+        out
+    }
+
+    /// What was noted until now.
+    pub fn log(&self) -> Log {
+        let mut out = Log::default();
+        for notes in &self.notes {
+            let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            out.commits.extend_from_slice(&notes.commits);
+            out.errors.extend_from_slice(&notes.errors);
+        }
+        out
+    }
+
+    /// Waits until each writer has had this many more commits acknowledged.
+    ///
+    /// # Panics
+    /// When they do not get on, or see an error.
+    pub fn get_on(&self, commits: usize) {
+        let counts = || -> Vec<usize> {
+            let count = |notes: &Arc<Mutex<Log>>| {
+                let log = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                assert!(log.errors.is_empty(), "a writer saw errors: {:?}", log.errors);
+                log.acknowledged()
+            };
+            self.notes.iter().map(count).collect()
+        };
+        let before = counts();
+        wait_until("every writer gets on", || counts().iter().zip(&before).all(|(now, then)| now >= &(then + commits)));
+    }
+
+    /// Stops them, and gives what they noted.
+    pub fn stop(mut self) -> Log {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        self.log()
+    }
+}
+
+impl Drop for Writers {
+    /// Does not wait for them: a test that failed may have left them standing still.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn keep_writing(writer: u32, mut write: Write, stop: &AtomicBool, notes: &Mutex<Log>) {
+    for sequence in 1.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let begun = Instant::now();
+        {
+            let mut log = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            log.commits.push(Commit { writer, sequence, begun, acknowledged: None });
+        }
+        let done = write(sequence);
+        let now = Instant::now();
+        let mut log = notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match done {
+            Ok(()) => {
+                if let Some(commit) = log.commits.last_mut() {
+                    commit.acknowledged = Some(now);
+                }
+            }
+            Err(_) if stop.load(Ordering::Relaxed) => return,
+            Err(why) => {
+                log.errors.push(format!("writer {writer}, commit {sequence}: {why}"));
+                return;
+            }
+        }
+    }
+}
