@@ -37,10 +37,12 @@ impl Run {
         // When time is up nothing is asked of the module any more.
         let armed = !self.broker.book.armed(&self.broker.workload.name).is_empty();
         let callable = self.engine.as_ref().is_some_and(|e| !e.is_lost());
-        if armed && callable && *why != Release::Expired {
-            if let Err(fault) = self.call(Phase::Thaw, Instant::now() + GRACEFUL).await {
-                self.faults.push(fault.done("The host took back what it left frozen."));
-            }
+        if armed
+            && callable
+            && *why != Release::Expired
+            && let Err(fault) = self.call(Phase::Thaw, Instant::now() + GRACEFUL).await
+        {
+            self.faults.push(fault.done("The host took back what it left frozen."));
         }
         self.replay().await;
         self.stands = false;
