@@ -26,7 +26,7 @@ pub enum Line {
         boot: String,
     },
     /// Before a freezing statement is sent.
-    Armed(Entry),
+    Armed(Box<Entry>),
     /// After it was taken back, or after it was found gone.
     Undone {
         /// [`Entry::number`].
@@ -117,7 +117,7 @@ impl Ledger {
         self.last += 1;
         entry.number = self.last;
         self.armed.push(entry.clone());
-        Some(Line::Armed(entry))
+        Some(Line::Armed(Box::new(entry)))
     }
 
     /// Disarms every entry that `done` accepts; gives the lines to write.
@@ -142,7 +142,7 @@ impl Ledger {
                 Line::Open { .. } => break,
                 Line::Armed(entry) => {
                     ledger.last = ledger.last.max(entry.number);
-                    ledger.armed.push(entry);
+                    ledger.armed.push(*entry);
                 }
                 Line::Undone { number, .. } => ledger.armed.retain(|e| e.number != number),
             }
