@@ -72,3 +72,19 @@ pub fn rows(file: &Path) -> BTreeSet<Row> {
     let rows = select.query_map((), |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()))).unwrap();
     rows.collect::<Result<_, _>>().unwrap()
 }
+
+/// Holds the lock that stops writers, until it is dropped. It syncs nothing.
+///
+/// # Panics
+/// When it is not given.
+pub fn lock(file: &Path) -> Connection {
+    let mut connection = Connection::open(file).unwrap();
+    connection
+        .busy_handler(Some(|tries| {
+            std::thread::sleep(Duration::from_micros(100));
+            tries < 100_000
+        }))
+        .unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    connection
+}
