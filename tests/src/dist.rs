@@ -55,7 +55,10 @@ pub fn bundle(kind: &str, name: &str) -> PathBuf {
 }
 
 /// Cargo's target folder: this very program lies in `debug/deps` there.
-fn target() -> PathBuf {
+///
+/// # Panics
+/// When it does not.
+pub fn target() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     own.ancestors().nth(3).expect("target/debug/deps/test").to_owned()
 }

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 use crate::comparison::Row;
+use crate::dist;
 use crate::missing::{find, program};
 use crate::program::{Ended, run, succeed};
 use crate::wait_until;
@@ -60,22 +61,40 @@ pub fn fresh(test: &str, data: &Path) -> Option<()> {
     Some(())
 }
 
-/// Made once for each process of tests: it takes seconds.
+/// Making one takes seconds, so it is made once and kept with what cargo built.
 fn template(install: &Path) -> &'static Path {
-    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
-    let folder = TEMPLATE.get_or_init(|| {
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let version =
+            succeed(Command::new(find(&["mariadbd"]).expect("it was there a moment ago")).arg("--version"), "");
+        let version = version.split_whitespace().nth(2).unwrap_or_default().replace('/', "_");
+        let kept = dist::target().join("stillpoint-tests").join(format!("mariadb-{version}"));
+        if kept.is_dir() {
+            return kept;
+        }
         let folder = open_folder();
+        let data = folder.path().join("data");
         let mut command = Command::new(install);
         command.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=socket"]);
         command.args(as_mysql()).args(&SMALL[..4]);
         // Nobody needs this one after a loss of power.
         command.arg("--innodb-flush-method=nosync").arg("--innodb-flush-log-at-trx-commit=0");
-        succeed(command.arg(format!("--datadir={}", folder.path().join("data").display())), "");
-        folder
-    });
-    // A static is never dropped: what it left is taken away by whoever empties the folder for temporary files, unless
-    // the test process does it first.
-    Box::leak(folder.path().join("data").into_boxed_path())
+        succeed(command.arg(format!("--datadir={}", data.display())), "");
+        let new = kept.with_extension(std::process::id().to_string());
+        std::fs::create_dir_all(kept.parent().expect("a folder in a folder")).unwrap();
+        copy(&data, &new);
+        if std::fs::rename(&new, &kept).is_err() {
+            // Another test process was quicker.
+            let _ = std::fs::remove_dir_all(&new);
+        }
+        kept
+    })
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut command = Command::new("cp");
+    command.args(["--archive", "--sparse=always", "--no-target-directory"]).arg(from).arg(to);
+    succeed(&mut command, "");
 }
 
 /// A folder that the server's user can enter.

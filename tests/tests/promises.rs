@@ -1,0 +1,388 @@
+//! What was frozen is thawed, whatever dies; and what was not is not claimed. And no secret is seen on the way.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use stillpoint_tests::mariadb::MariaDb;
+use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::sqlite::{self, Journal};
+use stillpoint_tests::wait_until;
+use stillpoint_tests::writers::Writers;
+use tempfile::TempDir;
+
+/// A SQLite database with writers, and Stillpoint configured for it.
+struct Scene {
+    // First: what still stands is thawed before the writers are forgotten.
+    site: Site,
+    writers: Writers,
+    _folder: TempDir,
+}
+
+fn scene(timeout: u32) -> Scene {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.db");
+    sqlite::make(&file, Journal::Wal);
+    let site =
+        Site::with(&format!("[workload]\nworkload_name = sqlite\ndbnames = {}\ntimeout = {timeout}\n", file.display()));
+    let writers = sqlite::writers(&file, 2);
+    writers.get_on(10);
+    Scene { site, writers, _folder: folder }
+}
+
+/// The same on a private MariaDB.
+fn mariadb(test: &str, timeout: u32) -> Option<(MariaDb, Site, Writers)> {
+    let server = MariaDb::private(test, &[])?;
+    server.make_table();
+    let site = Site::with(&format!(
+        "[workload]\nworkload_name = mariadb\ncredString = -u root -S {}\ntimeout = {timeout}\n",
+        server.socket().display()
+    ));
+    let writers = server.writers(2);
+    writers.get_on(10);
+    Some((server, site, writers))
+}
+
+/// Every process of this machine: its id, its words and its environment.
+fn processes() -> Vec<(i32, Vec<u8>, Vec<u8>)> {
+    let id = |e: std::fs::DirEntry| e.file_name().to_str().and_then(|n| n.parse::<i32>().ok());
+    let all = std::fs::read_dir("/proc").unwrap().flatten().filter_map(id);
+    let read = |pid: i32, what: &str| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    all.map(|pid| (pid, read(pid, "cmdline"), read(pid, "environ"))).collect()
+}
+
+/// The keeper of this installation.
+fn keeper(site: &Site) -> Pid {
+    let folder = site.path("").display().to_string();
+    let ours = |words: &[u8]| {
+        let text = String::from_utf8_lossy(words);
+        text.split('\0').nth(1) == Some("keeper") && text.contains(folder.trim_end_matches('/'))
+    };
+    let found: Vec<i32> = processes().into_iter().filter(|(_, words, _)| ours(words)).map(|(pid, ..)| pid).collect();
+    assert_eq!(found.len(), 1, "one keeper holds: {found:?}");
+    Pid::from_raw(found[0])
+}
+
+fn assert_nothing_is_frozen(site: &Site) {
+    let status = site.json(&["status"]);
+    assert_eq!((status.code, &status.json["under_way"]), (Some(0), &serde_json::Value::Null), "{}", status.text);
+}
+
+fn reason(said: &Said) -> &str {
+    said.json["workloads"][0]["reason"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn a_hold_that_nobody_ends_is_ended_by_the_timeout() {
+    let Scene { site, writers, _folder } = scene(2);
+    let began = Instant::now();
+    site.freeze();
+    let frozen = Instant::now();
+    let status = site.json(&["status"]);
+    assert_eq!(status.json["under_way"]["frozen"], serde_json::json!(["sqlite"]), "{}", status.text);
+    writers.get_on(1);
+    let thawed = Instant::now();
+    assert!(thawed - began >= Duration::from_millis(1900), "it was thawed early, after {:?}", thawed - began);
+    assert!(thawed - frozen <= Duration::from_millis(2500), "it was thawed late, after {:?}", thawed - frozen);
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    assert!(reason(&said).contains("the timeout"), "{}", said.text);
+    // Told once: nothing is left to tell.
+    assert_eq!(site.json(&["thaw"]).code, Some(0));
+}
+
+#[test]
+fn one_cycle_follows_the_other_at_once() {
+    let Scene { site, writers, _folder } = scene(60);
+    for _ in 0..3 {
+        site.freeze();
+        let said = site.json(&["thaw"]);
+        assert_eq!(said.code, Some(0), "{}", said.text);
+        let said = site.json(&["run", "--", "true"]);
+        assert_eq!(said.code, Some(0), "{}", said.text);
+    }
+    writers.get_on(10);
+}
+
+#[test]
+fn a_second_freeze_is_refused_and_the_first_holds() {
+    let Scene { site, writers, _folder } = scene(60);
+    site.freeze();
+    for arguments in [&["freeze"][..], &["run", "--", "true"], &["recover"]] {
+        let said = site.json(arguments);
+        assert_eq!((said.code, said.faults()), (Some(7), vec!["SP-CYCLE-007".to_owned()]), "{}", said.text);
+    }
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    writers.get_on(10);
+}
+
+#[test]
+fn what_is_not_frozen_can_be_thawed() {
+    let Scene { site, writers, _folder } = scene(60);
+    for command in ["thaw", "recover", "status"] {
+        let ended = site.call(&[command]);
+        assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
+        assert!(ended.stdout.contains("nothing"), "{command}: {ended:?}");
+    }
+    writers.get_on(10);
+}
+
+#[test]
+fn a_command_that_fails_is_told_from_a_freeze_that_fails() {
+    let Scene { site, writers, _folder } = scene(60);
+    let said = site.json(&["run", "--", "sh", "-c", "exit 3"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(8), &"application-consistent".into()), "{}", said.text);
+    assert!(said.json["command"].as_str().is_some_and(|c| c.contains('3')), "{}", said.text);
+    let said = site.json(&["run", "--", "/nowhere/at-all"]);
+    assert_eq!(said.code, Some(8), "{}", said.text);
+    writers.get_on(10);
+    assert_nothing_is_frozen(&site);
+}
+
+#[test]
+fn a_signal_to_run_thaws_before_it_reaches_the_command() {
+    let Scene { site, writers, _folder } = scene(60);
+    let (begun, told) = (site.path("begun"), site.path("told"));
+    // The command takes its time to end: the database does not wait for it.
+    let script = format!(
+        "trap 'touch {told}; sleep 1; exit 0' TERM; touch {begun}; while :; do sleep 0.05; done",
+        told = told.display(),
+        begun = begun.display()
+    );
+    let running = site.start(&["run", "--", "sh", "-c", &script]);
+    wait_until("the command of run begins", || begun.exists());
+    running.signal(Signal::SIGTERM);
+    wait_until("the command is told", || told.exists());
+    let at = Instant::now();
+    writers.get_on(1);
+    assert!(at.elapsed() < Duration::from_millis(900), "the thaw waited for the command");
+    let said = Said::of(running.end());
+    assert_eq!(said.code, Some(8), "{}", said.text);
+    assert_nothing_is_frozen(&site);
+}
+
+#[test]
+fn run_that_is_killed_leaves_nothing_frozen() {
+    let Scene { site, writers, _folder } = scene(60);
+    let begun = site.path("begun");
+    let script = format!("touch {}; exec sleep 30", begun.display());
+    let running = site.start(&["run", "--", "sh", "-c", &script]);
+    wait_until("the command of run begins", || begun.exists());
+    running.signal(Signal::SIGKILL);
+    let at = Instant::now();
+    writers.get_on(1);
+    assert!(at.elapsed() < Duration::from_secs(2), "the thaw took {:?}", at.elapsed());
+    wait_until("the keeper ends", || !site.path("run/control.sock").exists());
+    // The agent is gone, so nobody said that the snapshot was cut: its record says that.
+    let record = std::fs::read_dir(site.path("lib/records")).unwrap().flatten().next().expect("a record");
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(record.path()).unwrap()).unwrap();
+    assert_eq!(record["exit"], "inconsistent", "{record}");
+    // What the command was is ours to end.
+    for (pid, words, _) in processes() {
+        if String::from_utf8_lossy(&words) == "sleep\030\0" && parent_is_init(pid) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+fn parent_is_init(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|l| l == "PPid:\t1")
+}
+
+#[test]
+fn a_freeze_outlives_the_agents_process_group() {
+    let Scene { site, writers, _folder } = scene(60);
+    let mut agent = Command::new("sh");
+    agent.args(["-c", "\"$@\" && echo frozen && exec sleep 30", "agent"]);
+    let freeze = site.command(&["freeze"]);
+    agent.arg(freeze.get_program()).args(freeze.get_args());
+    let mut agent = agent.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let mut stdout = agent.stdout.take().unwrap();
+    while !said.ends_with("\nfrozen\n") {
+        let mut byte = [0];
+        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "the agent ended: {said}");
+        said.push(char::from(byte[0]));
+    }
+    let group = Pid::from_raw(i32::try_from(agent.id()).unwrap());
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
+        let _ = killpg(group, signal);
+    }
+    agent.wait().unwrap();
+    let before = writers.log().acknowledged();
+    let status = site.json(&["status"]);
+    assert_eq!(status.json["under_way"]["frozen"], serde_json::json!(["sqlite"]), "{}", status.text);
+    assert_eq!(writers.log().acknowledged(), before, "a writer got on while the hold was said to last");
+    let thawed = site.json(&["thaw"]);
+    assert_eq!((thawed.code, &thawed.json["kind"]), (Some(0), &"still".into()), "{}", thawed.text);
+    writers.get_on(10);
+}
+
+/// The session is the lock: with its keeper it ends, and the ledger tells the next one what there was.
+fn the_keeper_is_killed(site: &Site, writers: &Writers) {
+    site.freeze();
+    kill(keeper(site), Signal::SIGKILL).unwrap();
+    let at = Instant::now();
+    writers.get_on(1);
+    assert!(at.elapsed() < Duration::from_secs(1), "it took {:?}", at.elapsed());
+    let status = site.json(&["status"]);
+    assert_eq!((status.code, status.faults()), (Some(6), vec!["SP-CYCLE-009".to_owned()]), "{}", status.text);
+    let thaw = site.json(&["thaw"]);
+    assert_eq!(thaw.code, Some(5), "{}", thaw.text);
+    assert_nothing_is_frozen(site);
+    let said = site.json(&["run", "--", "true"]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    writers.get_on(10);
+}
+
+#[test]
+fn the_keeper_of_sqlite_is_killed() {
+    let Scene { site, writers, _folder } = scene(60);
+    the_keeper_is_killed(&site, &writers);
+}
+
+#[test]
+fn the_keeper_of_mariadb_is_killed() {
+    let Some((_server, site, writers)) = mariadb("the_keeper_of_mariadb_is_killed", 60) else { return };
+    the_keeper_is_killed(&site, &writers);
+}
+
+#[test]
+fn a_server_that_dies_while_it_stands_still_is_not_called_consistent() {
+    let test = "a_server_that_dies_while_it_stands_still_is_not_called_consistent";
+    let Some((server, site, _writers)) = mariadb(test, 60) else { return };
+    site.freeze();
+    kill(Pid::from_raw(i32::try_from(server.id()).unwrap()), Signal::SIGKILL).unwrap();
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    assert!(!reason(&said).is_empty(), "{}", said.text);
+    assert_nothing_is_frozen(&site);
+}
+
+/// Somebody's `KILL` of our session is nothing that the client notices by itself: the proof does.
+#[test]
+fn a_session_that_somebody_ended_is_not_called_consistent() {
+    let test = "a_session_that_somebody_ended_is_not_called_consistent";
+    let Some((server, site, writers)) = mariadb(test, 60) else { return };
+    site.freeze();
+    let ours = server.sql(
+        "SELECT id FROM information_schema.processlist WHERE command = 'Sleep' AND user = 'root' \
+         AND id <> CONNECTION_ID() ORDER BY id;",
+    );
+    assert!(ours.lines().count() >= 1, "our sessions idle: {ours}");
+    let kills: String = ours.lines().map(|id| format!("KILL {id};")).collect();
+    server.sql(&kills);
+    writers.get_on(1);
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    assert_nothing_is_frozen(&site);
+}
+
+#[test]
+fn a_password_is_seen_nowhere() {
+    const SECRET: &str = "hunter2-4711";
+    let Some(server) = MariaDb::private("a_password_is_seen_nowhere", &[]) else { return };
+    server.make_table();
+    server
+        .sql(&format!("CREATE USER backup@localhost IDENTIFIED BY '{SECRET}'; GRANT ALL ON *.* TO backup@localhost;"));
+    let site = Site::new();
+    let credential = site.path("credential");
+    std::fs::write(&credential, format!("-u backup -p{SECRET} -S {}\n", server.socket().display())).unwrap();
+    let mode: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&credential, mode).unwrap();
+    let ipc = site.path("ipc");
+    std::fs::create_dir(&ipc).unwrap();
+    site.configure(&format!(
+        "[workload]\nworkload_name = mariadb\ncredential_file = {}\nipc_folder = {}\ntimeout = 60\n",
+        credential.display(),
+        ipc.display()
+    ));
+    let events = site.path("events");
+    let mut listener = site
+        .command(&["events", "--follow"])
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(&events).unwrap())
+        .spawn()
+        .unwrap();
+    let frozen = site.freeze();
+    let own = i32::try_from(std::process::id()).unwrap();
+    let all = processes();
+    let ours = all.iter().filter(|(_, words, _)| String::from_utf8_lossy(words).contains("mariadb\0--defaults-file="));
+    assert!(ours.count() >= 1, "the client runs with its credential");
+    for (pid, words, environment) in all.iter().filter(|(pid, ..)| *pid != own) {
+        for text in [words, environment] {
+            let text = String::from_utf8_lossy(text);
+            assert!(!text.contains(SECRET), "process {pid} shows the secret: {text}");
+        }
+    }
+    let said = site.json(&["thaw"]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    wait_until("the verdict is told", || std::fs::read_to_string(&events).unwrap().contains("verdict"));
+    listener.kill().unwrap();
+    listener.wait().unwrap();
+    assert!(!frozen.text.contains(SECRET) && !said.text.contains(SECRET));
+    std::fs::remove_file(credential).unwrap();
+    for file in files(&site.path("")) {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains(SECRET), "{} holds the secret", file.display());
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            out.extend(files(&entry.path()));
+        } else if kind.is_file() {
+            out.push(entry.path());
+        }
+    }
+    out
+}
+
+#[test]
+fn everybody_who_listens_hears_the_cycle_and_nobody_slows_it() {
+    let Scene { site, writers, _folder } = scene(60);
+    let said = site.path("said");
+    let mut listener = site
+        .command(&["events", "--follow"])
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    site.freeze();
+    // These never read, and one of them writes.
+    let mut deaf: Vec<UnixStream> =
+        (0..3).map(|_| UnixStream::connect(site.path("run/events.sock")).unwrap()).collect();
+    let _ = deaf[0].write_all(&[b'x'; 4096]);
+    let thawed = site.json(&["thaw"]);
+    assert_eq!(thawed.code, Some(0), "{}", thawed.text);
+    assert!(thawed.json["workloads"][0]["phases"]["thaw_us"].as_u64().is_some_and(|us| us < 1_000_000));
+    let lines = || std::fs::read_to_string(&said).unwrap();
+    wait_until("the verdict is told", || lines().contains("cycle.verdict"));
+    listener.kill().unwrap();
+    listener.wait().unwrap();
+    let mut kinds = Vec::new();
+    for line in lines().lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["specversion"], "1.0", "{line}");
+        for key in ["id", "source", "time"] {
+            assert!(event[key].is_string(), "{key} is not in {line}");
+        }
+        kinds.push(event["type"].as_str().unwrap().to_owned());
+    }
+    for kind in ["cycle.check", "cycle.prepare", "cycle.frozen", "cycle.verdict"] {
+        assert!(kinds.iter().any(|k| k == &format!("dev.stillpoint.{kind}.v1")), "{kind} is not in {kinds:?}");
+    }
+    writers.get_on(1);
+}

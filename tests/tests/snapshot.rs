@@ -1,0 +1,201 @@
+//! The main job, on real databases: writers that never stop, freeze, a snapshot and a block image, thaw; then a second
+//! server on each copy, compared with what the writers know.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use stillpoint_tests::comparison::{Row, Window, assert_same};
+use stillpoint_tests::mariadb::{self, MariaDb};
+use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::sqlite::{self, Journal};
+use stillpoint_tests::volume::{BlockImage, Volume};
+use stillpoint_tests::wait_until;
+use stillpoint_tests::writers::{Log, Writers};
+
+/// How the agent calls.
+#[derive(Clone, Copy)]
+enum Agent {
+    /// `freeze`, later `thaw`.
+    FreezeAndThaw,
+    /// `run` round a command.
+    Run,
+}
+
+/// Where the copies are.
+struct Copies {
+    volume: Volume,
+    snapshot: PathBuf,
+    image: BlockImage,
+}
+
+/// One cycle as an agent does it. The writers go on after it.
+fn cycle(site: &Site, volume: Volume, writers: &Writers, agent: Agent) -> (Said, Window, Copies) {
+    writers.get_on(20);
+    let copy = || {
+        // The image first: a snapshot writes everything out.
+        let image = volume.block_image();
+        (image, volume.snapshot("copy"))
+    };
+    let (said, window, (image, snapshot)) = match agent {
+        Agent::FreezeAndThaw => {
+            site.freeze();
+            let frozen = Instant::now();
+            let copies = copy();
+            let thaw_asked = Instant::now();
+            (site.json(&["thaw"]), Window { frozen, thaw_asked }, copies)
+        }
+        Agent::Run => {
+            let (begun, cut) = (site.path("begun"), site.path("cut"));
+            let script = format!("touch {}; until [ -e {} ]; do sleep 0.01; done", begun.display(), cut.display());
+            let running = site.start(&["run", "--", "sh", "-c", &script]);
+            wait_until("the command of run begins", || begun.exists());
+            let frozen = Instant::now();
+            let copies = copy();
+            let thaw_asked = Instant::now();
+            std::fs::write(cut, "").unwrap();
+            (Said::of(running.end()), Window { frozen, thaw_asked }, copies)
+        }
+    };
+    writers.get_on(20);
+    (said, window, Copies { volume, snapshot, image })
+}
+
+fn assert_still(said: &Said, log: &Log) {
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    assert_eq!(said.json["verdict"], "application-consistent", "{}", said.text);
+    assert_eq!(said.json["kind"], "still", "{}", said.text);
+    let stall = log.longest_gap();
+    eprintln!("standstill {} µs, longest gap of a writer {stall:?}", said.json["standstill_us"]);
+}
+
+/// The recovery point lies inside a copy, and belongs to this cycle.
+fn assert_point(said: &Said, data: &Path, workload: &str) {
+    let text = std::fs::read_to_string(data.join(format!("ipc/stillpoint.{workload}.recovery-point.json"))).unwrap();
+    let point: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(point["cycle"], said.json["cycle"]);
+    assert_eq!(point["frozen"], true, "{point}");
+    assert_eq!(point["point"], said.json["workloads"][0]["point"]);
+    assert!(point["point"].as_array().is_some_and(|p| !p.is_empty()), "{point}");
+}
+
+fn mariadb_comes_to_a_standstill(test: &str, options: &[&str], agent: Agent) {
+    let Some(volume) = Volume::make(test) else { return };
+    let Some(()) = mariadb::fresh(test, &volume.data().join("mysql")) else { return };
+    let server = MariaDb::on(&volume.data().join("mysql"), options);
+    server.make_table();
+    std::fs::create_dir(volume.data().join("ipc")).unwrap();
+    let site = Site::with(&format!(
+        "[workload]\nworkload_name = mariadb\ncredString = -u root --socket={}\nipc_folder = {}\ntimeout = 60\n",
+        server.socket().display(),
+        volume.data().join("ipc").display(),
+    ));
+    let writers = server.writers(4);
+    let (said, window, copies) = cycle(&site, volume, &writers, agent);
+    let log = writers.stop();
+    assert_still(&said, &log);
+    drop(server);
+
+    let read = |data: &Path| {
+        assert_point(&said, data, "mariadb");
+        MariaDb::on(&data.join("mysql"), options).rows()
+    };
+    assert_copies(&log, window, copies, read);
+}
+
+fn sqlite_comes_to_a_standstill(test: &str, journal: Journal, agent: Agent) {
+    let Some(volume) = Volume::make(test) else { return };
+    let file = volume.data().join("app.db");
+    sqlite::make(&file, journal);
+    std::fs::create_dir(volume.data().join("ipc")).unwrap();
+    let site = Site::with(&format!(
+        "[workload]\nworkload_name = sqlite\ndbnames = {}\nipc_folder = {}\ntimeout = 60\n",
+        file.display(),
+        volume.data().join("ipc").display(),
+    ));
+    let writers = sqlite::writers(&file, 4);
+    let (said, window, copies) = cycle(&site, volume, &writers, agent);
+    let log = writers.stop();
+    assert_still(&said, &log);
+
+    let read = |data: &Path| {
+        assert_point(&said, data, "sqlite");
+        sqlite::rows(&data.join("app.db"))
+    };
+    assert_copies(&log, window, copies, read);
+}
+
+fn assert_copies(log: &Log, window: Window, copies: Copies, read: impl Fn(&Path) -> BTreeSet<Row>) {
+    assert_same("the snapshot", log, window, &read(&copies.snapshot));
+    let volume = copies.volume.replaced_by(copies.image);
+    assert_same("the block image", log, window, &read(&volume.data()));
+}
+
+#[test]
+fn mariadb_that_flushes_at_each_commit() {
+    mariadb_comes_to_a_standstill("mariadb_that_flushes_at_each_commit", &[], Agent::FreezeAndThaw);
+}
+
+/// Its commits are acknowledged long before they are on disk, and the binary log is a second place of truth.
+#[test]
+fn mariadb_that_flushes_once_a_second_with_a_binary_log() {
+    mariadb_comes_to_a_standstill(
+        "mariadb_that_flushes_once_a_second_with_a_binary_log",
+        &["--innodb-flush-log-at-trx-commit=2", "--log-bin", "--sync-binlog=0"],
+        Agent::Run,
+    );
+}
+
+#[test]
+fn mariadb_that_writes_its_log_once_a_second() {
+    mariadb_comes_to_a_standstill(
+        "mariadb_that_writes_its_log_once_a_second",
+        &["--innodb-flush-log-at-trx-commit=0"],
+        Agent::Run,
+    );
+}
+
+#[test]
+fn sqlite_in_wal_mode() {
+    sqlite_comes_to_a_standstill("sqlite_in_wal_mode", Journal::Wal, Agent::FreezeAndThaw);
+}
+
+#[test]
+fn sqlite_with_a_rollback_journal() {
+    sqlite_comes_to_a_standstill("sqlite_with_a_rollback_journal", Journal::Rollback, Agent::Run);
+}
+
+/// All workloads stand still together, and the cycle's verdict speaks for all.
+#[test]
+fn two_databases_at_once() {
+    let test = "two_databases_at_once";
+    let Some(volume) = Volume::make(test) else { return };
+    let Some(()) = mariadb::fresh(test, &volume.data().join("mysql")) else { return };
+    let server = MariaDb::on(&volume.data().join("mysql"), &[]);
+    server.make_table();
+    let (orders, stock) = (volume.data().join("orders.db"), volume.data().join("stock.db"));
+    sqlite::make(&orders, Journal::Wal);
+    sqlite::make(&stock, Journal::Rollback);
+    let site = Site::with(&format!(
+        "[workload shop]\nworkload_name = mariadb\ncredString = -u root --socket={}\n\
+         [workload files]\nworkload_name = sqlite\ndbnames = {}, {}\n",
+        server.socket().display(),
+        orders.display(),
+        stock.display(),
+    ));
+    let all = [server.writers(2), sqlite::writers(&orders, 2), sqlite::writers(&stock, 2)];
+    all.iter().for_each(|w| w.get_on(20));
+    site.freeze();
+    let frozen = Instant::now();
+    let snapshot = volume.snapshot("copy");
+    let window = Window { frozen, thaw_asked: Instant::now() };
+    let said = site.json(&["thaw"]);
+    all.iter().for_each(|w| w.get_on(20));
+    let logs = all.map(Writers::stop);
+    logs.iter().for_each(|log| assert_still(&said, log));
+    assert_same("the copy of shop", &logs[0], window, &MariaDb::on(&snapshot.join("mysql"), &[]).rows());
+    assert_same("the copy of orders", &logs[1], window, &sqlite::rows(&snapshot.join("orders.db")));
+    assert_same("the copy of stock", &logs[2], window, &sqlite::rows(&snapshot.join("stock.db")));
+}
