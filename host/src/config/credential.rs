@@ -1,8 +1,11 @@
 //! `credString`: the login string of the client, and the secret in it.
 
 use std::fmt;
+use std::path::PathBuf;
 
-/// A secret that does not print itself.
+use zeroize::Zeroize;
+
+/// A secret that does not print itself, and is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -19,6 +22,18 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("•••")
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 /// What a login needs. What is absent is left to the client's own default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credential {
@@ -30,48 +45,76 @@ pub struct Credential {
     pub port: Option<u16>,
     /// `-S`, `--socket`.
     pub socket: Option<String>,
-    /// `-D`, `--database`.
+    /// `-D`, `--database`, or a last word without a dash.
     pub database: Option<String>,
     /// `--login-path`.
     pub login_path: Option<String>,
     /// `-p`, `--password`.
     pub password: Option<Secret>,
+    /// Where it was read from, where that is a file of its own.
+    pub file: Option<PathBuf>,
 }
 
 impl Credential {
-    /// Reads the words of a login string. No word is repeated in an error: one of them may be the secret.
+    /// Reads the words of a login string, quoted as in a shell; nothing is expanded. No word is repeated in an error:
+    /// one of them may be the secret.
     ///
     /// # Errors
     /// In words.
     pub fn parse(text: &str) -> Result<Credential, String> {
+        if text.chars().any(|c| c.is_control() && !c.is_ascii_whitespace()) {
+            return Err("it holds a control character".into());
+        }
         let mut out = Credential::default();
-        let mut words = text.split_whitespace();
+        let mut words = words(text).ok_or("a quote or a backslash in it is not closed")?.into_iter();
         let mut number = 0;
         while let Some(word) = words.next() {
             number += 1;
-            let (key, value) = split(word).ok_or_else(|| {
-                format!("its word {number} is none of -u, -p, -h, -P, -S, -D, --login-path and their long forms")
-            })?;
+            let Some((key, value)) = split(&word) else {
+                let last = words.len() == 0 && number > 1 && !word.starts_with('-') && !word.contains(['/', '@']);
+                if last && out.database.is_none() {
+                    out.database = Some(word);
+                    break;
+                }
+                return Err(format!(
+                    "its word {number} is none of -u, -p, -h, -P, -S, -D, --login-path and their long forms"
+                ));
+            };
             let value = match value {
                 Some(value) => value.to_owned(),
-                None if key == "password" => return Err("a password stands right after -p, without a space".into()),
+                None if key == "password" => {
+                    return Err("the password stands right behind -p or --password=, without a space".into());
+                }
                 None => {
                     number += 1;
-                    words.next().ok_or_else(|| format!("{key} has no value"))?.to_owned()
+                    words.next().filter(|v| !v.starts_with('-')).ok_or_else(|| format!("{key} has no value"))?
                 }
             };
-            match key {
-                "user" => out.user = Some(value),
-                "host" => out.host = Some(value),
-                "port" => out.port = Some(value.parse().map_err(|_| "port is no number from 0 to 65535".to_owned())?),
-                "socket" => out.socket = Some(value),
-                "database" => out.database = Some(value),
-                "login-path" => out.login_path = Some(value),
-                _ => out.password = Some(Secret(value)),
+            let again = match key {
+                "user" => out.user.replace(value).is_some(),
+                "host" => out.host.replace(value).is_some(),
+                "port" => {
+                    let port = value.parse().ok().filter(|p| *p > 0).ok_or("port is no number from 1 to 65535")?;
+                    out.port.replace(port).is_some()
+                }
+                "socket" => out.socket.replace(value).is_some(),
+                "database" => out.database.replace(value).is_some(),
+                "login-path" => out.login_path.replace(value).is_some(),
+                _ => out.password.replace(Secret(value)).is_some(),
+            };
+            if again {
+                return Err(format!("{key} is there twice"));
             }
         }
         Ok(out)
     }
+}
+
+/// The words of a text, quoted as in a shell. A `#` begins no comment: it may begin a password.
+fn words(text: &str) -> Option<Vec<String>> {
+    const MARK: &str = "\u{1}";
+    let words = shlex::split(&text.replace('#', MARK))?;
+    Some(words.into_iter().map(|w| w.replace(MARK, "#")).collect())
 }
 
 /// The key of a word and the value that stands in the same word.
@@ -96,13 +139,52 @@ mod tests {
         let c = Credential::parse("-u root -psecret --socket=/s -P 3307 --database x").unwrap();
         assert_eq!((c.user.as_deref(), c.socket.as_deref(), c.port), (Some("root"), Some("/s"), Some(3307)));
         assert_eq!(c.password.as_ref().map(Secret::expose), Some("secret"));
-        assert!(!format!("{c:?}").contains("secret"));
+        assert!(!format!("{c:?} {}", c.password.as_ref().unwrap()).contains("secret"));
+        let c = Credential::parse("--user=root --host x --login-path=backup orders\n").unwrap();
+        assert_eq!((c.login_path.as_deref(), c.database.as_deref()), (Some("backup"), Some("orders")));
+        assert_eq!(Credential::parse(" \n").unwrap(), Credential::default());
+    }
+
+    #[test]
+    fn a_password_may_be_quoted_and_hold_anything() {
+        for (text, password) in [
+            ("-p'pa ss'", "pa ss"),
+            ("-pa#b", "a#b"),
+            ("\"-p#a $b\"", "#a $b"),
+            ("--password='#'", "#"),
+            ("-u a -p'a\\b' -h x", "a\\b"),
+            ("-p-p", "-p"),
+            ("--password=", ""),
+            ("-pü=€;%", "ü=€;%"),
+        ] {
+            let read = Credential::parse(text).unwrap();
+            assert_eq!(read.password.as_ref().map(Secret::expose), Some(password), "{text}");
+        }
     }
 
     #[test]
     fn other_words_are_refused_and_never_repeated() {
-        for text in ["--password", "hunter2", "-u", "--ssl-ca=hunter2", "-P hunter2", "/hunter2@db"] {
-            assert!(!Credential::parse(text).unwrap_err().contains("hunter2"));
+        for text in [
+            "--password",
+            "--password hunter2",
+            "-p hunter2",
+            "hunter2",
+            "-u",
+            "-u -phunter2",
+            "--ssl-ca=hunter2",
+            "-P hunter2",
+            "-P 0",
+            "-P 65536",
+            "/hunter2@db",
+            "-u root root/hunter2",
+            "-u root a hunter2",
+            "-u root hunter2 -h x",
+            "-phunter2 -phunter2",
+            "-u root -p'hunter2",
+            "-u root -phunter2\u{1}",
+            "# hunter2",
+        ] {
+            assert!(!Credential::parse(text).unwrap_err().contains("hunter2"), "{text}");
         }
     }
 }

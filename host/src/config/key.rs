@@ -1,0 +1,94 @@
+//! The keys of a workload's section.
+
+/// Every key that is honoured.
+pub const HONOURED: [&str; 14] = [
+    "workload_name",
+    "command_path",
+    "linux_user",
+    "credString",
+    "credential_file",
+    "ipc_folder",
+    "timeout",
+    "dbnames",
+    "on_failure",
+    "order",
+    "snapshot",
+    "stall_budget",
+    "module",
+    "role",
+];
+
+/// A key or section that is known and not honoured.
+pub struct Refused {
+    /// Its name.
+    pub name: &'static str,
+    /// Why it is not honoured.
+    pub why: &'static str,
+    /// What to write instead.
+    pub instead: &'static str,
+}
+
+/// Every key that is known and not honoured.
+pub const REFUSED: [Refused; 4] = [
+    Refused {
+        name: "configuration_path",
+        why: "lists of instances are not read",
+        instead: "write one [workload NAME] section for each instance",
+    },
+    Refused {
+        name: "enforceSlaveOnly",
+        why: "which server is a replica is not asked yet",
+        instead: "keep this configuration on the replica alone, and write  enforceSlaveOnly = 0",
+    },
+    Refused {
+        name: "customScriptEnabled",
+        why: "a script would run as root, outside all that is checked here",
+        instead: "put what it does into a module, or around the call of  stillpoint run",
+    },
+    Refused {
+        name: "filesystems",
+        why: "filesystems are not frozen yet",
+        instead: "leave that to the backup agent, and remove the line",
+    },
+];
+
+/// The section of Azure's that is known and not honoured.
+pub const LOGBACKUP: Refused = Refused {
+    name: "logbackup",
+    why: "logs are not copied",
+    instead: "copy the logs by the database's own means, and remove the section",
+};
+
+/// The key that somebody wrote, as it is spelt here. Azure's reader takes capitals for small letters, and so do we.
+pub fn honoured(written: &str) -> Option<&'static str> {
+    HONOURED.into_iter().find(|k| k.eq_ignore_ascii_case(written))
+}
+
+/// The refused key that somebody wrote.
+pub fn refused(written: &str) -> Option<&'static Refused> {
+    REFUSED.iter().find(|k| k.name.eq_ignore_ascii_case(written))
+}
+
+/// Whether this value asks for nothing: a refused key with it is honoured by doing nothing.
+pub fn asks_nothing(value: &str) -> bool {
+    ["", "0", "no", "off", "false"].iter().any(|w| value.eq_ignore_ascii_case(w))
+}
+
+/// Whether the value of this key may be shown.
+pub fn tells_no_secret(written: &str) -> bool {
+    refused(written).is_some() || honoured(written).is_some_and(|k| k != "credString")
+}
+
+/// Whether it looks like a key, and may be repeated in a message.
+pub fn is_word(written: &str) -> bool {
+    let mut chars = written.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        && written.len() <= 40
+}
+
+/// The key that somebody who wrote this may have meant.
+pub fn meant(written: &str) -> Option<&'static str> {
+    let far = |k: &str| strsim::damerau_levenshtein(&k.to_ascii_lowercase(), &written.to_ascii_lowercase());
+    HONOURED.into_iter().map(|k| (far(k), k)).filter(|(far, k)| *far <= 2.max(k.len() / 4)).min().map(|(_, k)| k)
+}

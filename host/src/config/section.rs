@@ -1,0 +1,431 @@
+//! The sections: each key into its type.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ini::{Ini, ParseOption, Properties};
+use nix::unistd::{Gid, Uid, getgrouplist};
+use stillpoint_contract::manifest::Snapshot;
+
+use super::place::{At, Places};
+use super::{Configuration, Credential, OnFailure, User, Workload, key};
+use crate::fault::{Exit, Fault};
+use crate::sys::ownership::{self, Problem};
+
+/// The largest file of a login string, in bytes.
+const LARGEST_CREDENTIAL: u64 = 64 * 1024;
+
+/// The longest time that can be asked for, in seconds: a day.
+const LONGEST: u64 = 86_400;
+
+/// Reads the text of a configuration. `others_read` tells whether others than its owner can read the file.
+pub fn read(path: &Path, text: &str, others_read: bool) -> Result<Configuration, Vec<Fault>> {
+    let mut reader =
+        Reader { path, places: Places::of(path, text), faults: Vec::new(), warnings: Vec::new(), others_read };
+    let workloads = reader.workloads();
+    let timeout = workloads.iter().map(|w| w.timeout).min().unwrap_or_default();
+    match workloads.first().map(|w| w.snapshot) {
+        Some(snapshot) if reader.faults.is_empty() => {
+            Ok(Configuration { path: path.to_owned(), workloads, timeout, snapshot, warnings: reader.warnings })
+        }
+        _ => Err(reader.faults),
+    }
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    places: Places<'a>,
+    faults: Vec<Fault>,
+    warnings: Vec<Fault>,
+    others_read: bool,
+}
+
+/// The section that is read: its heading, the workload's name, and what it says.
+struct Section<'s> {
+    heading: &'s str,
+    name: &'s str,
+    values: BTreeMap<&'static str, &'s str>,
+}
+
+impl Section<'_> {
+    /// An empty value is an absent one: Azure's template is full of them.
+    fn get(&self, key: &str) -> Option<&str> {
+        self.values.get(key).copied().filter(|v| !v.is_empty())
+    }
+}
+
+impl Reader<'_> {
+    fn fault(&self, id: &str, what: String, section: Option<&str>, at: At<'_>, next: &str) -> Fault {
+        Fault::new(id, Exit::Usage, what).at(self.places.excerpt(section, at)).next(next)
+    }
+
+    fn say(&mut self, id: &str, what: String, section: &Section<'_>, at: At<'_>, next: &str) {
+        let fault = self.fault(id, what, Some(section.heading), at, next).of(section.name);
+        self.faults.push(fault);
+    }
+
+    fn workloads(&mut self) -> Vec<Workload> {
+        for (why, excerpt) in self.places.wrong() {
+            let fault = Fault::new("SP-CFG-002", Exit::Usage, format!("this line is not understood: {why}."));
+            self.faults.push(fault.at(excerpt).next("write  key = value  on one line, under  [workload]"));
+        }
+        let option = ParseOption { enabled_escape: false, enabled_quote: false, ..ParseOption::default() };
+        let ini = match Ini::load_from_str_opt(&self.places.sound(), option) {
+            Ok(ini) => ini,
+            // Its words are not repeated: they may quote the line.
+            Err(e) => {
+                let what = format!("{} is no INI file, from line {} on.", self.path.display(), e.line);
+                self.faults.push(Fault::new("SP-CFG-002", Exit::Usage, what).next("write  key = value  on one line"));
+                return Vec::new();
+            }
+        };
+        let mut seen = BTreeSet::new();
+        let mut out: Vec<(String, Workload)> = Vec::new();
+        for (heading, properties) in &ini {
+            match heading {
+                None => self.homeless(properties),
+                Some(heading) if !seen.insert(heading) => {
+                    let what = format!("[{heading}] is there twice.");
+                    let next = "give each its own name:  [workload NAME]";
+                    let fault = self.fault("SP-CFG-004", what, Some(heading), At::Heading, next);
+                    self.faults.push(fault);
+                }
+                Some(heading) => match heading.strip_prefix("workload") {
+                    Some(name) if name.is_empty() || name.starts_with([' ', '\t']) => {
+                        let read = self.workload(heading, name.trim(), properties);
+                        out.extend(read.map(|w| (heading.to_owned(), w)));
+                    }
+                    _ => self.strange(heading),
+                },
+            }
+        }
+        if ini.sections().all(|s| s.is_none()) && self.faults.is_empty() {
+            let what = format!("there is no workload in {}.", self.path.display());
+            self.faults.push(Fault::new("SP-CFG-006", Exit::Usage, what).next("begin with  [workload]"));
+        }
+        self.agree(&out);
+        out.into_iter().map(|(_, workload)| workload).collect()
+    }
+
+    /// Keys before any section.
+    fn homeless(&mut self, properties: &Properties) {
+        for (written, _) in properties.iter() {
+            let what = format!("{} stands before any section.", named(written));
+            let fault = self.fault("SP-CFG-003", what, None, At::Key(written), "begin with  [workload]");
+            self.faults.push(fault);
+        }
+    }
+
+    /// A section that is no workload.
+    fn strange(&mut self, heading: &str) {
+        let refused = &key::LOGBACKUP;
+        let fault = if heading.eq_ignore_ascii_case(refused.name) {
+            let what = format!("[{heading}] is not honoured: {}.", refused.why);
+            self.fault("SP-CFG-007", what, Some(heading), At::Heading, refused.instead)
+        } else {
+            let next = "write  [workload]  or  [workload NAME]";
+            self.fault("SP-CFG-003", format!("[{heading}] is unknown."), Some(heading), At::Heading, next)
+        };
+        self.faults.push(fault);
+    }
+
+    /// What one cycle can do only in one way.
+    fn agree(&mut self, workloads: &[(String, Workload)]) {
+        let mut names = BTreeSet::new();
+        for (heading, workload) in workloads {
+            if !names.insert(&workload.name) {
+                let what = format!("two workloads are named {}.", workload.name);
+                let next = "name the sections:  [workload NAME]";
+                let fault = self.fault("SP-CFG-004", what, Some(heading), At::Heading, next);
+                self.faults.push(fault.of(&workload.name));
+            }
+        }
+        let Some((_, first)) = workloads.first() else { return };
+        for (heading, other) in workloads.iter().filter(|(_, w)| w.snapshot != first.snapshot) {
+            let what = format!("it asks for another kind of snapshot than {}, and the agent takes one.", first.name);
+            let next = "write the same  snapshot =  in every section";
+            let fault = self.fault("SP-CFG-011", what, Some(heading), At::Value("snapshot"), next);
+            self.faults.push(fault.of(&other.name));
+        }
+    }
+
+    fn workload(&mut self, heading: &str, name: &str, properties: &Properties) -> Option<Workload> {
+        let before = self.faults.len();
+        let value = |key: &str| properties.iter().find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| v.trim());
+        let workload_name = value("workload_name").filter(|v| !v.is_empty());
+        let name = if name.is_empty() { workload_name.unwrap_or("workload") } else { name };
+        let mut section = Section { heading, name, values: BTreeMap::new() };
+        self.keys(&mut section, properties);
+        let section = &section;
+        for (word, at) in [(name, At::Heading), (workload_name.unwrap_or("x"), At::Value("workload_name"))] {
+            if word.len() > 64 || !word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+                let what = "a workload's name is 1 to 64 of letters, digits, - and _.".into();
+                self.say("SP-CFG-005", what, section, at, "such as  [workload orders]  and  workload_name = mariadb");
+            }
+        }
+        if workload_name.is_none() {
+            let next = "name the database, such as  workload_name = mariadb";
+            self.say("SP-CFG-006", "workload_name is missing.".into(), section, At::Key("workload_name"), next);
+        }
+        let timeout = self.seconds(section, "timeout", 90);
+        let short = timeout.as_secs() < 60;
+        let stall_budget = self.stall_budget(section, timeout);
+        let linux_user = self.user(section);
+        let owners: Vec<u32> = linux_user.iter().map(|u| u.uid).collect();
+        let credential = self.credential(section, &owners);
+        let command_path = self.path(section, "command_path");
+        let module = self.path(section, "module");
+        let ipc_folder = self.path(section, "ipc_folder");
+        if let Some(folder) = &ipc_folder {
+            self.ipc_folder(section, folder, &owners);
+        }
+        let order = self.order(section);
+        let ways = [("abort", OnFailure::Abort), ("continue", OnFailure::Continue)];
+        let on_failure = self.word(section, "on_failure", &ways);
+        let kinds = [("atomic", Snapshot::Atomic), ("per-volume", Snapshot::PerVolume), ("files", Snapshot::Files)];
+        let snapshot = self.word(section, "snapshot", &kinds);
+        let slave = self.word(section, "role", &[("master", false), ("slave", true)]);
+        let databases = self.databases(section);
+        if self.faults.len() > before {
+            return None;
+        }
+        if short {
+            let what = format!("timeout = {} is below 60 seconds: a slow snapshot is cut off.", timeout.as_secs());
+            let next = "write  timeout = 90  unless the snapshot is known to be quick";
+            let fault = self.fault("SP-CFG-020", what, Some(heading), At::Value("timeout"), next);
+            self.warnings.push(fault.of(name));
+        }
+        if slave {
+            let what = "role = slave changes nothing: the server is frozen as what it is.".into();
+            let fault = self.fault("SP-CFG-021", what, Some(heading), At::Value("role"), "the line can be removed");
+            self.warnings.push(fault.of(name));
+        }
+        Some(Workload {
+            name: name.to_owned(),
+            workload_name: workload_name?.to_owned(),
+            command_path,
+            linux_user: linux_user?,
+            credential,
+            ipc_folder,
+            timeout,
+            databases,
+            on_failure,
+            order,
+            snapshot,
+            stall_budget,
+            module,
+        })
+    }
+
+    /// Takes the keys that are honoured, and says what is wrong with the others.
+    fn keys<'s>(&mut self, section: &mut Section<'s>, properties: &'s Properties) {
+        let mut seen = BTreeSet::new();
+        for (written, value) in properties.iter() {
+            let (shown, value) = (named(written), value.trim());
+            if !seen.insert(written.to_ascii_lowercase()) {
+                let what = format!("{shown} is there twice.");
+                self.say("SP-CFG-004", what, section, At::Key(written), "keep one of them");
+            } else if let Some(known) = key::honoured(written) {
+                section.values.insert(known, value);
+            } else if let Some(refused) = key::refused(written) {
+                if !key::asks_nothing(value) {
+                    let what = format!("{shown} is not honoured: {}.", refused.why);
+                    self.say("SP-CFG-007", what, section, At::Key(written), refused.instead);
+                }
+            } else {
+                let next = match key::meant(written) {
+                    Some(near) => format!("did you mean  {near}  ?"),
+                    None => format!("known are {}", key::HONOURED.join(", ")),
+                };
+                self.say("SP-CFG-003", format!("{shown} is unknown."), section, At::Key(written), &next);
+            }
+        }
+    }
+
+    fn seconds(&mut self, section: &Section<'_>, key: &str, default: u64) -> Duration {
+        let seconds = match section.get(key).map(str::parse::<u64>) {
+            None => default,
+            Some(Ok(n)) if (1..=LONGEST).contains(&n) => n,
+            Some(_) => {
+                let what = format!("{key} must be a whole number of seconds, from 1 to {LONGEST}.");
+                let next = format!("write  {key} = {default}");
+                self.say("SP-CFG-005", what, section, At::Value(key), &next);
+                default
+            }
+        };
+        Duration::from_secs(seconds)
+    }
+
+    fn stall_budget(&mut self, section: &Section<'_>, timeout: Duration) -> Duration {
+        let budget = self.seconds(section, "stall_budget", 5);
+        if section.get("stall_budget").is_none() {
+            return budget.min(timeout / 2);
+        }
+        if budget >= timeout {
+            let what = format!("stall_budget must be below timeout, which is {} seconds.", timeout.as_secs());
+            self.say("SP-CFG-005", what, section, At::Value("stall_budget"), "such as  stall_budget = 5");
+        }
+        budget
+    }
+
+    fn order(&mut self, section: &Section<'_>) -> u32 {
+        section.get("order").unwrap_or("0").parse().unwrap_or_else(|_| {
+            let what = "order must be a whole number, not below 0.".into();
+            self.say("SP-CFG-005", what, section, At::Value("order"), "such as  order = 1");
+            0
+        })
+    }
+
+    /// One of these words; the first is the default.
+    fn word<T: Copy, const N: usize>(&mut self, section: &Section<'_>, key: &str, words: &[(&str, T); N]) -> T {
+        let value = section.get(key).unwrap_or(words[0].0);
+        words.iter().find(|(w, _)| w.eq_ignore_ascii_case(value)).map_or_else(
+            || {
+                let known: Vec<_> = words.iter().map(|(w, _)| *w).collect();
+                let next = format!("write  {key} = {}", known.join("  or  "));
+                let what = format!("{key} is none of {}.", known.join(", "));
+                self.say("SP-CFG-005", what, section, At::Value(key), &next);
+                words[0].1
+            },
+            |(_, t)| *t,
+        )
+    }
+
+    fn path(&mut self, section: &Section<'_>, key: &str) -> Option<PathBuf> {
+        let path = PathBuf::from(section.get(key)?);
+        if !path.is_absolute() {
+            let what = format!("{key} must be an absolute path.");
+            self.say("SP-CFG-005", what, section, At::Value(key), "begin it with  /");
+            return None;
+        }
+        Some(path)
+    }
+
+    /// The names of `dbnames`, between commas, or semicolons as in Azure's file.
+    fn databases(&mut self, section: &Section<'_>) -> Vec<String> {
+        let list = section.get("dbnames").unwrap_or_default();
+        let names: Vec<&str> = list.split([',', ';']).map(str::trim).filter(|d| !d.is_empty()).collect();
+        let distinct: BTreeSet<&str> = names.iter().copied().collect();
+        if distinct.len() < names.len() {
+            let what = "dbnames names a database twice.".into();
+            self.say("SP-CFG-004", what, section, At::Value("dbnames"), "name each once");
+        }
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    fn ipc_folder(&mut self, section: &Section<'_>, folder: &Path, owners: &[u32]) {
+        let plain: PathBuf = folder.components().collect();
+        let why = match plain.symlink_metadata() {
+            Err(e) => e.to_string(),
+            Ok(m) if m.is_symlink() => "it is a symbolic link".into(),
+            Ok(m) if !m.is_dir() => "it is no folder".into(),
+            Ok(_) => match plain.canonicalize() {
+                Ok(real) if real == plain => match ownership::check(&plain, owners) {
+                    Ok(()) => return,
+                    Err(Problem::Unreadable { why, .. }) => why.to_string(),
+                    Err(problem) => {
+                        let what = format!("others could change ipc_folder: {problem}.");
+                        let next = "let only root or linux_user write to it and to the folders above it";
+                        self.say("SP-IPC-002", what, section, At::Value("ipc_folder"), next);
+                        return;
+                    }
+                },
+                Ok(_) => "a symbolic link, or  ..  leads to it".into(),
+                Err(e) => e.to_string(),
+            },
+        };
+        let what = format!("ipc_folder {} cannot be used: {why}.", folder.display());
+        let next = "make a real folder for it, owned by root or linux_user, and write its real path";
+        self.say("SP-IPC-001", what, section, At::Value("ipc_folder"), next);
+    }
+
+    fn credential(&mut self, section: &Section<'_>, owners: &[u32]) -> Credential {
+        match (section.get("credString"), self.path(section, "credential_file")) {
+            (Some(_), Some(_)) => {
+                let what = "credString and credential_file are both there.".into();
+                self.say("SP-CFG-004", what, section, At::Key("credential_file"), "keep one of them");
+                Credential::default()
+            }
+            (Some(text), None) => self.login_string(section, text),
+            (None, Some(file)) => self.credential_file(section, file, owners),
+            (None, None) => Credential::default(),
+        }
+    }
+
+    fn login_string(&mut self, section: &Section<'_>, text: &str) -> Credential {
+        let key = At::Key("credString");
+        if text.contains("%%") || text.contains("%(") {
+            let what = "credString holds %% or %(, which Azure's own reader replaces.".into();
+            self.say("SP-CFG-005", what, section, key, "put the login string as it is into a  credential_file");
+            return Credential::default();
+        }
+        let credential = Credential::parse(text).unwrap_or_else(|why| {
+            let next = "such as  credString = -u backup --socket=/run/mysqld/mysqld.sock";
+            self.say("SP-CFG-005", format!("credString is not understood: {why}."), section, key, next);
+            Credential::default()
+        });
+        if credential.password.is_some() && self.others_read {
+            let what = "credString holds a password, and others can read the file.".into();
+            self.say("SP-CFG-009", what, section, key, &format!("chmod 600 {}", self.path.display()));
+        }
+        credential
+    }
+
+    /// The file's content is a login string.
+    fn credential_file(&mut self, section: &Section<'_>, file: PathBuf, owners: &[u32]) -> Credential {
+        let (at, shown) = (At::Value("credential_file"), file.display().to_string());
+        let (bytes, mode) = match super::slurp(&file, LARGEST_CREDENTIAL) {
+            Ok(read) => read,
+            Err(e) => {
+                let what = format!("credential_file {shown} cannot be read: {e}.");
+                self.say("SP-CFG-001", what, section, at, "write the login string there, as in credString");
+                return Credential::default();
+            }
+        };
+        if let Err(problem) = ownership::check(&file, owners) {
+            let what = format!("others could have written credential_file: {problem}.");
+            self.say("SP-CFG-010", what, section, at, "let only root or linux_user write there");
+        }
+        if mode & 0o077 != 0 {
+            let what = "others can read credential_file.".into();
+            self.say("SP-CFG-009", what, section, at, &format!("chmod 600 {shown}"));
+        }
+        let parsed = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned());
+        match parsed.and_then(|text| Credential::parse(&text)) {
+            Ok(credential) => Credential { file: Some(file), ..credential },
+            Err(why) => {
+                let what = format!("credential_file {shown} is not understood: {why}.");
+                self.say("SP-CFG-005", what, section, at, "write there what credString would hold");
+                Credential::default()
+            }
+        }
+    }
+
+    fn user(&mut self, section: &Section<'_>) -> Option<User> {
+        let name = section.get("linux_user").unwrap_or("root");
+        let at = At::Value("linux_user");
+        let Some(user) = nix::unistd::User::from_name(name).ok().flatten() else {
+            let what = format!("linux_user {name} does not exist.");
+            self.say("SP-CFG-008", what, section, at, "name a user of this machine");
+            return None;
+        };
+        let own = Uid::effective();
+        if !own.is_root() && own != user.uid {
+            let what = format!("without root, linux_user must be yourself, not {name}.");
+            self.say("SP-CFG-008", what, section, at, "name yourself, or run it as root");
+            return None;
+        }
+        let groups = std::ffi::CString::new(name)
+            .ok()
+            .and_then(|n| getgrouplist(&n, user.gid).ok())
+            .map_or_else(|| vec![user.gid.as_raw()], |g| g.into_iter().map(Gid::as_raw).collect());
+        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        Some(User { name: name.to_owned(), uid, gid, groups, home: user.dir })
+    }
+}
+
+/// A key as it may be repeated in a message: what does not look like one may be a part of a secret.
+fn named(written: &str) -> &str {
+    if key::is_word(written) { written } else { "a key" }
+}
