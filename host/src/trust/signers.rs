@@ -1,9 +1,15 @@
 //! `allowed_signers`, in the format of OpenSSH (ssh-keygen(1), "ALLOWED SIGNERS"): a principal, options, a key.
-
-use std::path::Path;
+//!
+//! Read more strictly than OpenSSH does, because what is passed over could widen the trust:
+//! - one plain principal on a line, no lists and no patterns, and each key on one line only: a key is one person;
+//! - `namespaces` is needed; a line for other namespaces is passed over, as its words ask;
+//! - `valid-after` and `valid-before` are times in UTC, with or without `Z`;
+//! - other options, and keys that are not `ssh-ed25519`, are refused.
 
 use jiff::Timestamp;
-use ssh_key::PublicKey;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use ssh_key::{Algorithm, PublicKey};
 use stillpoint_contract::NAMESPACE;
 
 /// One reviewer's key.
@@ -13,61 +19,167 @@ pub struct Reviewer {
     pub principal: String,
     /// With which key.
     pub key: PublicKey,
+    /// Whether the key may sign now.
+    pub valid: bool,
 }
 
-/// The reviewers whose keys may sign modules now.
+/// The reviewers whose keys may sign modules, now or at another time.
 ///
 /// # Errors
-/// In words: an option that is not understood is refused, because to pass it over could widen the trust.
-pub fn read(path: &Path) -> Result<Vec<Reviewer>, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-    parse(&text, Timestamp::now())
-}
-
-fn parse(text: &str, now: Timestamp) -> Result<Vec<Reviewer>, String> {
-    let mut out = Vec::new();
+/// In words, with the line.
+pub fn parse(text: &str, now: Timestamp) -> Result<Vec<Reviewer>, String> {
+    let mut out: Vec<Reviewer> = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let at = |why: &str| format!("line {}: {why}", i + 1);
-        let (principal, rest) = line.split_once(char::is_whitespace).ok_or_else(|| at("no key"))?;
-        if principal.contains(['*', '?', '!', ',', '"']) {
-            return Err(at("one plain principal on a line: patterns and lists are not understood"));
+        let read = reviewer(line, now).map_err(|why| format!("line {}: {why}", i + 1))?;
+        let Some(reviewer) = read else { continue };
+        if let Some(same) = out.iter().find(|r| r.key.key_data() == reviewer.key.key_data()) {
+            return Err(format!("line {}: the key of {} is there twice", i + 1, same.principal));
         }
-        let rest = rest.trim_start();
-        let key_at = rest.find("ssh-ed25519 ").ok_or_else(|| at("no key of type ssh-ed25519"))?;
-        let (options, key) = rest.split_at(key_at);
-        let mut for_modules = false;
-        let mut valid = true;
-        for option in options.trim().split(',').filter(|o| !o.is_empty()) {
-            let (name, value) =
-                option.split_once('=').ok_or_else(|| at(&format!("option {option} is not understood")))?;
-            let value = value.trim_matches('"');
-            match name {
-                "namespaces" => for_modules = value == NAMESPACE,
-                "valid-after" => {
-                    valid &= now >= day(value).ok_or_else(|| at("valid-after is no date like 20260131"))?
-                }
-                "valid-before" => {
-                    valid &= now < day(value).ok_or_else(|| at("valid-before is no date like 20260131"))?
-                }
-                _ => return Err(at(&format!("option {name} is not understood"))),
-            }
-        }
-        if !for_modules {
-            return Err(at(&format!("it needs namespaces=\"{NAMESPACE}\"")));
-        }
-        let key = PublicKey::from_openssh(key.trim()).map_err(|e| at(&format!("no key: {e}")))?;
-        if valid {
-            out.push(Reviewer { principal: principal.into(), key });
-        }
+        out.push(reviewer);
     }
     Ok(out)
 }
 
-fn day(text: &str) -> Option<Timestamp> {
-    let date = jiff::civil::Date::strptime("%Y%m%d", text).ok()?;
-    jiff::tz::TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok()
+/// `None` for a line that is for other namespaces.
+fn reviewer(line: &str, now: Timestamp) -> Result<Option<Reviewer>, String> {
+    let mut fields = fields(line)?.into_iter();
+    let principal = fields.next().unwrap_or_default();
+    if principal.contains(['*', '?', '!', ',', '"']) {
+        return Err("one plain principal on a line: patterns and lists are not understood".into());
+    }
+    let mut field = fields.next().ok_or("there is no key")?;
+    let options =
+        if is_key_type(field) { "" } else { std::mem::replace(&mut field, fields.next().unwrap_or_default()) };
+    let mut for_modules = None;
+    let mut valid = true;
+    for option in split(options, ',')? {
+        let (name, value) = option.split_once('=').ok_or_else(|| format!("option {option} is not understood"))?;
+        let value = value
+            .strip_prefix('"')
+            .and_then(|v| v.strip_suffix('"'))
+            .ok_or_else(|| format!("the value of {name} stands in double quotes"))?;
+        match name.to_ascii_lowercase().as_str() {
+            "namespaces" if for_modules.is_none() && !value.contains(['*', '?', '!']) => {
+                for_modules = Some(value.split(',').any(|n| n == NAMESPACE));
+            }
+            "valid-after" => valid &= now >= time(value)?,
+            "valid-before" => valid &= now < time(value)?,
+            _ => return Err(format!("option {option} is not understood")),
+        }
+    }
+    match for_modules {
+        None => return Err(format!("it needs the option namespaces=\"{NAMESPACE}\"")),
+        Some(false) => return Ok(None),
+        Some(true) => {}
+    }
+    if field != Algorithm::Ed25519.as_str() {
+        return Err(format!("there is no key of type {}", Algorithm::Ed25519));
+    }
+    let key = fields.next().ok_or("there is no key")?;
+    let key = PublicKey::from_openssh(&format!("{field} {key}")).map_err(|e| format!("the key cannot be read: {e}"))?;
+    Ok(Some(Reviewer { principal: principal.into(), key, valid }))
+}
+
+fn is_key_type(field: &str) -> bool {
+    ["ssh-", "ecdsa-", "sk-"].iter().any(|t| field.starts_with(t))
+}
+
+/// The fields of a line; blanks inside double quotes are part of one.
+fn fields(line: &str) -> Result<Vec<&str>, String> {
+    Ok(split(line, ' ')?.into_iter().filter(|f| !f.is_empty()).collect())
+}
+
+/// Splits at `at` (a space stands for a tab too), but not inside double quotes.
+fn split(text: &str, at: char) -> Result<Vec<&str>, String> {
+    let mut quoted = false;
+    let parts = text
+        .split(|c: char| {
+            quoted ^= c == '"';
+            !quoted && (c == at || at == ' ' && c == '\t')
+        })
+        .filter(|p| !p.is_empty())
+        .collect();
+    if text.matches('"').count() % 2 == 1 { Err("a quote is not closed".into()) } else { Ok(parts) }
+}
+
+/// `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, and perhaps `Z`.
+fn time(text: &str) -> Result<Timestamp, String> {
+    let digits = text.strip_suffix('Z').unwrap_or(text);
+    let read = match digits.len() {
+        8 => Date::strptime("%Y%m%d", digits).map(|d| d.at(0, 0, 0, 0)),
+        12 => DateTime::strptime("%Y%m%d%H%M", digits),
+        _ => DateTime::strptime("%Y%m%d%H%M%S", digits),
+    };
+    read.ok()
+        .filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|t| TimeZone::UTC.to_timestamp(t).ok())
+        .ok_or_else(|| format!("{text} is no time such as 20260131 or 202601311200Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+    const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJk9Rc5M6xrpYIJkO+Zg2hfQUEiAZpNjr0mdaUzWOVoN";
+
+    fn read(text: &str) -> Result<Vec<(String, bool)>, String> {
+        let now = "2026-06-15T12:00:00Z".parse().unwrap();
+        Ok(parse(text, now)?.into_iter().map(|r| (r.principal, r.valid)).collect())
+    }
+
+    fn valid(options: &str) -> Result<bool, String> {
+        Ok(read(&format!("ana namespaces=\"{NAMESPACE}\"{options} {KEY} a comment\n"))?[0].1)
+    }
+
+    #[test]
+    fn the_format_of_openssh_is_understood() {
+        let text = format!(
+            "# reviewers\n\nana@example.org namespaces=\"{NAMESPACE}\" {KEY} ana's laptop\n\
+             \tbo \t namespaces=\"git,{NAMESPACE}\",valid-before=\"20260101\"\t{OTHER}\n\
+             git namespaces=\"git\" {KEY}\nci namespaces=\"git\" ssh-rsa AAAAB3Nza\n"
+        );
+        assert_eq!(read(&text).unwrap(), [("ana@example.org".to_owned(), true), ("bo".to_owned(), false)]);
+        assert_eq!(read("").unwrap(), []);
+    }
+
+    #[test]
+    fn a_key_is_valid_from_and_to_a_time() {
+        for (options, expected) in [
+            ("", true),
+            (",valid-after=\"20260615\"", true),
+            (",valid-after=\"20260616Z\"", false),
+            (",valid-after=\"202606151200Z\",valid-before=\"20260615120001\"", true),
+            (",valid-before=\"202606151200\"", false),
+        ] {
+            assert_eq!(valid(options), Ok(expected), "{options}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for (line, word) in [
+            (format!("ana {KEY}"), "needs the option namespaces"),
+            (format!("* namespaces=\"{NAMESPACE}\" {KEY}"), "patterns"),
+            (format!("ana,bo namespaces=\"{NAMESPACE}\" {KEY}"), "lists"),
+            (format!("ana namespaces=\"*\" {KEY}"), "namespaces=\"*\" is not understood"),
+            (format!("ana cert-authority,namespaces=\"{NAMESPACE}\" {KEY}"), "cert-authority is not understood"),
+            (format!("ana namespaces=\"{NAMESPACE}\",x=\"y\" {KEY}"), "x=\"y\" is not understood"),
+            (format!("ana namespaces={NAMESPACE} {KEY}"), "double quotes"),
+            (format!("ana namespaces=\"{NAMESPACE} {KEY}"), "quote is not closed"),
+            (format!("ana namespaces=\"{NAMESPACE}\",valid-after=\"tomorrow\" {KEY}"), "no time"),
+            (format!("ana namespaces=\"{NAMESPACE}\" ssh-rsa AAAAB3Nza"), "no key of type ssh-ed25519"),
+            (format!("ana namespaces=\"{NAMESPACE}\" ssh-ed25519"), "there is no key"),
+            (format!("ana namespaces=\"{NAMESPACE}\" ssh-ed25519 AAAA"), "cannot be read"),
+            (format!("ana namespaces=\"{NAMESPACE}\" {KEY}\nbo namespaces=\"{NAMESPACE}\" {KEY}"), "twice"),
+            ("ana".into(), "there is no key"),
+        ] {
+            let why = read(&line).unwrap_err();
+            assert!(why.starts_with("line ") && why.contains(word), "{line}: {why}");
+        }
+    }
 }
