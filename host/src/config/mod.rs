@@ -18,7 +18,8 @@
 //! | `SP-CFG-020` | warning: `timeout` is below 60 seconds |
 //! | `SP-CFG-021` | warning: `role = slave` changes nothing |
 //! | `SP-IPC-001` | `ipc_folder` cannot be used |
-//! | `SP-IPC-002` | others could change `ipc_folder`, or put another folder in its place |
+//! | `SP-IPC-002` | others could put another folder in the place of `ipc_folder` |
+//! | `SP-IPC-003` | warning: others can replace what is written into `ipc_folder` |
 
 mod credential;
 mod key;

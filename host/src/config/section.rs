@@ -1,6 +1,8 @@
 //! The sections: each key into its type.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -314,30 +316,36 @@ impl Reader<'_> {
         names.into_iter().map(str::to_owned).collect()
     }
 
+    /// A real folder, and nobody else can put another one in its place. Who can write into it is the database's affair
+    /// (its own group often may): what lies there is opened without following links, and a warning is enough.
     fn ipc_folder(&mut self, section: &Section<'_>, folder: &Path, owners: &[u32]) {
         let plain: PathBuf = folder.components().collect();
-        let why = match plain.symlink_metadata() {
-            Err(e) => e.to_string(),
-            Ok(m) if m.is_symlink() => "it is a symbolic link".into(),
-            Ok(m) if !m.is_dir() => "it is no folder".into(),
-            Ok(_) => match plain.canonicalize() {
-                Ok(real) if real == plain => match ownership::check(&plain, owners) {
-                    Ok(()) => return,
-                    Err(Problem::Unreadable { why, .. }) => why.to_string(),
-                    Err(problem) => {
-                        let what = format!("others could change ipc_folder: {problem}.");
-                        let next = "let only root or linux_user write to it and to the folders above it";
-                        self.say("SP-IPC-002", what, section, At::Value("ipc_folder"), next);
-                        return;
-                    }
-                },
-                Ok(_) => "a symbolic link, or  ..  leads to it".into(),
-                Err(e) => e.to_string(),
-            },
+        let at = At::Value("ipc_folder");
+        let meta = match real_folder(&plain) {
+            Ok(meta) => meta,
+            Err(why) => {
+                let what = format!("ipc_folder {} cannot be used: {why}.", folder.display());
+                let next = "make a real folder for it, owned by root or linux_user, and write its real path";
+                return self.say("SP-IPC-001", what, section, at, next);
+            }
         };
-        let what = format!("ipc_folder {} cannot be used: {why}.", folder.display());
-        let next = "make a real folder for it, owned by root or linux_user, and write its real path";
-        self.say("SP-IPC-001", what, section, At::Value("ipc_folder"), next);
+        match ownership::check(&plain, owners) {
+            Ok(()) => {}
+            // Judged last: all that leads to it is sound.
+            Err(Problem::Writable { path }) if path == plain => {
+                if meta.mode() & 0o1000 == 0 {
+                    let what = "others can replace what is written into ipc_folder.".into();
+                    let next = format!("chmod go-w {}", plain.display());
+                    let fault = self.fault("SP-IPC-003", what, Some(section.heading), at, &next);
+                    self.warnings.push(fault.of(section.name));
+                }
+            }
+            Err(problem) => {
+                let what = format!("others could put another folder in the place of ipc_folder: {problem}.");
+                let next = "let only root or linux_user own it, and write to the folders above it";
+                self.say("SP-IPC-002", what, section, at, next);
+            }
+        }
     }
 
     fn credential(&mut self, section: &Section<'_>, owners: &[u32]) -> Credential {
@@ -423,6 +431,21 @@ impl Reader<'_> {
         let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
         Some(User { name: name.to_owned(), uid, gid, groups, home: user.dir })
     }
+}
+
+/// A folder that is no link, and that no link leads to.
+fn real_folder(plain: &Path) -> Result<Metadata, String> {
+    let meta = plain.symlink_metadata().map_err(|e| e.to_string())?;
+    if meta.is_symlink() {
+        return Err("it is a symbolic link".into());
+    }
+    if !meta.is_dir() {
+        return Err("it is no folder".into());
+    }
+    if plain.canonicalize().map_err(|e| e.to_string())? != plain {
+        return Err("a symbolic link, or  ..  leads to it".into());
+    }
+    Ok(meta)
 }
 
 /// A key as it may be repeated in a message: what does not look like one may be a part of a secret.

@@ -300,9 +300,22 @@ fn an_ipc_folder_that_others_can_turn_is_refused() {
     for bad in ["link", "link/", "link/ipc", "real/../real", "file", "nothing"] {
         assert_eq!(id(bad), "SP-IPC-001", "{bad}");
     }
-    mode(&real, 0o777);
-    assert_eq!(id("real"), "SP-IPC-002");
+    let warned = |under: &str| {
+        let read = read_text(&format!("{GOOD}ipc_folder = {}/{under}\n", root.display())).unwrap();
+        read.warnings.into_iter().map(|w| w.id).collect::<Vec<_>>()
+    };
+    assert_eq!(warned("real"), Vec::<String>::new());
+    // Who can write into it is a warning; who can turn it is a fault.
+    mode(&real, 0o770);
+    assert_eq!(warned("real"), ["SP-IPC-003"]);
     assert_eq!(id("real/ipc"), "SP-IPC-002");
+    mode(&real, 0o1777);
+    assert_eq!(warned("real"), Vec::<String>::new());
+    assert_eq!(id("real/ipc"), "good");
+    if nix::unistd::Uid::effective().is_root() {
+        std::os::unix::fs::chown(real.join("ipc"), Some(65534), None).unwrap();
+        assert_eq!(id("real/ipc"), "SP-IPC-002");
+    }
     assert_eq!(refused(&format!("{GOOD}ipc_folder = here\n"))[0].id, "SP-CFG-005");
 }
 
