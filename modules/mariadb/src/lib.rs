@@ -1,9 +1,227 @@
-//! The module's logic is not written yet; its manifest is, and this proves that the host would read it.
+//! MariaDB 10.4 and later, by `BACKUP STAGE`: the way that MariaDB's own backup tool goes.
+
+use stillpoint_sdk::prelude::*;
+
+stillpoint_sdk::module!("module.toml");
+
+/// A statement or a transaction that is older than this is worth a line in the report, in seconds.
+const LONG: i64 = 30;
+
+/// What the statements of this module need, and nothing else.
+const NEEDED: [(&str, &str); 3] = [
+    ("RELOAD", "BACKUP STAGE and FLUSH BINARY LOGS need it"),
+    ("PROCESS", "without it long statements and transactions of others are not seen"),
+    ("BINLOG MONITOR", "without it the binary log's position is not recorded"),
+];
+
+/// What MariaDB 10.4 calls `BINLOG MONITOR`.
+const BINLOG_MONITOR_BEFORE: &str = "REPLICATION CLIENT";
+
+/// The module.
+pub struct MariaDb;
+
+impl Workload for MariaDb {
+    fn check(cx: &Check) -> Result<()> {
+        let version = sql::version(cx)?.one()?.version;
+        cx.version(version.clone());
+        cx.require(
+            version.contains("MariaDB"),
+            format_args!("this server is no MariaDB but {version}: take  workload_name = mysql"),
+        )?;
+        cx.require(
+            number(&version).is_some_and(|v| v >= (10, 4)),
+            format_args!("BACKUP STAGE needs MariaDB 10.4 or later; this is {version}"),
+        )?;
+        privileges(cx)?;
+        for s in sql::long_statements(cx, LONG)? {
+            let state = s.state.unwrap_or_default();
+            cx.warn(format_args!(
+                "connection {} has been running one statement for {} s ({state}); if it changes a schema or a table \
+                 outside of transactions, the freeze waits for it, up to stall_budget",
+                s.id, s.seconds
+            ));
+        }
+        for t in sql::idle_transactions(cx, LONG)? {
+            cx.note(format_args!("connection {} has a transaction open for {} s", t.id, t.seconds));
+        }
+        let outside = sql::outside_transactions(cx)?.one()?.tables;
+        if outside > 0 {
+            cx.note(format_args!(
+                "{outside} tables are not InnoDB: writers to them wait a little longer, and the filesystem is synced \
+                 while they wait"
+            ));
+        }
+        if sql::galera(cx)?.first().is_some_and(|g| g.on == "ON") {
+            cx.warn(
+                "this is a node of a Galera cluster: while it stands still, the cluster may wait for it or drop it",
+            );
+        }
+        if sql::log_is_on(cx)?.one()?.on == 0 {
+            cx.note("the binary log is off: the snapshot can be restored, but not rolled forward");
+        }
+        Ok(())
+    }
+
+    fn prepare(cx: &Prepare) -> Result<()> {
+        let seconds = |d: std::time::Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+        // The server gives up before we do; it knows whole seconds only.
+        sql::lock_wait(cx, seconds(cx.stall_budget()).clamp(1, 600))?;
+        // A session that the server ends for idleness would release everything in silence.
+        sql::stay_connected(cx, seconds(cx.timeout()).saturating_add(120).clamp(60, 172_800))?;
+        if sql::log_is_on(cx)?.one()?.on == 1 {
+            sql::rotate_log(cx)?;
+        }
+        sql::stage_start(cx).map_err(waited)
+    }
+
+    fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
+        sql::stage_block_commit(cx).map_err(waited)?;
+        let gtid = sql::gtid(cx)?.one()?;
+        let mut point = RecoveryPoint::new();
+        if !gtid.binlog.is_empty() {
+            point = point.and("gtid", gtid.binlog);
+        } else if !gtid.current.is_empty() {
+            point = point.and("gtid", gtid.current);
+        }
+        match sql::log_position(cx) {
+            Ok(rows) => {
+                if let Some(at) = rows.first() {
+                    point = point.and("binary log", format_args!("{}:{}", at.file, at.offset));
+                }
+            }
+            // Check said so: the login may not see it. The freeze is whole without.
+            Err(e) if e.code() == Some("1227") => {}
+            Err(e) => return Err(e),
+        }
+        Ok(point)
+    }
+
+    fn thaw(cx: &Thaw) -> Result<()> {
+        sql::stage_end(cx)
+    }
+}
+
+fn privileges(cx: &Check) -> Result<()> {
+    let held: Vec<String> = sql::privileges(cx)?.into_iter().map(|p| p.name).collect();
+    for (name, why) in NEEDED {
+        let has = |n: &str| held.iter().any(|h| h == n);
+        if !has(name) && !(name == "BINLOG MONITOR" && has(BINLOG_MONITOR_BEFORE)) {
+            let text = format!("the login lacks the privilege {name}: {why} (GRANT {name} ON *.* TO this login)");
+            if name == "RELOAD" { cx.problem(text) } else { cx.warn(text) }
+        }
+    }
+    let writes = ["INSERT", "UPDATE", "DELETE", "DROP", "SUPER", "CREATE USER", "FILE", "SHUTDOWN"];
+    let excess: Vec<&str> = held.iter().map(String::as_str).filter(|h| writes.contains(h)).collect();
+    if !excess.is_empty() {
+        cx.note(format_args!("the login may do more than it needs to: {}", excess.join(", ")));
+    }
+    Ok(())
+}
+
+fn waited(error: Error) -> Error {
+    match error.code() {
+        Some("1205") => error.context(
+            "a statement that is still running would have stopped every writer until it ends: run the backup after it, \
+             or raise stall_budget",
+        ),
+        _ => error,
+    }
+}
+
+/// `10.11.19-MariaDB-deb12` as (10, 11).
+fn number(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split(['.', '-']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+stillpoint_sdk::export!(MariaDb);
 
 #[cfg(test)]
 mod tests {
+    use super::MariaDb;
+    use stillpoint_sdk::{Level, Report, Value, fake::FakeHost, row};
+
+    fn server(version: &str, privileges: &[&str]) -> FakeHost {
+        let host = FakeHost::new();
+        let held: Vec<Vec<Value>> = privileges.iter().map(|p| row![*p]).collect();
+        host.answer("version", [row![version]])
+            .answer("privileges", held)
+            .answer("outside_transactions", [row![0]])
+            .answer("log_is_on", [row![1]])
+            .answer("gtid", [row!["0-1-48213", "0-1-48213"]])
+            .answer("log_position", [row!["binlog.000012", 5114, "", ""]]);
+        host
+    }
+
+    fn problems(report: &Report) -> Vec<&str> {
+        report.findings.iter().filter(|f| f.level == Level::Problem).map(|f| f.text.as_str()).collect()
+    }
+
+    const ALL: [&str; 3] = ["RELOAD", "PROCESS", "BINLOG MONITOR"];
+
     #[test]
-    fn the_manifest_is_whole() {
-        stillpoint_contract::Manifest::parse(include_str!("../module.toml")).expect("the manifest");
+    fn a_cycle_takes_the_stages_in_order_and_gives_the_point() {
+        let host = server("10.11.19-MariaDB-deb12", &ALL);
+        host.prepare::<MariaDb>().expect("prepare");
+        let point = host.freeze::<MariaDb>().expect("freeze");
+        host.thaw::<MariaDb>().expect("thaw");
+        assert_eq!(
+            host.sent(),
+            [
+                "lock_wait(5)",
+                "stay_connected(210)",
+                "log_is_on()",
+                "rotate_log()",
+                "stage_start()",
+                "stage_block_commit()",
+                "gtid()",
+                "log_position()",
+                "stage_end()",
+            ]
+        );
+        let point: Vec<_> = point.coordinates().collect();
+        assert_eq!(point, [("gtid", "0-1-48213"), ("binary log", "binlog.000012:5114")]);
+    }
+
+    #[test]
+    fn nothing_is_rotated_while_the_log_is_off() {
+        let host = FakeHost::new();
+        host.answer("log_is_on", [row![0]]).answer("gtid", [row!["", ""]]);
+        host.prepare::<MariaDb>().expect("prepare");
+        assert!(!host.sent().contains(&"rotate_log()".into()));
+        assert_eq!(host.freeze::<MariaDb>().expect("freeze").coordinates().count(), 0);
+    }
+
+    #[test]
+    fn other_servers_are_refused_in_words() {
+        let said = server("9.7.0", &ALL).check::<MariaDb>().expect_err("MySQL").to_string();
+        assert!(said.contains("workload_name = mysql"), "{said}");
+        let said = server("10.3.39-MariaDB", &ALL).check::<MariaDb>().expect_err("old").to_string();
+        assert!(said.contains("10.4"), "{said}");
+        server("11.8.2-MariaDB", &ALL).check::<MariaDb>().expect("new");
+    }
+
+    #[test]
+    fn a_missing_privilege_is_a_problem_only_where_nothing_works_without() {
+        let report = server("10.11.19-MariaDB", &["PROCESS", "BINLOG MONITOR"]).check::<MariaDb>().expect("check");
+        assert!(matches!(problems(&report).as_slice(), [p] if p.contains("RELOAD")), "{report:?}");
+        let report = server("10.11.19-MariaDB", &["RELOAD"]).check::<MariaDb>().expect("check");
+        assert_eq!(problems(&report).len(), 0);
+        assert_eq!(report.findings.len(), 2, "{report:?}");
+    }
+
+    #[test]
+    fn a_freeze_without_the_log_position_is_a_freeze() {
+        let host = FakeHost::new();
+        host.answer("gtid", [row!["0-1-7", ""]]).fail("log_position", "1227", "Access denied");
+        assert_eq!(host.freeze::<MariaDb>().expect("freeze").coordinates().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_that_does_not_come_is_explained() {
+        let host = FakeHost::new();
+        host.fail("stage_block_commit", "1205", "Lock wait timeout exceeded");
+        let said = host.freeze::<MariaDb>().expect_err("locked").to_string();
+        assert!(said.contains("stall_budget"), "{said}");
     }
 }
