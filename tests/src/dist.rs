@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The folder of the bundles: `modules/NAME-VERSION`, `guests/NAME-VERSION` and `trust/allowed_signers`. It is
-/// `STILLPOINT_DIST`, or it is packaged first.
+static DIST: OnceLock<PathBuf> = OnceLock::new();
+
+/// The folder of the bundles: `modules/NAME-VERSION`, `guests/NAME-VERSION` and `trust/allowed_signers`. It is what
+/// [`packaged`] named, else `STILLPOINT_DIST`, else it is packaged first.
 ///
 /// # Panics
 /// When packaging fails.
 pub fn dist() -> &'static Path {
-    static DIST: OnceLock<PathBuf> = OnceLock::new();
     DIST.get_or_init(|| {
         if let Some(dist) = std::env::var_os("STILLPOINT_DIST") {
             return dist.into();
@@ -18,10 +19,15 @@ pub fn dist() -> &'static Path {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(["run", "--quiet", "--package", "xtask", "--", "package"]);
         command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-        let status = command.status().unwrap();
-        assert!(status.success(), "packaging failed");
-        target().join("stillpoint")
+        let said = command.stderr(std::process::Stdio::inherit()).output().unwrap();
+        assert!(said.status.success(), "packaging failed");
+        String::from_utf8_lossy(&said.stdout).trim().into()
     })
+}
+
+/// For who has packaged already.
+pub fn packaged(dist: PathBuf) {
+    let _ = DIST.set(dist);
 }
 
 /// A program of ours.
@@ -29,7 +35,7 @@ pub fn dist() -> &'static Path {
 /// # Panics
 /// When it was not built.
 pub fn program(name: &str) -> PathBuf {
-    let path = dist().parent().expect("a folder in a folder").join("debug").join(name);
+    let path = target().join("debug").join(name);
     assert!(path.is_file(), "{} was not built", path.display());
     path
 }
@@ -54,11 +60,10 @@ pub fn bundle(kind: &str, name: &str) -> PathBuf {
     bundles(kind).into_iter().find(named).unwrap_or_else(|| panic!("{name} is not in {}", dist().join(kind).display()))
 }
 
-/// Cargo's target folder: this very program lies in `debug/deps` there.
+/// Cargo's target folder.
 ///
 /// # Panics
-/// When it does not.
+/// When packaging fails.
 pub fn target() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    own.ancestors().nth(3).expect("target/debug/deps/test").to_owned()
+    dist().parent().expect("a folder in a folder").to_owned()
 }

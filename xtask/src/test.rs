@@ -1,0 +1,50 @@
+//! Everything that must hold, on real servers.
+
+use anyhow::Result;
+use stillpoint_tests::missing::find;
+
+use crate::{cargo, debian, package, succeed, target};
+
+/// A program that a test needs, and Debian's package of it.
+const NEEDED: [(&str, &str); 6] = [
+    ("mariadbd", "mariadb-server"),
+    ("mariadb", "mariadb-client"),
+    ("sqlite3", "sqlite3"),
+    ("mkfs.btrfs", "btrfs-progs"),
+    ("losetup", "mount"),
+    ("ssh-keygen", "openssh-client"),
+];
+
+/// Installs what is missing.
+pub fn install() -> Result<()> {
+    let mut packages: Vec<&str> =
+        NEEDED.iter().filter(|(program, _)| find(&[program]).is_none()).map(|(_, package)| *package).collect();
+    packages.dedup();
+    if packages.is_empty() || !debian::can_install() { Ok(()) } else { debian::install(&packages) }
+}
+
+/// Runs all tests.
+pub fn run(allow_missing: bool, rest: &[String]) -> Result<()> {
+    if let Err(e) = install() {
+        // The tests themselves say what is missing.
+        eprintln!("! {e:#}");
+    }
+    let dist = package::run()?;
+    let skipped = target()?.join("stillpoint/skipped");
+    let _ = std::fs::remove_file(&skipped);
+    let mut command = cargo();
+    command.args(["test", "--locked", "--workspace"]).args(rest);
+    command.env("STILLPOINT_DIST", dist).env("STILLPOINT_SKIPPED", &skipped);
+    if allow_missing {
+        command.env("STILLPOINT_ALLOW_MISSING", "1");
+    } else {
+        command.env_remove("STILLPOINT_ALLOW_MISSING");
+    }
+    let passed = succeed(&mut command);
+    if let Ok(list) = std::fs::read_to_string(&skipped) {
+        println!("\nNOT RUN, because something is missing here:");
+        list.lines().for_each(|line| println!("  {line}"));
+    }
+    passed?;
+    Ok(())
+}
