@@ -21,6 +21,7 @@ impl Broker {
     /// # Errors
     /// The first that cannot be opened, in the database's own words.
     pub async fn connect(&mut self, deadline: Instant) -> Result<(), Fault> {
+        self.files_exist()?;
         for key in self.keys() {
             self.open(&key)?;
             let id = self.manifest.sessions.get(&key.0).and_then(|s| s.id.clone());
@@ -38,6 +39,29 @@ impl Broker {
         if let Some(identity) = self.manifest.identity.as_ref().map(|i| i.statement.clone()) {
             let rows = self.ask(&identity, None, &[], deadline).await;
             self.identity = Some(format!("{:?}", rows.map_err(|e| self.not_reached(&(identity, None), &e))?));
+        }
+        Ok(())
+    }
+
+    /// Where the databases are files: a client would make one that is not there.
+    fn files_exist(&self) -> Result<(), Fault> {
+        if self.manifest.data.paths.is_some() {
+            return Ok(());
+        }
+        for database in &self.workload.databases {
+            let problem = match std::fs::metadata(database) {
+                Ok(file) if file.is_file() => continue,
+                Ok(_) => "it is no file".to_owned(),
+                Err(e) => e.to_string(),
+            };
+            return Err(Fault::new(
+                "SP-DB-004",
+                Exit::NotFrozen,
+                format!("the database {database} cannot be opened: {problem}."),
+            )
+            .of(&self.workload.name)
+            .done("Nothing was frozen, and nothing was made.")
+            .next("correct  dbnames =  in the configuration, with the whole path"));
         }
         Ok(())
     }

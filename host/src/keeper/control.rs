@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::Start;
+use super::places::Places;
 use crate::cycle::Cycle;
 use crate::cycle::record::Record;
 use crate::events::Events;
@@ -180,9 +180,13 @@ async fn answer(stream: UnixStream, asks: mpsc::Sender<Asked>) {
     }
 }
 
-/// Gives listeners a moment to read the verdict, then closes the sockets.
-pub async fn drain(start: &Start) {
-    let _ = std::fs::remove_file(start.places.control());
-    let _ = std::fs::remove_file(start.places.run.join("events.sock"));
+/// Takes the sockets away. Who is connected stays so.
+pub fn end(places: &Places) {
+    let _ = std::fs::remove_file(places.control());
+    let _ = std::fs::remove_file(places.run.join("events.sock"));
+}
+
+/// Gives listeners a moment to read the verdict.
+pub async fn drain() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }

@@ -117,7 +117,7 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
         speaker.say(Say::Refused(faults)).await;
         exit
     };
-    let _lock = match begin(&start.places) {
+    let lock = match begin(&start.places) {
         Ok(lock) => lock,
         Err(fault) => return refuse(vec![fault]).await,
     };
@@ -159,11 +159,14 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
         }),
     );
     events.end();
+    control::end(&start.places);
+    // Who hears the verdict may begin the next cycle at once.
+    drop(lock);
     speaker.say(Say::Record(Box::new(record.clone()))).await;
     if let Some(reply) = reply {
         let _ = reply.send(Say::Record(Box::new(record.clone())));
     }
-    control::drain(start).await;
+    control::drain().await;
     record.exit
 }
 

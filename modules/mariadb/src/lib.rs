@@ -76,12 +76,15 @@ impl Workload for MariaDb {
 
     fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
         sql::stage_block_commit(cx).map_err(waited)?;
-        let gtid = sql::gtid(cx)?.one()?;
+        let position = sql::position(cx)?.one()?;
+        if position.in_memory == 1 {
+            sql::flush_redo(cx)?;
+        }
         let mut point = RecoveryPoint::new();
-        if !gtid.binlog.is_empty() {
-            point = point.and("gtid", gtid.binlog);
-        } else if !gtid.current.is_empty() {
-            point = point.and("gtid", gtid.current);
+        if !position.gtid_binlog.is_empty() {
+            point = point.and("gtid", position.gtid_binlog);
+        } else if !position.gtid_current.is_empty() {
+            point = point.and("gtid", position.gtid_current);
         }
         match sql::log_position(cx) {
             Ok(rows) => {
@@ -148,7 +151,7 @@ mod tests {
             .answer("privileges", held)
             .answer("outside_transactions", [row![0]])
             .answer("log_is_on", [row![1]])
-            .answer("gtid", [row!["0-1-48213", "0-1-48213"]])
+            .answer("position", [row!["0-1-48213", "0-1-48213", 0]])
             .answer("log_position", [row!["binlog.000012", 5114, "", ""]]);
         host
     }
@@ -174,7 +177,7 @@ mod tests {
                 "rotate_log()",
                 "stage_start()",
                 "stage_block_commit()",
-                "gtid()",
+                "position()",
                 "log_position()",
                 "stage_end()",
             ]
@@ -186,7 +189,7 @@ mod tests {
     #[test]
     fn nothing_is_rotated_while_the_log_is_off() {
         let host = FakeHost::new();
-        host.answer("log_is_on", [row![0]]).answer("gtid", [row!["", ""]]);
+        host.answer("log_is_on", [row![0]]).answer("position", [row!["", "", 0]]);
         host.prepare::<MariaDb>().expect("prepare");
         assert!(!host.sent().contains(&"rotate_log()".into()));
         assert_eq!(host.freeze::<MariaDb>().expect("freeze").coordinates().count(), 0);
@@ -213,8 +216,16 @@ mod tests {
     #[test]
     fn a_freeze_without_the_log_position_is_a_freeze() {
         let host = FakeHost::new();
-        host.answer("gtid", [row!["0-1-7", ""]]).fail("log_position", "1227", "Access denied");
+        host.answer("position", [row!["0-1-7", "", 0]]).fail("log_position", "1227", "Access denied");
         assert_eq!(host.freeze::<MariaDb>().expect("freeze").coordinates().count(), 1);
+    }
+
+    #[test]
+    fn commits_that_are_only_in_memory_are_written_out_while_they_stand_still() {
+        let host = FakeHost::new();
+        host.answer("position", [row!["", "", 1]]);
+        host.freeze::<MariaDb>().expect("freeze");
+        assert_eq!(host.sent(), ["stage_block_commit()", "position()", "flush_redo()", "log_position()"]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ impl Workload for Sqlite {
             "no database is named: list the files under  dbnames =  in the configuration",
         )?;
         for database in cx.databases() {
+            // With a rollback journal even a reader waits for who is just committing.
+            wait_at_most(cx, database, cx.stall_budget())?;
             cx.version(sql::version(cx, database)?.one()?.version);
             let mode = sql::journal_mode(cx, database)?.one()?.mode;
             if mode == "off" || mode == "memory" {
