@@ -1,10 +1,20 @@
 //! One cycle, by Stillpoint or by the minimal program, on the same server and from the same place.
+//!
+//! A snapshot of zero length is a command that does nothing: `run -- true`. The agent learns that everything stands
+//! still, starts the command, sees its end and asks for the thaw; so the word from the keeper to the agent and back is
+//! in the figure, as it is in every backup. The minimal program starts the same command and waits for it. `freeze` and
+//! `thaw` would add the start of a second process of ours, which is the agent's way to call and not the freeze; a keeper
+//! that thaws by itself would leave out what every real cycle has.
+//!
+//! The time is the keeper's own: only there it is known when the first freezing statement was sent and when its undo was
+//! acknowledged. What the writers saw is measured here, and would show if that were not so.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stillpoint_contract::Manifest;
@@ -30,6 +40,8 @@ pub struct Times {
     pub hold_us: u64,
     /// Until the undo was acknowledged.
     pub thaw_us: u64,
+    /// When everything stood still, in microseconds since 1970.
+    pub frozen_at_us: i64,
 }
 
 /// Whole microseconds.
@@ -88,6 +100,7 @@ impl<'a> Bench<'a> {
             freeze_us: read(&workload["phases"]["freeze_us"])?,
             hold_us: read(&workload["phases"]["held_us"])?,
             thaw_us: read(&workload["phases"]["thaw_us"])?,
+            frozen_at_us: record["frozen_at"].as_str().unwrap_or_default().parse::<Timestamp>()?.as_microsecond(),
         };
         Ok((times, record))
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use stillpoint_tests::dist;
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::writers::Log;
@@ -81,7 +82,9 @@ const SETTINGS: [Setting; 2] = [
 pub struct Cycle {
     /// By the clock of who froze.
     pub times: Times,
-    /// The longest gap between two acknowledgements to one writer, in microseconds.
+    /// The longest gap between two acknowledgements to one writer that spans the freeze, in microseconds.
+    pub frozen_stall_us: u64,
+    /// The longest in the whole cycle: check, prepare and the end of our processes count as well.
     pub stall_us: u64,
 }
 
@@ -155,6 +158,16 @@ fn release() -> Result<PathBuf> {
 struct Window {
     begun: Instant,
     ended: Instant,
+    /// When it had begun by the clock on the wall.
+    begun_at: Timestamp,
+}
+
+impl Window {
+    /// Another clock's microseconds as an instant of ours.
+    fn at(&self, wall_us: i64) -> Instant {
+        let after = wall_us.saturating_sub(self.begun_at.as_microsecond());
+        self.begun + Duration::from_micros(after.try_into().unwrap_or_default())
+    }
 }
 
 fn measure(setting: &'static Setting, programs: &Path, rounds: usize) -> Result<Measured> {
@@ -196,7 +209,11 @@ fn measure(setting: &'static Setting, programs: &Path, rounds: usize) -> Result<
     ensure!(log.errors.is_empty(), "a writer saw errors: {:?}", log.errors);
     let gaps = Gaps::of(&log);
     let counted = |all: Vec<(Window, Times)>| {
-        let one = |(window, times)| Cycle { times, stall_us: gaps.longest(window) };
+        let one = |(window, times): (Window, Times)| {
+            let frozen = window.at(times.frozen_at_us);
+            let frozen_stall_us = gaps.longest(Window { begun: frozen, ended: frozen, ..window });
+            Cycle { times, frozen_stall_us, stall_us: gaps.longest(window) }
+        };
         all.into_iter().skip(WARM_UP).map(one).collect()
     };
     Ok(Measured {
@@ -213,9 +230,9 @@ fn measure(setting: &'static Setting, programs: &Path, rounds: usize) -> Result<
 /// Does it after the pause, and notes when.
 fn pace<T>(what: impl FnOnce() -> Result<T>) -> Result<(Window, T)> {
     std::thread::sleep(PAUSE);
-    let begun = Instant::now();
+    let (begun, begun_at) = (Instant::now(), Timestamp::now());
     let done = what()?;
-    Ok((Window { begun, ended: Instant::now() }, done))
+    Ok((Window { begun, ended: Instant::now(), begun_at }, done))
 }
 
 /// When each writer had its commits acknowledged, in order.
@@ -249,7 +266,8 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let writer = |acknowledged: &[u64]| acknowledged.iter().copied().map(at).collect();
         let gaps = Gaps(vec![writer(&[0, 40, 42, 51, 53, 100]), writer(&[41, 43, 47, 52, 90])]);
-        let longest = |begun, ended| gaps.longest(Window { begun: at(begun), ended: at(ended) });
+        let longest =
+            |begun, ended| gaps.longest(Window { begun: at(begun), ended: at(ended), begun_at: Timestamp::UNIX_EPOCH });
         assert_eq!(longest(43, 50), 9000);
         assert_eq!(longest(52, 52), 38_000);
         assert_eq!(longest(95, 120), 47_000);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cycle::{Times, microseconds};
@@ -76,7 +77,7 @@ pub fn run(plan: &Plan) -> io::Result<Times> {
         sync(&plan.data)?;
     }
 
-    let frozen = Instant::now();
+    let (frozen, frozen_at) = (Instant::now(), Timestamp::now());
     let snapshot = Command::new(&plan.snapshot).status()?;
 
     let released = Instant::now();
@@ -93,6 +94,7 @@ pub fn run(plan: &Plan) -> io::Result<Times> {
         freeze_us: microseconds(frozen - stopped),
         hold_us: microseconds(released - frozen),
         thaw_us: microseconds(thawed - released),
+        frozen_at_us: frozen_at.as_microsecond(),
     })
 }
 

@@ -101,7 +101,8 @@ fn one(measured: &Measured) -> String {
     let stall = Compared::of(measured, |c| c.stall_us);
     out += &standstill.lines("BLOCK_COMMIT to END");
     out += &Compared::times(measured, |t| t.frozen_us).lines("START to END");
-    out += &stall.lines("a writer's longest wait");
+    out += &Compared::of(measured, |c| c.frozen_stall_us).lines("a writer's wait then");
+    out += &stall.lines("the longest in the cycle");
     out += &format!("{}\n\n", Range::of(measured.quiet_us.iter().copied()).line("without any freeze"));
 
     let parts = [
@@ -152,6 +153,7 @@ pub fn json(all: &[Measured]) -> Value {
             "freeze": Compared::times(measured, |t| t.freeze_us).json(),
             "hold": Compared::times(measured, |t| t.hold_us).json(),
             "thaw": Compared::times(measured, |t| t.thaw_us).json(),
+            "stall_of_the_freeze": Compared::of(measured, |c| c.frozen_stall_us).json(),
             "stall": stall.json(),
             "stall_without_freeze": Range::of(measured.quiet_us.iter().copied()).json(),
             "target": { "most": standstill.most(), "holds": standstill.holds() },
