@@ -3,7 +3,7 @@
 //! | effect | check | prepare | freeze | thaw |
 //! |---|---|---|---|---|
 //! | `read`, `session` | ✔ | ✔ | ✔ | ✔ |
-//! | `change` | | ✔ | ✔ | ✔ |
+//! | `change` | | ✔ | | ✔ |
 //! | `freeze`, stops `nothing` or `ddl` | | ✔ | ✔ | |
 //! | `freeze`, stops `writes` | | | ✔ | |
 //! | `undo` | | ✔ | ✔ | ✔ |
@@ -29,11 +29,10 @@ impl MayRead for Thaw {}
 
 /// Statements with `effect = "change"` run here.
 #[diagnostic::on_unimplemented(
-    message = "a statement with effect = \"change\" runs in prepare, freeze or thaw, not in `{Self}`"
+    message = "a statement with effect = \"change\" runs in prepare or thaw, not in `{Self}`"
 )]
 pub trait MayChange: MayRead {}
 impl MayChange for Prepare {}
-impl MayChange for Freeze {}
 impl MayChange for Thaw {}
 
 /// Statements with `effect = "freeze"` that stop nothing, or only changes of the schema, run here.

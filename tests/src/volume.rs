@@ -22,8 +22,9 @@ use tempfile::TempDir;
 use crate::missing::{missing, program};
 use crate::program::{run, succeed};
 
-/// How large a volume is; its file is sparse.
-const SIZE: u64 = 1024 * 1024 * 1024;
+/// How large a volume is; its file is sparse. Until it commits, btrfs uses no block twice, and with `commit=300` writers
+/// that sync all the time fill a small one.
+const SIZE: u64 = 16 * 1024 * 1024 * 1024;
 
 /// A mounted volume. It is unmounted when it is dropped: drop the servers on it first.
 pub struct Volume {

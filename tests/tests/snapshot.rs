@@ -118,7 +118,8 @@ fn sqlite_comes_to_a_standstill(test: &str, journal: Journal, agent: Agent) {
         file.display(),
         volume.data().join("ipc").display(),
     ));
-    let writers = sqlite::writers(&file, 4);
+    // With a rollback journal writers find their turn by chance: more of them only starve each other.
+    let writers = sqlite::writers(&file, if journal == Journal::Wal { 4 } else { 2 });
     let (said, window, copies) = cycle(&site, volume, &writers, agent);
     let log = writers.stop();
     assert_still(&said, &log);
@@ -188,7 +189,7 @@ fn two_databases_at_once() {
         orders.display(),
         stock.display(),
     ));
-    let all = [server.writers(2), sqlite::writers(&orders, 2), sqlite::writers(&stock, 2)];
+    let all = [server.writers(2), sqlite::writers(&orders, 2), sqlite::writers(&stock, 1)];
     all.iter().for_each(|w| w.get_on(20));
     site.freeze();
     let frozen = Instant::now();

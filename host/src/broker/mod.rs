@@ -201,7 +201,7 @@ impl Broker {
 fn allowed(effect: Effect, stops: Option<Stops>, phase: Phase) -> bool {
     match effect {
         Effect::Read | Effect::Session => true,
-        Effect::Change => phase != Phase::Check,
+        Effect::Change => matches!(phase, Phase::Prepare | Phase::Thaw),
         Effect::Freeze => match phase {
             Phase::Prepare => matches!(stops, Some(Stops::Nothing | Stops::Ddl)),
             Phase::Freeze => true,
@@ -229,7 +229,7 @@ mod tests {
         }
         assert!(allowed(Effect::Freeze, Some(Stops::Writes), Phase::Freeze));
         assert!(allowed(Effect::Freeze, Some(Stops::Ddl), Phase::Prepare));
-        assert!(allowed(Effect::Change, None, Phase::Freeze));
+        assert!(!allowed(Effect::Change, None, Phase::Freeze));
         assert!(!allowed(Effect::Change, None, Phase::Check));
         assert!(!allowed(Effect::Undo, None, Phase::Check));
         for phase in [Phase::Check, Phase::Prepare, Phase::Freeze, Phase::Thaw] {

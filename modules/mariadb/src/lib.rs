@@ -56,6 +56,12 @@ impl Workload for MariaDb {
                 "this is a node of a Galera cluster: while it stands still, the cluster may wait for it or drop it",
             );
         }
+        if sql::position(cx)?.one()?.in_memory == 1 {
+            cx.warn(
+                "innodb_flush_log_at_trx_commit = 0: while everything stands still, the freeze waits up to a second \
+                 longer, until the server has written its commits out by itself; with 1 or 2 it need not",
+            );
+        }
         if sql::log_is_on(cx)?.one()?.on == 0 {
             cx.note("the binary log is off: the snapshot can be restored, but not rolled forward");
         }
@@ -78,7 +84,7 @@ impl Workload for MariaDb {
         sql::stage_block_commit(cx).map_err(waited)?;
         let position = sql::position(cx)?.one()?;
         if position.in_memory == 1 {
-            sql::flush_redo(cx)?;
+            redo_is_on_disk(cx)?;
         }
         let mut point = RecoveryPoint::new();
         if !position.gtid_binlog.is_empty() {
@@ -102,6 +108,20 @@ impl Workload for MariaDb {
     fn thaw(cx: &Thaw) -> Result<()> {
         sql::stage_end(cx)
     }
+}
+
+/// Waits until the server has written out every commit that it acknowledged: it does so once a second by itself.
+fn redo_is_on_disk(cx: &Freeze) -> Result<()> {
+    let last = sql::redo(cx)?.one()?.current;
+    while sql::redo(cx)?.one()?.flushed < last {
+        if clock::remaining() < std::time::Duration::from_millis(300) {
+            return Err(Error::new(
+                "commits that were acknowledged are still in the server's memory alone \
+                 (innodb_flush_log_at_trx_commit = 0): raise stall_budget, or set it to 1 or 2",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn privileges(cx: &Check) -> Result<()> {
@@ -221,11 +241,23 @@ mod tests {
     }
 
     #[test]
-    fn commits_that_are_only_in_memory_are_written_out_while_they_stand_still() {
+    fn commits_that_are_only_in_memory_are_waited_for() {
         let host = FakeHost::new();
         host.answer("position", [row!["", "", 1]]);
+        host.answer("redo", [row![700, 500, 0]])
+            .answer("redo", [row![720, 500, 0]])
+            .answer("redo", [row![720, 700, 0]]);
         host.freeze::<MariaDb>().expect("freeze");
-        assert_eq!(host.sent(), ["stage_block_commit()", "position()", "flush_redo()", "log_position()"]);
+        assert_eq!(host.sent(), ["stage_block_commit()", "position()", "redo()", "redo()", "redo()", "log_position()"]);
+    }
+
+    #[test]
+    fn commits_that_stay_in_memory_are_no_standstill() {
+        let host = FakeHost::new();
+        host.answer("position", [row!["", "", 1]]).answer("redo", [row![700, 500, 0]]);
+        host.remaining(std::time::Duration::from_millis(100));
+        let said = host.freeze::<MariaDb>().expect_err("in memory").to_string();
+        assert!(said.contains("stall_budget"), "{said}");
     }
 
     #[test]

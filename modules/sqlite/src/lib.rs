@@ -2,12 +2,18 @@
 //!
 //! `BEGIN IMMEDIATE` takes the one lock that every writer needs, in WAL mode as with a rollback journal. Readers go on.
 
+use std::time::Duration;
+
 use stillpoint_sdk::prelude::*;
 
 stillpoint_sdk::module!("module.toml");
 
 /// The module.
 pub struct Sqlite;
+
+/// How long SQLite itself waits for a lock. Left alone it looks less and less often, up to every 100 ms, and never gets
+/// its turn beside applications that write all the time; so it is asked again and again instead.
+const NAP_MS: i64 = 8;
 
 impl Workload for Sqlite {
     fn check(cx: &Check) -> Result<()> {
@@ -16,10 +22,10 @@ impl Workload for Sqlite {
             "no database is named: list the files under  dbnames =  in the configuration",
         )?;
         for database in cx.databases() {
-            // With a rollback journal even a reader waits for who is just committing.
-            wait_at_most(cx, database, cx.stall_budget())?;
+            sql::busy_timeout(cx, database, NAP_MS)?;
             cx.version(sql::version(cx, database)?.one()?.version);
-            let mode = sql::journal_mode(cx, database)?.one()?.mode;
+            // With a rollback journal even a reader waits for who is just committing.
+            let mode = patiently(cx.stall_budget(), || sql::journal_mode(cx, database)?.one())?.mode;
             if mode == "off" || mode == "memory" {
                 cx.warn(format_args!(
                     "{database} keeps its journal nowhere on disk (journal_mode = {mode}): this copy will be whole, \
@@ -32,22 +38,20 @@ impl Workload for Sqlite {
 
     fn prepare(cx: &Prepare) -> Result<()> {
         for database in cx.databases() {
-            wait_at_most(cx, database, cx.stall_budget())?;
-            // What is moved into the file now need not be recovered from the copy. It is no harm if a reader prevents it.
-            sql::checkpoint(cx, database)?;
+            // What is moved into the file now need not be recovered from the copy. It is no harm if somebody prevents it.
+            if let Err(e) = sql::checkpoint(cx, database)
+                && !is_busy(&e)
+            {
+                return Err(e);
+            }
         }
         Ok(())
     }
 
     fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
-        for (i, database) in cx.databases().iter().enumerate() {
-            if i > 0 {
-                // The writers of those before wait already: they share one budget.
-                wait_at_most(cx, database, clock::remaining().min(cx.stall_budget()))?;
-            }
-            sql::begin_immediate(cx, database).map_err(|e| {
-                let locked = e.message().is_some_and(|m| m.contains("database is locked"));
-                if locked {
+        for database in cx.databases() {
+            patiently(clock::remaining(), || sql::begin_immediate(cx, database)).map_err(|e| {
+                if is_busy(&e) {
                     e.context(format_args!(
                         "somebody wrote to {database} for longer than stall_budget allows: run the backup at another \
                          time, or raise stall_budget"
@@ -69,9 +73,20 @@ impl Workload for Sqlite {
     }
 }
 
-fn wait_at_most(cx: &impl stillpoint_sdk::phase::MayRead, database: &str, longest: std::time::Duration) -> Result<()> {
-    sql::busy_timeout(cx, database, i64::try_from(longest.as_millis()).unwrap_or(600_000).min(600_000))?;
-    Ok(())
+/// `SQLITE_BUSY`: somebody else holds the lock.
+fn is_busy(error: &Error) -> bool {
+    error.code() == Some("5")
+}
+
+/// Asks again while the database is locked, for this long, and never to the very end of the phase.
+fn patiently<T>(longest: Duration, mut statement: impl FnMut() -> Result<T>) -> Result<T> {
+    let end = clock::remaining().saturating_sub(longest).max(Duration::from_millis(200));
+    loop {
+        match statement() {
+            Err(e) if is_busy(&e) && clock::remaining() > end => {}
+            other => return other,
+        }
+    }
 }
 
 stillpoint_sdk::export!(Sqlite);
@@ -92,19 +107,15 @@ mod tests {
     #[test]
     fn every_database_is_frozen_and_thawed_in_reverse() {
         let host = two_databases();
-        host.remaining(Duration::from_millis(1500));
         host.prepare::<Sqlite>().expect("prepare");
         host.freeze::<Sqlite>().expect("freeze");
         host.thaw::<Sqlite>().expect("thaw");
         assert_eq!(
             host.sent(),
             [
-                "busy_timeout@/srv/a.db(5000)",
                 "checkpoint@/srv/a.db()",
-                "busy_timeout@/srv/b.db(5000)",
                 "checkpoint@/srv/b.db()",
                 "begin_immediate@/srv/a.db()",
-                "busy_timeout@/srv/b.db(1500)",
                 "begin_immediate@/srv/b.db()",
                 "rollback@/srv/b.db()",
                 "rollback@/srv/a.db()",
@@ -123,6 +134,15 @@ mod tests {
     }
 
     #[test]
+    fn it_is_asked_again_while_somebody_writes() {
+        let host = two_databases();
+        host.fail("begin_immediate", "5", "database is locked").answer("begin_immediate", []);
+        host.freeze::<Sqlite>().expect("freeze");
+        let sent = host.sent();
+        assert_eq!(sent.iter().filter(|s| s.starts_with("begin_immediate@/srv/a.db")).count(), 2, "{sent:?}");
+    }
+
+    #[test]
     fn without_databases_the_message_names_the_key() {
         let said = FakeHost::new().check::<Sqlite>().expect_err("refused").to_string();
         assert!(said.contains("dbnames"), "{said}");
@@ -131,7 +151,7 @@ mod tests {
     #[test]
     fn a_writer_that_does_not_end_is_explained() {
         let host = two_databases();
-        host.fail("begin_immediate", "5", "database is locked");
+        host.fail("begin_immediate", "5", "database is locked").remaining(Duration::from_millis(100));
         let said = host.freeze::<Sqlite>().expect_err("locked").to_string();
         assert!(said.contains("stall_budget") && said.contains("/srv/a.db"), "{said}");
     }
