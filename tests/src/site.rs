@@ -139,7 +139,7 @@ impl Said {
     /// When its standard output is no JSON.
     pub fn of(ended: Ended) -> Said {
         let text = format!("{}{}", ended.stdout, ended.stderr);
-        assert!(!text.contains("panicked"), "it panicked: {text}");
+        assert!(!ended.stderr.contains("panicked"), "it panicked: {text}");
         let json = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {text}"));
         Said { code: ended.code, json, text }
     }

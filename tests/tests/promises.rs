@@ -90,7 +90,8 @@ fn a_hold_that_nobody_ends_is_ended_by_the_timeout() {
     writers.get_on(1);
     let thawed = Instant::now();
     assert!(thawed - began >= Duration::from_millis(1900), "it was thawed early, after {:?}", thawed - began);
-    assert!(thawed - frozen <= Duration::from_millis(2500), "it was thawed late, after {:?}", thawed - frozen);
+    // How precisely is for a benchmark; this is much less than the next bound that could have ended it.
+    assert!(thawed - frozen <= Duration::from_secs(20), "it was thawed late, after {:?}", thawed - frozen);
     let said = site.json(&["thaw"]);
     assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
     assert!(reason(&said).contains("the timeout"), "{}", said.text);

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stillpoint_contract::manifest::{Effect, Expected, Lasts, Stops, Undo, UndoArgument, argument_order};
-use stillpoint_contract::message::{Rows, StatementError, Value};
+use stillpoint_contract::manifest::{Effect, Expected, Lasts, Manifest, Stops, Undo, UndoArgument, argument_order};
+use stillpoint_contract::message::{Phase, Rows, StatementError, Value};
 use tokio::time::Instant;
 
 use super::{Broker, Frozen, SessionKey, allowed, not_in_this_phase};
@@ -109,6 +109,10 @@ impl Broker {
                 let text = render(&self.manifest.client, statement, arguments)?;
                 let rows = self.ask(name, database, arguments, deadline).await?;
                 self.taken_back("by the module", &key, &text);
+                if self.phase != Phase::Thaw {
+                    let manifest = &self.manifest;
+                    self.frozen.retain(|f| f.key.1 != key.1 || undo_name(manifest, &f.statement) != Some(name));
+                }
                 Ok(rows)
             }
             _ => self.ask(name, database, arguments, deadline).await,
@@ -314,6 +318,10 @@ impl Broker {
         // it is cancelled or its own bound ends it.
         dead && (cancelled || !busy || self.manifest.sessions.get(&key.0).is_none_or(|s| s.cancel.is_none()))
     }
+}
+
+fn undo_name<'m>(manifest: &'m Manifest, froze: &str) -> Option<&'m str> {
+    manifest.statements.get(froze)?.undo.as_ref().map(|u| u.statement.as_str())
 }
 
 fn first(rows: &Rows) -> Option<Value> {

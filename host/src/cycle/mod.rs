@@ -31,6 +31,8 @@ use record::{Finding, Kind, Phases, Point, Record, Verdict, WorkloadRecord, micr
 /// How long a statement of ours may take once the writers wait, on top of what the server was told to bound.
 const SLACK: Duration = Duration::from_millis(500);
 
+const NOT_THIS_SNAPSHOT: &str = "this module gives no consistent copy under the kind of snapshot that is configured";
+
 /// One workload in its cycle.
 pub struct Run {
     broker: Broker,
@@ -339,6 +341,13 @@ impl Run {
             }
             _ => return Err(self.unexpected(Phase::Check)),
         }
+        if !self.broker.manifest.snapshots.contains(&self.plan.snapshot) {
+            let text = format!(
+                "{}: the verdict will be crash-consistent. Say  snapshot =  what the agent really does",
+                NOT_THIS_SNAPSHOT
+            );
+            self.findings.push(Finding { level: "warning".into(), text });
+        }
         self.durable = self.ask_durable(deadline).await?;
         self.paths = self.ask_paths(deadline).await?;
         Ok(())
@@ -385,6 +394,12 @@ impl Run {
             Outcome::Point(point) => self.point = point,
             _ => return Err(self.unexpected(Phase::Freeze)),
         }
+        if let Some(why) = self.froze_too_little() {
+            return Err(Fault::new("SP-MODULE-003", Exit::NotFrozen, format!("freeze ended well, but {why}."))
+                .of(&name)
+                .done("What it froze is thawed.")
+                .next("report it to the module's author"));
+        }
         self.broker.take_proofs(deadline).await.map_err(|e| {
             Fault::new("SP-DB-020", Exit::NotFrozen, format!("the freeze could not be proved: {e}."))
                 .of(&name)
@@ -402,6 +417,17 @@ impl Run {
         self.stands = true;
         self.stood = true;
         Ok(())
+    }
+
+    fn froze_too_little(&self) -> Option<String> {
+        let missing = self.broker.not_covered();
+        if self.broker.frozen.is_empty() {
+            Some("its module froze nothing".into())
+        } else if missing.is_empty() {
+            None
+        } else {
+            Some(format!("its module froze nothing in {}", missing.join(", ")))
+        }
     }
 
     async fn call(&mut self, phase: Phase, deadline: Instant) -> Result<Outcome, Fault> {
@@ -518,14 +544,10 @@ impl Run {
             return crash(reason.clone());
         }
         if !self.broker.manifest.snapshots.contains(&self.plan.snapshot) {
-            return crash("this module gives no consistent copy under the kind of snapshot that is configured".into());
+            return crash(NOT_THIS_SNAPSHOT.into());
         }
-        if self.broker.frozen.is_empty() {
-            return crash("its module froze nothing".into());
-        }
-        let missing = self.broker.not_covered();
-        if !missing.is_empty() {
-            return crash(format!("its module froze nothing in {}", missing.join(", ")));
+        if let Some(why) = self.froze_too_little() {
+            return crash(why);
         }
         let still = self.broker.frozen.iter().any(|f| f.stops == Stops::Writes);
         (Verdict::ApplicationConsistent, Some(if still { Kind::Still } else { Kind::Recoverable }), None)

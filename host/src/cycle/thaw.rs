@@ -41,6 +41,8 @@ impl Run {
             && callable
             && *why != Release::Expired
             && let Err(fault) = self.call(Phase::Thaw, Instant::now() + GRACEFUL).await
+            // After a freeze that failed, the first fault is the story: a module may find nothing to take back.
+            && self.stood
         {
             self.faults.push(fault.done("The host took back what it left frozen."));
         }

@@ -20,6 +20,9 @@ impl Workload for Hostile {
     }
 
     fn prepare(cx: &Prepare) -> Result<()> {
+        for database in cx.databases() {
+            sql::busy_timeout(cx, database, 800)?;
+        }
         if cx.workload().starts_with("prepare-") {
             for database in cx.databases() {
                 sql::begin(cx, database)?;

@@ -1,0 +1,5 @@
+//! A manifest that is not there.
+
+stillpoint_sdk::module!("nowhere.toml");
+
+fn main() {}
