@@ -132,8 +132,14 @@ pub fn call<T: FromRow>(
 ) -> Result<Rows<T>> {
     let fail = |cause| Error::of_statement(statement, cause);
     let rows = host::run(statement, database, arguments).map_err(fail)?;
-    let rows = rows.into_iter().map(|row| T::from_row(&mut row.into_iter())).collect::<std::result::Result<_, _>>();
+    let rows = rows.into_iter().map(typed).collect::<std::result::Result<_, _>>();
     Ok(Rows { statement, rows: rows.map_err(|text| fail(StatementError::Unexpected(text)))? })
+}
+
+fn typed<T: FromRow>(row: Vec<Value>) -> std::result::Result<T, String> {
+    let mut cells = row.into_iter();
+    let typed = T::from_row(&mut cells)?;
+    if cells.next().is_some() { Err("more columns came than the manifest declares".into()) } else { Ok(typed) }
 }
 
 /// What `module!` calls for a statement that gives no rows.

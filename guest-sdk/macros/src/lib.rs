@@ -41,9 +41,11 @@ fn function(manifest: &Manifest, name: &str, statement: &Statement) -> TokenStre
     let ident = ident(name);
     let phase = phase(statement);
     let doc = format!("`{}`", statement.text);
-    let database = manifest.sessions.get(&statement.session).and_then(|s| s.each).is_some();
-    let (database_parameter, database_argument) = if database {
-        (quote! { database: &str, }, quote! { ::std::option::Option::Some(database) })
+    // Ours alone: a parameter of the manifest may have the same name.
+    let [cx, database] = ["cx", "database"].map(|name| Ident::new(name, Span::mixed_site()));
+    let each_database = manifest.sessions.get(&statement.session).and_then(|s| s.each).is_some();
+    let (database_parameter, database_argument) = if each_database {
+        (quote! { #database: &str, }, quote! { ::std::option::Option::Some(#database) })
     } else {
         (quote! {}, quote! { ::std::option::Option::None })
     };
@@ -64,7 +66,7 @@ fn function(manifest: &Manifest, name: &str, statement: &Statement) -> TokenStre
     let (row, result, how) = if statement.columns.is_empty() {
         (quote! {}, quote! { () }, quote! { execute })
     } else {
-        let row = format_ident!("{}", pascal(name));
+        let row = self::ident(&pascal(name));
         (self::row(&row, &statement.columns), quote! { ::stillpoint_sdk::Rows<#row> }, quote! { call })
     };
     quote! {
@@ -72,11 +74,11 @@ fn function(manifest: &Manifest, name: &str, statement: &Statement) -> TokenStre
 
         #[doc = #doc]
         pub fn #ident(
-            cx: &impl ::stillpoint_sdk::phase::#phase,
+            #cx: &impl ::stillpoint_sdk::phase::#phase,
             #database_parameter
             #(#parameters),*
         ) -> ::stillpoint_sdk::Result<#result> {
-            ::stillpoint_sdk::#how(cx, #name, #database_argument, &[#(#arguments),*])
+            ::stillpoint_sdk::#how(#cx, #name, #database_argument, &[#(#arguments),*])
         }
     }
 }
@@ -94,7 +96,7 @@ fn phase(statement: &Statement) -> Ident {
 
 fn row(name: &Ident, columns: &[Column]) -> TokenStream {
     let idents: Vec<Ident> = columns.iter().map(|c| ident(&c.name)).collect();
-    let names = columns.iter().map(|c| &c.name);
+    let names: Vec<&String> = columns.iter().map(|c| &c.name).collect();
     let kinds = columns.iter().map(|c| {
         let kind = match c.kind {
             ColumnKind::Integer => quote! { i64 },
@@ -122,7 +124,7 @@ fn row(name: &Ident, columns: &[Column]) -> TokenStream {
                     #(#idents: {
                         let value = cells.next().ok_or(::std::concat!("column ", #names, " is missing"))?;
                         ::stillpoint_sdk::Cell::from_value(value)
-                            .map_err(|e| ::std::format!("column {}: {e}", ::std::stringify!(#idents)))?
+                            .map_err(|e| ::std::format!("column {}: {e}", #names))?
                     }),*
                 })
             }
@@ -130,12 +132,12 @@ fn row(name: &Ident, columns: &[Column]) -> TokenStream {
     }
 }
 
-/// A name of the manifest as an identifier: `type` becomes `r#type`.
+/// A name of the manifest as an identifier. `r#name` is `name`, and lets a column be called `type`.
 fn ident(name: &str) -> Ident {
-    syn::parse_str(name).unwrap_or_else(|_| match name {
-        "self" | "super" | "crate" => format_ident!("{name}_"),
+    match name {
+        "self" | "Self" | "super" | "crate" => format_ident!("{name}_"),
         _ => Ident::new_raw(name, Span::call_site()),
-    })
+    }
 }
 
 /// `long_statements` as `LongStatements`.
