@@ -9,17 +9,22 @@ pub fn freeze(context: &Context) -> Exit {
         Ok(agent) => agent,
         Err(fault) => return screen::faults(context.output, &[fault]),
     };
+    let progress = screen::Progress::new(context.output);
     loop {
-        match agent.hear() {
+        let said = agent.hear();
+        if !matches!(said, Some(Say::Event(_))) {
+            progress.clear();
+        }
+        match said {
             Some(Say::Frozen(status)) => {
                 match context.output {
                     super::Output::Json => println!("{}", serde_json::json!({ "frozen": status })),
                     super::Output::Text => {
-                        let left = status.left_ms.unwrap_or(0) / 1000;
                         println!(
-                            "frozen: {} · cycle {} · thaws by itself in {left} s",
+                            "frozen: {} · cycle {} · thaws by itself in {}",
                             status.frozen.join(", "),
-                            status.cycle
+                            status.cycle,
+                            screen::time(status.left_ms.unwrap_or(0) * 1000)
                         );
                     }
                 }
@@ -30,7 +35,7 @@ pub fn freeze(context: &Context) -> Exit {
                 return record.exit;
             }
             Some(Say::Refused(faults)) => return screen::faults(context.output, &faults),
-            Some(Say::Event(event)) => screen::progress(context.output, &event),
+            Some(Say::Event(event)) => progress.show(&event),
             Some(Say::Status(_)) => {}
             None => return screen::faults(context.output, &[internal("the keeper is gone: run  stillpoint recover")]),
         }

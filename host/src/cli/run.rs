@@ -26,16 +26,21 @@ pub fn run(context: &Context, command: &[String]) -> Exit {
         Ok(agent) => agent,
         Err(fault) => return screen::faults(context.output, &[fault]),
     };
+    let progress = screen::Progress::new(context.output);
     let mut ended = None;
     loop {
-        match agent.hear() {
+        let said = agent.hear();
+        if !matches!(said, Some(Say::Event(_))) {
+            progress.clear();
+        }
+        match said {
             Some(Say::Frozen(_)) => {
                 ended = Some(runtime.block_on(execute(context, command, &mut agent)));
                 agent.ask(Ask::Thaw);
             }
             Some(Say::Record(mut record)) => return finish(context, &mut record, ended),
             Some(Say::Refused(faults)) => return screen::faults(context.output, &faults),
-            Some(Say::Event(event)) => screen::progress(context.output, &event),
+            Some(Say::Event(event)) => progress.show(&event),
             Some(Say::Status(_)) => {}
             None => {
                 let fault = internal("the keeper is gone").next("run  stillpoint recover");

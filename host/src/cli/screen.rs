@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressStyle};
+
 use super::Output;
 use crate::cycle::record::{Record, Verdict};
 use crate::fault::{Exit, Fault};
@@ -17,14 +19,49 @@ pub fn faults(output: Output, faults: &[Fault]) -> Exit {
     exit
 }
 
-/// A line while the cycle is under way.
-pub fn progress(output: Output, event: &serde_json::Value) {
-    if output == Output::Json || !std::io::stderr().is_terminal() {
-        return;
+/// What a person sees while the cycle is under way: one line that changes on a terminal, plain lines elsewhere.
+pub struct Progress {
+    line: Option<ProgressBar>,
+    silent: bool,
+}
+
+impl Progress {
+    /// Shows nothing yet.
+    pub fn new(output: Output) -> Progress {
+        let line = (output == Output::Text && std::io::stderr().is_terminal()).then(|| {
+            let line = ProgressBar::new_spinner();
+            line.set_prefix("stillpoint ·");
+            line.set_style(ProgressStyle::with_template("{prefix} {msg}").unwrap_or(ProgressStyle::default_spinner()));
+            line
+        });
+        Progress { line, silent: output == Output::Json }
     }
-    if let Some(kind) = event["type"].as_str() {
-        let kind = kind.trim_start_matches("dev.stillpoint.").trim_end_matches(".v1");
-        eprintln!("  {kind}");
+
+    /// Shows an event of the channel, where it is a phase.
+    pub fn show(&self, event: &serde_json::Value) {
+        let words = match event["type"].as_str() {
+            Some("dev.stillpoint.cycle.check.v1") => "checking",
+            Some("dev.stillpoint.cycle.prepare.v1") => "preparing, while everybody writes",
+            Some("dev.stillpoint.cycle.freeze.v1") => "freezing",
+            Some("dev.stillpoint.cycle.frozen.v1") => "everything stands still",
+            Some("dev.stillpoint.cycle.thawed.v1") => "thawed",
+            _ => return,
+        };
+        match &self.line {
+            Some(line) => {
+                line.set_message(words);
+                line.tick();
+            }
+            None if self.silent => {}
+            None => eprintln!("stillpoint · {words}"),
+        }
+    }
+
+    /// Takes the line away: somebody else writes now.
+    pub fn clear(&self) {
+        if let Some(line) = &self.line {
+            line.finish_and_clear();
+        }
     }
 }
 
@@ -34,66 +71,82 @@ pub fn record(output: Output, record: &Record) {
         println!("{}", serde_json::to_string(record).unwrap_or_default());
         return;
     }
+    print!("{}", text(record));
+}
+
+/// The record for people.
+fn text(record: &Record) -> String {
     let count = record.workloads.len();
-    println!(
-        "stillpoint · cycle {} · {count} workload{} · at most {} s\n",
+    let mut out = format!(
+        "stillpoint · cycle {} · {count} workload{} · at most {} s\n\n",
         record.cycle,
         plural(count),
         record.timeout_s
     );
+    let name_width = record.workloads.iter().map(|w| w.name.len()).max().unwrap_or(0);
     for w in &record.workloads {
         let p = &w.phases;
-        println!(
-            "  {:<12} {} {}   prepared {}   frozen {}   held {}   thawed {}",
-            w.name,
-            w.module,
-            w.database,
-            time(p.prepare_us),
-            time(p.freeze_us),
-            time(p.held_us),
-            time(p.thaw_us)
-        );
+        let mut line = format!("  {:<name_width$}  {} {}", w.name, w.module, w.database);
+        // What did not happen has no duration.
+        let phases = [("prepared", p.prepare_us), ("froze", p.freeze_us), ("held", p.held_us), ("thawed", p.thaw_us)];
+        for (phase, took) in phases {
+            let happened = match phase {
+                "held" => record.frozen_at.is_some(),
+                "thawed" => record.frozen_us.is_some(),
+                _ => took > 0,
+            };
+            if happened {
+                line += &format!("   {phase} {}", time(took));
+            }
+        }
+        out += &format!("{}\n", line.trim_end());
         for finding in &w.findings {
-            println!("  {:<12} {}: {}", "", finding.level, finding.text);
-        }
-        for fault in &w.faults {
-            println!("  ✘ {fault}");
+            out += &format!("  {:<name_width$}  {}: {}\n", "", finding.level, finding.text);
         }
     }
-    for fault in &record.faults {
-        println!("  ✘ {fault}");
+    for warning in &record.warnings {
+        out += &indented(&format!("! {warning}"));
     }
-    println!();
+    for fault in record.workloads.iter().flat_map(|w| &w.faults).chain(&record.faults) {
+        out += &indented(&format!("✘ {fault}"));
+    }
+    out.push('\n');
     if let Some(standstill) = record.standstill_us {
-        println!("  standstill {} of {} s", time(standstill), record.timeout_s);
+        out += &format!("  standstill {} of {} s\n", time(standstill), record.timeout_s);
     }
     if record.exit == Exit::NotThawed {
-        println!("  ✘ A THAW FAILED: SOMETHING MAY STILL STAND STILL. Run  stillpoint recover");
+        out += "  ✘ A THAW FAILED: SOMETHING MAY STILL STAND STILL. Run  stillpoint recover\n";
     } else if record.frozen_at.is_none() {
-        println!("  ✘ nothing may be snapshotted, and nothing is frozen");
+        out += "  ✘ nothing may be snapshotted, and nothing is frozen\n";
     } else {
         let mark = if record.verdict == Verdict::ApplicationConsistent { "✔" } else { "✘" };
         let kind = record.kind.map(|k| format!(" ({k})")).unwrap_or_default();
-        println!("  {mark} {}{kind}", record.verdict);
-    }
-    for w in &record.workloads {
-        if let Some(reason) = &w.reason {
-            println!("    {:<10} {}: {reason}", w.name, w.verdict);
-        } else if !w.point.is_empty() {
-            let point: Vec<_> = w.point.iter().map(|p| format!("{} {}", p.name, p.value)).collect();
-            println!("    {:<10} {}", w.name, point.join(", "));
+        out += &format!("  {mark} {}{kind}\n", record.verdict);
+        for w in &record.workloads {
+            if let Some(reason) = &w.reason {
+                out += &format!("    {:<name_width$}  {}: {reason}\n", w.name, w.verdict);
+            } else if !w.point.is_empty() {
+                let point: Vec<_> = w.point.iter().map(|p| format!("{} {}", p.name, p.value)).collect();
+                out += &format!("    {:<name_width$}  {}\n", w.name, point.join(", "));
+            }
         }
     }
     if let Some(command) = &record.command {
-        println!("    command    {command}");
+        out += &format!("    the command ended with {command}\n");
     }
+    out
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 fn plural(n: usize) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 
-fn time(us: u64) -> String {
+/// Microseconds for people.
+pub fn time(us: u64) -> String {
     let d = Duration::from_micros(us);
     if us < 10_000 {
         format!("{:.1} ms", d.as_secs_f64() * 1e3)

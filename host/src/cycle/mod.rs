@@ -124,6 +124,7 @@ impl Cycle {
         if abort && self.runs.iter().any(|r| !r.faults.is_empty()) {
             return false;
         }
+        self.events.publish("cycle.freeze", None, serde_json::json!({ "cycle": self.id }));
         let mut orders: Vec<u32> = self.runs.iter().map(|r| r.broker.workload.order).collect();
         orders.sort_unstable();
         orders.dedup();
@@ -161,6 +162,8 @@ impl Cycle {
             join_all(group.map(|r| r.thaw(why))).await;
         }
         self.thawed = Some(Timestamp::now());
+        let data = serde_json::json!({ "cycle": self.id, "released_by": self.released_by });
+        self.events.publish("cycle.thawed", None, data);
     }
 
     /// Ends clients and engines, and writes the ledger's closing lines.
@@ -211,6 +214,7 @@ impl Cycle {
             frozen_us: self.book.frozen_for().map(microseconds),
             timeout_s: self.configuration.timeout.as_secs(),
             workloads,
+            warnings: self.configuration.warnings.clone(),
             faults: self.faults.clone(),
             command: None,
         }
@@ -442,7 +446,9 @@ impl Run {
                 Stopped::Gone(_) => "SP-ENGINE-003",
             };
             let what = format!("{phase} failed: {}.", stopped.to_string().trim_end_matches('.'));
-            Fault::new(id, Exit::NotFrozen, what).of(name)
+            let done = if phase == Phase::Check { "Nothing was frozen." } else { "What it held is taken back." };
+            let fault = Fault::new(id, Exit::NotFrozen, what).of(name).done(done);
+            if matches!(stopped, Stopped::Failed(_)) { fault } else { fault.next("report it to the module's author") }
         })
     }
 

@@ -143,6 +143,9 @@ pub struct Record {
     pub timeout_s: u64,
     /// Each workload.
     pub workloads: Vec<WorkloadRecord>,
+    /// What would be better otherwise in the configuration.
+    #[serde(default)]
+    pub warnings: Vec<Fault>,
     /// What went wrong with the cycle itself.
     pub faults: Vec<Fault>,
     /// For `run`: how the command ended.
