@@ -1,5 +1,7 @@
 //! What a module's author gets from `module!`: typed arguments, typed rows, and errors that name the place.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::cell::RefCell;
 
 use stillpoint_sdk::fake::FakeHost;

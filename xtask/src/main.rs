@@ -41,6 +41,9 @@ enum Task {
         /// Only the modules' components, unsigned, into this folder.
         #[arg(long)]
         components: Option<PathBuf>,
+        /// The components of another copy of the source, built in that copy's own target folder.
+        #[arg(long, requires = "components")]
+        source: Option<PathBuf>,
     },
 }
 
@@ -48,8 +51,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Demo { database } => demo::run(database),
         Task::Test { allow_missing, rest } => test::run(allow_missing, &rest),
-        Task::Package { components: Some(folder) } => package::components(&folder),
-        Task::Package { components: None } => package::run().map(|dist| println!("{}", dist.display())),
+        Task::Package { components: Some(folder), source } => package::components(&folder, source),
+        Task::Package { components: None, .. } => package::run().map(|dist| println!("{}", dist.display())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

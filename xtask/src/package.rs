@@ -34,8 +34,8 @@ pub fn run() -> Result<PathBuf> {
     succeed(cargo().args(["build", "--locked", "--package", "stillpoint", "--package", "stillpoint-engine"]))
         .context("the programs could not be built")?;
     let compiler = Compiler::find(&dist.join("rustup-cannot-add-the-target"))?;
-    let sources = sources()?;
-    let built = build(&compiler, &sources, &target.join("wasm"))?;
+    let sources = sources(&root())?;
+    let built = build(&compiler, &root(), &sources, &target.join("wasm"))?;
     let key = throwaway_key(&dist.join("throwaway"))?;
     fs::create_dir_all(dist.join("trust"))?;
     let line = format!("{THROWAWAY} namespaces=\"{NAMESPACE}\" {}\n", key.public_key().to_openssh()?);
@@ -47,31 +47,35 @@ pub fn run() -> Result<PathBuf> {
     Ok(dist)
 }
 
-/// Builds the components alone: the same source gives the same bytes.
-pub fn components(folder: &Path) -> Result<()> {
+/// Builds the components alone, of another copy of the source if one is named: the same source gives the same bytes.
+pub fn components(folder: &Path, copy: Option<PathBuf>) -> Result<()> {
     let target = target()?;
     let compiler = Compiler::find(&target.join("stillpoint/rustup-cannot-add-the-target"))?;
-    let sources = sources()?;
+    let (root, built_in) = match copy {
+        Some(copy) => (copy.canonicalize()?, copy.canonicalize()?.join("target")),
+        None => (root(), target),
+    };
+    let sources = sources(&root)?;
     fs::create_dir_all(folder)?;
-    for (source, core) in sources.iter().zip(build(&compiler, &sources, &target.join("wasm"))?) {
+    for (source, core) in sources.iter().zip(build(&compiler, &root, &sources, &built_in.join("wasm"))?) {
         fs::write(folder.join(format!("{}.wasm", source.package)), component(&core)?)?;
     }
     Ok(())
 }
 
-fn build(compiler: &Compiler, sources: &[Source], target: &Path) -> Result<Vec<PathBuf>> {
+fn build(compiler: &Compiler, root: &Path, sources: &[Source], target: &Path) -> Result<Vec<PathBuf>> {
     let packages: Vec<String> = sources.iter().map(|s| s.package.clone()).collect();
-    let folder = compiler.build(&packages, target)?;
+    let folder = compiler.build(root, &packages, target)?;
     Ok(packages.iter().map(|p| folder.join(format!("{}.wasm", p.replace('-', "_")))).collect())
 }
 
 /// Every folder with a manifest is a module.
-fn sources() -> Result<Vec<Source>> {
+fn sources(root: &Path) -> Result<Vec<Source>> {
     let mut out = Vec::new();
     for (kind, under, prefix) in
         [("modules", "modules", "stillpoint-"), ("guests", "tests/guests", "stillpoint-guest-")]
     {
-        let folder = root().join(under);
+        let folder = root.join(under);
         for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let folder = entry?.path();
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();

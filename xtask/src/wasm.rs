@@ -56,14 +56,15 @@ impl Compiler {
         }
     }
 
-    /// Builds these packages and gives the folder of their core modules.
-    pub fn build(&self, packages: &[String], target: &Path) -> Result<PathBuf> {
+    /// Builds these packages of `source` and gives the folder of their core modules.
+    pub fn build(&self, source: &Path, packages: &[String], target: &Path) -> Result<PathBuf> {
         let mut command = cargo();
+        command.current_dir(source);
         command.args(["build", "--locked", "--profile", "module", "--target", TARGET, "--target-dir"]).arg(target);
         for package in packages {
             command.args(["--package", package]);
         }
-        command.env("CARGO_ENCODED_RUSTFLAGS", flags()?);
+        command.env("CARGO_ENCODED_RUSTFLAGS", flags(source)?);
         // Of the cargo that runs us, not of the build we ask for.
         for (name, _) in std::env::vars() {
             if name.starts_with("CARGO_PROFILE_") || name == "RUSTFLAGS" || name == "RUSTC_WRAPPER" {
@@ -93,13 +94,13 @@ pub fn component(core: &Path) -> Result<Vec<u8>> {
 }
 
 /// No path of this machine may end up in a module.
-fn flags() -> Result<OsString> {
+fn flags(source: &Path) -> Result<OsString> {
     let home = match std::env::var_os("CARGO_HOME") {
         Some(home) => PathBuf::from(home),
         None => PathBuf::from(std::env::var_os("HOME").context("there is no HOME")?).join(".cargo"),
     };
     let mut flags = OsString::new();
-    for (from, to) in [(home, "/cargo"), (root(), "/stillpoint")] {
+    for (from, to) in [(home, "/cargo"), (source.to_owned(), "/stillpoint")] {
         if !flags.is_empty() {
             flags.push("\x1f");
         }
