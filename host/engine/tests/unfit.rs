@@ -1,5 +1,7 @@
 //! The engine as a process: what it refuses, and that it never outlives its keeper.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};

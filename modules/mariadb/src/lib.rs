@@ -127,8 +127,8 @@ fn redo_is_on_disk(cx: &Freeze) -> Result<()> {
 fn privileges(cx: &Check) -> Result<()> {
     let held: Vec<String> = sql::privileges(cx)?.into_iter().map(|p| p.name).collect();
     for (name, why) in NEEDED {
-        let has = |n: &str| held.iter().any(|h| h == n);
-        if !has(name) && !(name == "BINLOG MONITOR" && has(BINLOG_MONITOR_BEFORE)) {
+        let is_it = |h: &String| h == name || (name == "BINLOG MONITOR" && h == BINLOG_MONITOR_BEFORE);
+        if !held.iter().any(is_it) {
             let text = format!("the login lacks the privilege {name}: {why} (GRANT {name} ON *.* TO this login)");
             if name == "RELOAD" { cx.problem(text) } else { cx.warn(text) }
         }
