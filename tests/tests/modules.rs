@@ -83,7 +83,8 @@ fn the_same_source_in_another_folder_gives_the_same_bytes() {
     let built = start(&mut package, "").end_within(BUILD);
     assert_eq!(built.code, Some(0), "{}", built.stderr);
     for module in modules {
-        let there = fs::read(components.join(format!("{}.wasm", module.package))).unwrap();
+        let there = components.join(format!("{}.wasm", module.package));
+        let there = fs::read(&there).unwrap_or_else(|e| panic!("{}: {e}", there.display()));
         assert!(there == module.wasm(), "{} differs when it is built elsewhere", module.name());
     }
 }
@@ -93,9 +94,10 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let (path, copied) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type().unwrap().is_file() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_file() {
             fs::copy(path, copied).unwrap();
-        } else if path.is_dir() && !path.join("CACHEDIR.TAG").exists() && !path.ends_with(".git") {
+        } else if kind.is_dir() && !path.join("CACHEDIR.TAG").exists() && !path.ends_with(".git") {
             copy(&path, &copied);
         }
     }

@@ -40,9 +40,19 @@ pub fn run() -> Result<PathBuf> {
     fs::create_dir_all(dist.join("trust"))?;
     let line = format!("{THROWAWAY} namespaces=\"{NAMESPACE}\" {}\n", key.public_key().to_openssh()?);
     replace(&dist.join("trust/allowed_signers"), line.as_bytes())?;
+    let mut bundles = Vec::new();
     for (source, core) in sources.iter().zip(built) {
-        bundle(source, &core, &compiler.name()?, &key, &dist.join(source.kind))
-            .with_context(|| source.folder.display().to_string())?;
+        let bundle = bundle(source, &core, &compiler.name()?, &key, &dist.join(source.kind));
+        bundles.push(bundle.with_context(|| source.folder.display().to_string())?);
+    }
+    // What was packaged from an older source must not be taken for this one.
+    for kind in ["modules", "guests"] {
+        for entry in fs::read_dir(dist.join(kind))? {
+            let bundle = entry?.path();
+            if !bundles.contains(&bundle) {
+                fs::remove_dir_all(bundle)?;
+            }
+        }
     }
     Ok(dist)
 }
@@ -88,7 +98,7 @@ fn sources(root: &Path) -> Result<Vec<Source>> {
     Ok(out)
 }
 
-fn bundle(source: &Source, core: &Path, compiler: &str, key: &PrivateKey, to: &Path) -> Result<()> {
+fn bundle(source: &Source, core: &Path, compiler: &str, key: &PrivateKey, to: &Path) -> Result<PathBuf> {
     let written = fs::read_to_string(source.folder.join("module.toml"))?;
     let wasm = component(core)?;
     let digest = hex::encode(Sha256::digest(&wasm));
@@ -107,7 +117,8 @@ fn bundle(source: &Source, core: &Path, compiler: &str, key: &PrivateKey, to: &P
     let signature = key.sign(NAMESPACE, HashAlg::Sha512, manifest.as_bytes())?.to_pem(LineEnding::LF)?;
     replace(&folder.join("module.wasm"), &wasm)?;
     replace(&folder.join("module.toml"), manifest.as_bytes())?;
-    replace(&folder.join("signatures/throwaway.sig"), signature.as_bytes())
+    replace(&folder.join("signatures/throwaway.sig"), signature.as_bytes())?;
+    Ok(folder)
 }
 
 fn throwaway_key(path: &Path) -> Result<PrivateKey> {

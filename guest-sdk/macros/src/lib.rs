@@ -18,7 +18,8 @@ fn expand(path: &LitStr) -> syn::Result<TokenStream> {
     let folder = std::env::var("CARGO_MANIFEST_DIR").map_err(|e| fail(format!("CARGO_MANIFEST_DIR: {e}")))?;
     let file = std::path::Path::new(&folder).join(path.value());
     let text = std::fs::read_to_string(&file).map_err(|e| fail(format!("{}: {e}", path.value())))?;
-    let manifest = Manifest::parse(&text).map_err(|e| fail(format!("{}:\n{e}", path.value())))?;
+    let manifest =
+        Manifest::parse(&text).map_err(|e| fail(format!("{}:\n{}", path.value(), e.to_string().trim_end())))?;
     let functions = manifest
         .statements
         .iter()
