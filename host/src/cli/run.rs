@@ -17,7 +17,6 @@ struct Ended {
 }
 
 pub fn run(context: &Context, command: &[String]) -> Exit {
-    // From the first moment a signal thaws first: it must not end this process before the keeper is told.
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(fault) => return screen::faults(context.output, &[fault]),
@@ -64,6 +63,11 @@ fn finish(context: &Context, record: &mut Record, ended: Option<Ended>) -> Exit 
 /// Runs the command. A signal to us thaws at once, and only then reaches the command.
 async fn execute(context: &Context, command: &[String], agent: &mut agent::Agent) -> Ended {
     let failed = |words: String| Ended { well: false, words };
+    // Before the command begins. Until here a signal ends this process, and its loss thaws.
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut term), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        return failed("signals cannot be awaited".into());
+    };
     let mut child = tokio::process::Command::new(&command[0]);
     child.args(&command[1..]);
     if context.output == super::Output::Json {
@@ -73,10 +77,6 @@ async fn execute(context: &Context, command: &[String], agent: &mut agent::Agent
     let mut child = match child.spawn() {
         Ok(child) => child,
         Err(e) => return failed(format!("{} could not be started: {e}", command[0])),
-    };
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-    let (Ok(mut term), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        return failed("signals cannot be awaited".into());
     };
     let passed = tokio::select! {
         status = child.wait() => return match status {
