@@ -39,12 +39,26 @@ pub fn make(file: &Path, journal: Journal) {
 }
 
 /// Starts writers on a database.
+///
+/// # Panics
+/// When it cannot be opened.
 pub fn writers(file: &Path, count: u32) -> Writers {
-    Writers::start(count, |writer, stop| open(file, writer, stop))
+    Writers::start(count, |writer, stop| write(Connection::open(file).unwrap(), writer, stop))
 }
 
-fn open(file: &Path, writer: u32, stop: Arc<AtomicBool>) -> Write {
-    let mut connection = Connection::open(file).unwrap();
+/// Writers that never move the log into the file: SQLite syncs both when it does.
+///
+/// # Panics
+/// When it cannot be opened.
+pub fn writers_without_checkpoints(file: &Path, count: u32) -> Writers {
+    Writers::start(count, |writer, stop| {
+        let connection = Connection::open(file).unwrap();
+        connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+        write(connection, writer, stop)
+    })
+}
+
+fn write(mut connection: Connection, writer: u32, stop: Arc<AtomicBool>) -> Write {
     let wal = connection.query_row("PRAGMA journal_mode", (), |row| row.get::<_, String>(0)).unwrap() == "wal";
     connection.pragma_update(None, "synchronous", if wal { "NORMAL" } else { "FULL" }).unwrap();
     // An application's `busy_timeout` sleeps for up to 100 ms; this one looks again at once, so the gap is the database's.

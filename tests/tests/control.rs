@@ -75,7 +75,7 @@ fn sqlite_that_was_locked_and_not_synced_is_told_apart() {
     sqlite::make(&file, Journal::Wal);
     // The file itself is on disk; the commits that follow are not.
     std::fs::File::open(&file).and_then(|f| f.sync_all()).unwrap();
-    let writers = sqlite::writers(&file, 4);
+    let writers = sqlite::writers_without_checkpoints(&file, 4);
     writers.get_on(20);
     let lock = sqlite::lock(&file);
     let frozen = Instant::now();
