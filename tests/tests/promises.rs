@@ -70,6 +70,23 @@ fn keeper(site: &Site) -> Pid {
     Pid::from_raw(found[0])
 }
 
+/// The database's clients that this installation's keeper started.
+fn clients(site: &Site) -> Vec<Pid> {
+    let keeper = keeper(site).to_string();
+    let ours = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let client = ["(mariadb)", "(sqlite3)"].iter().any(|name| stat.contains(name));
+        client && stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.split(' ').nth(1) == Some(&keeper))
+    };
+    let all: Vec<Pid> = processes().into_iter().map(|(pid, ..)| pid).filter(ours).map(Pid::from_raw).collect();
+    assert!(!all.is_empty(), "the keeper has clients");
+    all
+}
+
+fn hang(clients: &[Pid]) {
+    clients.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
+}
+
 fn assert_nothing_is_frozen(site: &Site) {
     let status = site.json(&["status"]);
     assert_eq!((status.code, &status.json["under_way"]), (Some(0), &serde_json::Value::Null), "{}", status.text);
@@ -248,6 +265,68 @@ fn the_keeper_of_sqlite_is_killed() {
 fn the_keeper_of_mariadb_is_killed() {
     let Some((_server, site, writers)) = mariadb("the_keeper_of_mariadb_is_killed", 60) else { return };
     the_keeper_is_killed(&site, &writers);
+}
+
+/// Every client hangs while it holds, so no undo is answered: the sessions are ended through a new one.
+fn clients_that_hang_do_not_keep_anything_frozen(site: &Site, writers: &Writers) {
+    site.freeze();
+    let clients = clients(site);
+    hang(&clients);
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    writers.get_on(5);
+    assert_nothing_is_frozen(site);
+    wait_until("the clients are gone", || clients.iter().all(|pid| kill(*pid, None).is_err()));
+}
+
+#[test]
+fn clients_of_sqlite_that_hang() {
+    let Scene { site, writers, _folder } = scene(60);
+    clients_that_hang_do_not_keep_anything_frozen(&site, &writers);
+}
+
+#[test]
+fn clients_of_mariadb_that_hang() {
+    let Some((server, site, writers)) = mariadb("clients_of_mariadb_that_hang", 60) else { return };
+    clients_that_hang_do_not_keep_anything_frozen(&site, &writers);
+    drop(server);
+}
+
+/// The timeout is the host's: it needs neither the module nor the client.
+#[test]
+fn the_timeout_holds_while_the_clients_hang() {
+    let Some((server, site, writers)) = mariadb("the_timeout_holds_while_the_clients_hang", 2) else { return };
+    site.freeze();
+    hang(&clients(&site));
+    writers.get_on(5);
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["released_by"]), (Some(5), &"the timeout".into()), "{}", said.text);
+    drop(server);
+}
+
+/// What would stop every writer until it ends is not waited for longer than the stall budget allows, and nothing is left
+/// pending on the server: a client that gave up would not take its lock request with it.
+#[test]
+fn a_statement_that_does_not_end_costs_the_stall_budget_and_no_more() {
+    let test = "a_statement_that_does_not_end_costs_the_stall_budget_and_no_more";
+    let Some((server, site, writers)) = mariadb(test, 60) else { return };
+    let text = std::fs::read_to_string(site.configuration()).unwrap();
+    site.configure(&format!("{text}stall_budget = 1\n"));
+    server.sql("CREATE TABLE app.slow (a INT) ENGINE = MyISAM;");
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| server.try_sql("INSERT INTO app.slow SELECT SLEEP(3600);"));
+        let running = "SELECT id FROM information_schema.processlist WHERE info LIKE 'INSERT INTO app.slow%';";
+        wait_until("the slow statement runs", || !server.sql(running).is_empty());
+        let said = site.json(&["run", "--", "true"]);
+        writers.get_on(5);
+        let pending = server.sql("SELECT id, state FROM information_schema.processlist WHERE state LIKE '%backup%';");
+        server.sql(&format!("KILL {};", server.sql(running).trim()));
+        slow.join().unwrap();
+        assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-014".to_owned()]), "{}", said.text);
+        assert!(said.text.contains("stall_budget"), "{}", said.text);
+        assert_eq!(pending, "", "{}", said.text);
+    });
+    assert_nothing_is_frozen(&site);
 }
 
 #[test]

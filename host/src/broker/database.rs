@@ -302,6 +302,22 @@ impl Broker {
         first(&rows).ok_or_else(|| StatementError::Unexpected(format!("{statement} gave no row")))
     }
 
+    /// What made one client hang may have made all of them hang: cancels through one that is started now.
+    async fn cancel_anew(&mut self, cancel: &str, id: &Value, longest: Duration) -> bool {
+        let Some(statement) = self.manifest.statements.get(cancel) else { return false };
+        let key = (statement.session.clone(), None);
+        if let Some(mut old) = self.sessions.remove(&key) {
+            old.kill(longest).await;
+        }
+        let deadline = Instant::now() + longest;
+        self.open(&key).is_ok() && self.ask(cancel, None, std::slice::from_ref(id), deadline).await.is_ok()
+    }
+
+    /// Whether a client owes an answer: nothing more is asked of it.
+    pub fn is_waiting(&self) -> bool {
+        self.sessions.values().any(crate::client::session::Session::is_busy)
+    }
+
     /// Ends a session of ours through the one that can, then its client. True when it is certain that what it held is
     /// gone.
     pub async fn end_session(&mut self, key: &SessionKey, longest: Duration) -> bool {
@@ -310,7 +326,10 @@ impl Broker {
         let cancel = self.manifest.sessions.get(&key.0).and_then(|s| s.cancel.clone());
         let mut cancelled = false;
         if let (Some(cancel), Some(id)) = (cancel, self.ids.get(key).cloned()) {
-            cancelled = self.ask(&cancel, None, &[id], deadline).await.is_ok();
+            cancelled = self.ask(&cancel, None, std::slice::from_ref(&id), deadline).await.is_ok();
+            if !cancelled {
+                cancelled = self.cancel_anew(&cancel, &id, longest).await;
+            }
         }
         let Some(session) = self.sessions.get_mut(key) else { return true };
         let dead = session.kill(longest).await;

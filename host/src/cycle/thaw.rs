@@ -34,12 +34,13 @@ impl Run {
                 }
             }
         }
-        // When time is up nothing is asked of the module any more.
+        // When time is up, or a client hangs, nothing is asked of the module any more.
         let armed = !self.broker.book.armed(&self.broker.workload.name).is_empty();
         let callable = self.engine.as_ref().is_some_and(|e| !e.is_lost());
         if armed
             && callable
             && *why != Release::Expired
+            && !self.broker.is_waiting()
             && let Err(fault) = self.call(Phase::Thaw, Instant::now() + GRACEFUL).await
             // After a freeze that failed, the first fault is the story: a module may find nothing to take back.
             && self.stood
