@@ -342,6 +342,21 @@ fn a_server_that_dies_while_it_stands_still_is_not_called_consistent() {
 }
 
 /// Somebody's `KILL` of our session is nothing that the client notices by itself: the proof does.
+/// The lock is on the file that was opened; whoever puts another in its place writes past it.
+#[test]
+fn a_database_that_was_replaced_is_not_called_consistent() {
+    let Scene { site, writers, _folder: folder } = scene(60);
+    let file = folder.path().join("app.db");
+    sqlite::make(&folder.path().join("new.db"), Journal::Rollback);
+    site.freeze();
+    std::fs::rename(folder.path().join("new.db"), file).unwrap();
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    assert!(reason(&said).contains("replaced"), "{}", said.text);
+    assert_nothing_is_frozen(&site);
+    drop(writers);
+}
+
 #[test]
 fn a_session_that_somebody_ended_is_not_called_consistent() {
     let test = "a_session_that_somebody_ended_is_not_called_consistent";

@@ -5,10 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use stillpoint_tests::comparison::{Row, Window, assert_same};
 use stillpoint_tests::mariadb::{self, MariaDb};
+use stillpoint_tests::program::succeed;
 use stillpoint_tests::site::{Said, Site};
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::volume::{BlockImage, Volume};
@@ -169,6 +171,44 @@ fn sqlite_in_wal_mode() {
 #[test]
 fn sqlite_with_a_rollback_journal() {
     sqlite_comes_to_a_standstill("sqlite_with_a_rollback_journal", Journal::Rollback, Agent::Run);
+}
+
+/// Commits lie where the redo log lies: that filesystem is synced, too.
+#[test]
+fn mariadb_whose_redo_log_is_on_another_filesystem() {
+    let test = "mariadb_whose_redo_log_is_on_another_filesystem";
+    let (Some(data), Some(redo)) = (Volume::make(test), Volume::make(test)) else { return };
+    let Some(()) = mariadb::fresh(test, &data.data().join("mysql")) else { return };
+    let log = redo.data().join("log");
+    succeed(Command::new("install").args(["-d", "-o", "mysql"]).arg(&log), "");
+    succeed(Command::new("mv").arg(data.data().join("mysql/ib_logfile0")).arg(&log), "");
+    let options = |volume: &Volume| {
+        let folder = volume.data().join("log");
+        ["--innodb-flush-log-at-trx-commit=2".to_owned(), format!("--innodb-log-group-home-dir={}", folder.display())]
+    };
+    let start = |data: &Volume, redo: &Volume| {
+        let options = options(redo);
+        MariaDb::on(&data.data().join("mysql"), &options.each_ref().map(String::as_str))
+    };
+    let server = start(&data, &redo);
+    server.make_table();
+    let site = Site::with(&format!(
+        "[workload]\nworkload_name = mariadb\ncredString = -u root --socket={}\n",
+        server.socket().display()
+    ));
+    let writers = server.writers(4);
+    writers.get_on(20);
+    site.freeze();
+    let frozen = Instant::now();
+    let images = (data.block_image(), redo.block_image());
+    let window = Window { frozen, thaw_asked: Instant::now() };
+    let said = site.json(&["thaw"]);
+    writers.get_on(20);
+    let log = writers.stop();
+    assert_still(&said, &log);
+    drop(server);
+    let (data, redo) = (data.replaced_by(images.0), redo.replaced_by(images.1));
+    assert_same("the image", &log, window, &start(&data, &redo).rows());
 }
 
 /// All workloads stand still together, and the cycle's verdict speaks for all.

@@ -4,11 +4,13 @@
 //! an unknown outcome changes nothing about that.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use stillpoint_contract::manifest::{Effect, Expected, Lasts, Manifest, Stops, Undo, UndoArgument, argument_order};
 use stillpoint_contract::message::{Phase, Rows, StatementError, Value};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Broker, Frozen, SessionKey, allowed, not_in_this_phase};
 use crate::client::quote::render;
@@ -21,7 +23,7 @@ impl Broker {
     /// # Errors
     /// The first that cannot be opened, in the database's own words.
     pub async fn connect(&mut self, deadline: Instant) -> Result<(), Fault> {
-        self.files_exist()?;
+        self.find_files()?;
         for key in self.keys() {
             self.open(&key)?;
             let id = self.manifest.sessions.get(&key.0).and_then(|s| s.id.clone());
@@ -43,46 +45,47 @@ impl Broker {
         Ok(())
     }
 
-    /// Where the databases are files: a client would make one that is not there.
-    fn files_exist(&self) -> Result<(), Fault> {
+    /// Where the databases are files: which ones. A client would make one that is not there.
+    fn find_files(&mut self) -> Result<(), Fault> {
         if self.manifest.data.paths.is_some() {
             return Ok(());
         }
         for database in &self.workload.databases {
-            let problem = match std::fs::metadata(database) {
-                Ok(file) if file.is_file() => continue,
-                Ok(_) => "it is no file".to_owned(),
-                Err(e) => e.to_string(),
+            let found = if Path::new(database).is_absolute() {
+                DatabaseFile::find(database)
+            } else {
+                Err("it is no whole path".to_owned())
             };
-            return Err(Fault::new(
-                "SP-DB-004",
-                Exit::NotFrozen,
-                format!("the database {database} cannot be opened: {problem}."),
-            )
-            .of(&self.workload.name)
-            .done("Nothing was frozen, and nothing was made.")
-            .next("correct  dbnames =  in the configuration, with the whole path"));
+            match found {
+                Ok(file) => self.files.push(file),
+                Err(problem) => {
+                    let what = format!("the database {database} cannot be opened: {problem}.");
+                    return Err(Fault::new("SP-DB-004", Exit::NotFrozen, what)
+                        .of(&self.workload.name)
+                        .done("Nothing was frozen, and nothing was made.")
+                        .next("correct  dbnames =  in the configuration, with the whole path"));
+                }
+            }
         }
         Ok(())
     }
 
     fn not_reached(&self, key: &SessionKey, error: &StatementError) -> Fault {
+        let next = if self.manifest.client.login.is_some() {
+            "see whether the server runs, and whether linux_user may log in with this credString"
+        } else {
+            "see whether linux_user may read and write the database"
+        };
         let (id, what, next) = match error {
             StatementError::TimedOut => (
                 "SP-DB-002",
                 "the database did not answer.".to_owned(),
                 "see whether the server accepts connections of linux_user at all",
             ),
-            StatementError::Lost(why) => (
-                "SP-DB-001",
-                format!("the client could not reach the database: {why}."),
-                "see whether the server runs, and whether linux_user may log in with this credString",
-            ),
-            StatementError::Failed(e) => (
-                "SP-DB-001",
-                format!("the client could not reach the database: {e}."),
-                "see whether the server runs, and whether linux_user may log in with this credString",
-            ),
+            StatementError::Lost(why) => {
+                ("SP-DB-001", format!("the client could not reach the database: {why}."), next)
+            }
+            StatementError::Failed(e) => ("SP-DB-001", format!("the client could not reach the database: {e}."), next),
             other => {
                 ("SP-DB-003", format!("session {} cannot be used: {other}.", key.0), "report it to the module's author")
             }
@@ -267,6 +270,7 @@ impl Broker {
     /// # Errors
     /// In words: what was not.
     pub async fn prove(&mut self, deadline: Instant) -> Result<(), String> {
+        self.prove_files(deadline).await?;
         let mut asked: Vec<(String, SessionKey, Value)> = Vec::new();
         for i in 0..self.frozen.len() {
             let Some((statement, expected)) = self.holds(i) else { return Err("it has no proof".into()) };
@@ -288,6 +292,21 @@ impl Broker {
             asked.push(question);
         }
         Ok(())
+    }
+
+    /// Whether the databases that are files are still the ones that were opened.
+    async fn prove_files(&self, deadline: Instant) -> Result<(), String> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let files = self.files.clone();
+        // A filesystem may hang: it is not waited for longer than anything else.
+        let looked = tokio::task::spawn_blocking(move || files.into_iter().find(|f| !f.is_still_there()));
+        match timeout_at(deadline, looked).await {
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(file))) => Err(format!("{} was replaced by another file", file.path)),
+            _ => Err("its files could not be looked at".into()),
+        }
     }
 
     fn holds(&self, i: usize) -> Option<(String, Expected)> {
@@ -336,6 +355,29 @@ impl Broker {
         // A server notices the death of an idle client at once; a statement that still waits for a lock holds on until
         // it is cancelled or its own bound ends it.
         dead && (cancelled || !busy || self.manifest.sessions.get(&key.0).is_none_or(|s| s.cancel.is_none()))
+    }
+}
+
+/// A database that is a file, and which one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseFile {
+    path: String,
+    device: u64,
+    inode: u64,
+}
+
+impl DatabaseFile {
+    fn find(path: &str) -> Result<DatabaseFile, String> {
+        let file = std::fs::metadata(path).map_err(|e| e.to_string())?;
+        if file.is_file() {
+            Ok(DatabaseFile { path: path.into(), device: file.dev(), inode: file.ino() })
+        } else {
+            Err("it is no file".into())
+        }
+    }
+
+    fn is_still_there(&self) -> bool {
+        DatabaseFile::find(&self.path).is_ok_and(|now| now == *self)
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Broker {
     pub ids: BTreeMap<SessionKey, Value>,
     /// What stands frozen.
     pub frozen: Vec<Frozen>,
+    /// The databases, where they are files.
+    pub files: Vec<database::DatabaseFile>,
     /// The running server, where the module can tell it from another.
     pub identity: Option<String>,
     /// The module's log lines.
@@ -101,6 +103,7 @@ impl Broker {
             sessions: BTreeMap::new(),
             ids: BTreeMap::new(),
             frozen: Vec::new(),
+            files: Vec::new(),
             identity: None,
             log: Vec::new(),
             book,

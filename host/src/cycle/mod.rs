@@ -353,7 +353,7 @@ impl Run {
             self.findings.push(Finding { level: "warning".into(), text });
         }
         self.durable = self.ask_durable(deadline).await?;
-        self.paths = self.ask_paths(deadline).await?;
+        self.paths = crate::sys::disk::one_for_each_filesystem(self.ask_paths(deadline).await?);
         Ok(())
     }
 

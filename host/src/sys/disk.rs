@@ -2,10 +2,16 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, syncfs};
+
+/// The paths, without those that lie on the filesystem of another. One that cannot be looked at stays: its sync says why.
+pub fn one_for_each_filesystem(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = std::collections::BTreeSet::new();
+    paths.into_iter().filter(|p| std::fs::metadata(p).map_or(true, |m| seen.insert(m.dev()))).collect()
+}
 
 /// Syncs the whole filesystem that holds `path`.
 ///
