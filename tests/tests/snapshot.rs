@@ -149,7 +149,7 @@ fn mariadb_that_flushes_at_each_commit() {
 fn mariadb_that_flushes_once_a_second_with_a_binary_log() {
     mariadb_comes_to_a_standstill(
         "mariadb_that_flushes_once_a_second_with_a_binary_log",
-        &["--innodb-flush-log-at-trx-commit=2", "--log-bin", "--sync-binlog=0"],
+        &["--innodb-flush-log-at-trx-commit=2", "--innodb-flush-log-at-timeout=2700", "--log-bin", "--sync-binlog=0"],
         Agent::Run,
     );
 }
