@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
+use stillpoint_contract::manifest::Mode as ClientMode;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -55,6 +56,14 @@ pub fn load(places: &Places, named: Option<&std::path::Path>) -> Result<(Configu
         };
         let verified = bundle.and_then(|b| trust::verify(&b, &places.allowed_signers())).and_then(|module| {
             crate::client::program::find(workload, &module.manifest().client.programs)?;
+            if module.manifest().client.mode == ClientMode::Command {
+                return Err(Fault::new(
+                    "SP-TRUST-009",
+                    Exit::Untrusted,
+                    "its module wants one client for each statement, which this version does not do.",
+                )
+                .next("use a newer version of stillpoint"));
+            }
             let each = module.manifest().sessions.values().any(|s| s.each.is_some());
             if each && workload.databases.is_empty() {
                 return Err(Fault::new(
