@@ -29,7 +29,7 @@ impl Broker {
             let id = self.manifest.sessions.get(&key.0).and_then(|s| s.id.clone());
             // The first answer shows whether the login worked; a session without an id shows it by its tag alone.
             let answer = match id {
-                Some(id) => self.ask(&id, key.1.as_deref(), &[], deadline).await.map(|rows| first(&rows)),
+                Some(id) => self.ask(&id, key.1.as_deref(), &[], deadline).await.map(|rows| only(&rows)),
                 None => self.touch(&key, deadline).await.map(|()| None),
             };
             match answer {
@@ -40,7 +40,8 @@ impl Broker {
         }
         if let Some(identity) = self.manifest.identity.as_ref().map(|i| i.statement.clone()) {
             let rows = self.ask(&identity, None, &[], deadline).await;
-            self.identity = Some(format!("{:?}", rows.map_err(|e| self.not_reached(&(identity, None), &e))?));
+            let rows = rows.map_err(|e| self.not_reached(&(identity, None), &e))?;
+            self.identity = serde_json::to_string(&rows).ok();
         }
         Ok(())
     }
@@ -57,6 +58,13 @@ impl Broker {
                 Err("it is no whole path".to_owned())
             };
             match found {
+                Ok(file) if self.files.iter().any(|f| (f.device, f.inode) == (file.device, file.inode)) => {
+                    let what = format!("the database {database} is the same file as one before it in dbnames.");
+                    return Err(Fault::new("SP-DB-005", Exit::NotFrozen, what)
+                        .of(&self.workload.name)
+                        .done("Nothing was frozen.")
+                        .next("name each database once"));
+                }
                 Ok(file) => self.files.push(file),
                 Err(problem) => {
                     let what = format!("the database {database} cannot be opened: {problem}.");
@@ -176,13 +184,14 @@ impl Broker {
                 Some(UndoArgument::Argument(p)) => given.get(p).cloned().unwrap_or(Value::Null),
                 Some(UndoArgument::Previous(read)) => {
                     let rows = self.ask(read, key.1.as_deref(), &[], deadline).await?;
-                    first(&rows).ok_or_else(|| StatementError::Unexpected(format!("{read} gave no row")))?
+                    only(&rows).ok_or_else(|| StatementError::Unexpected(format!("{read} gave not one row")))?
                 }
                 None => return Err(StatementError::Undeclared(format!("undo argument {parameter}"))),
             });
         }
         let text = render(&self.manifest.client, &target, &arguments)?;
         let session_key = (target.session.clone(), key.1.clone());
+        let cancel = self.cancel_text(&session_key);
         let session = self.sessions.get(&session_key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
         Ok(Entry {
             number: 0,
@@ -202,9 +211,18 @@ impl Broker {
                     .manifest
                     .identity
                     .as_ref()
-                    .and_then(|i| self.manifest.statements.get(&i.statement).map(|s| s.text.clone())),
+                    .and_then(|i| self.manifest.statements.get(&i.statement))
+                    .map(|s| (s.text.clone(), s.columns.clone())),
+                cancel,
             },
         })
+    }
+
+    /// What ends this session on the server, as it will be sent.
+    fn cancel_text(&self, key: &SessionKey) -> Option<String> {
+        let cancel = self.manifest.sessions.get(&key.0)?.cancel.as_ref()?;
+        let id = self.ids.get(key)?.clone();
+        render(&self.manifest.client, self.manifest.statements.get(cancel)?, &[id]).ok()
     }
 
     /// An undo with this text in this session was acknowledged: disarms what it undid.
@@ -270,7 +288,6 @@ impl Broker {
     /// # Errors
     /// In words: what was not.
     pub async fn prove(&mut self, deadline: Instant) -> Result<(), String> {
-        self.prove_files(deadline).await?;
         let mut asked: Vec<(String, SessionKey, Value)> = Vec::new();
         for i in 0..self.frozen.len() {
             let Some((statement, expected)) = self.holds(i) else { return Err("it has no proof".into()) };
@@ -295,7 +312,10 @@ impl Broker {
     }
 
     /// Whether the databases that are files are still the ones that were opened.
-    async fn prove_files(&self, deadline: Instant) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// In words: which is not.
+    pub async fn prove_files(&self, deadline: Instant) -> Result<(), String> {
         if self.files.is_empty() {
             return Ok(());
         }
@@ -318,7 +338,7 @@ impl Broker {
         let (statement, _) = self.holds(i).ok_or_else(|| StatementError::Undeclared("no proof".into()))?;
         let database = self.frozen[i].key.1.clone();
         let rows = self.ask(&statement, database.as_deref(), &[], deadline).await?;
-        first(&rows).ok_or_else(|| StatementError::Unexpected(format!("{statement} gave no row")))
+        only(&rows).ok_or_else(|| StatementError::Unexpected(format!("{statement} gave not one row")))
     }
 
     /// What made one client hang may have made all of them hang: cancels through one that is started now.
@@ -385,6 +405,10 @@ fn undo_name<'m>(manifest: &'m Manifest, froze: &str) -> Option<&'m str> {
     manifest.statements.get(froze)?.undo.as_ref().map(|u| u.statement.as_str())
 }
 
-fn first(rows: &Rows) -> Option<Value> {
-    rows.first().and_then(|r| r.first()).cloned()
+/// The first column of the only row.
+fn only(rows: &Rows) -> Option<Value> {
+    match rows.as_slice() {
+        [row] => row.first().cloned(),
+        _ => None,
+    }
 }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use stillpoint_contract::manifest::{Each, Effect, Manifest, Stops};
 use stillpoint_contract::message::{Notice, Phase, Reply, Request, Severity, StatementError, Value};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::client::session::{self, Most, Session};
 use crate::config::Workload;
@@ -137,10 +137,10 @@ impl Broker {
             Request::Run { statement, database, arguments } => {
                 Reply::Rows(self.run_for_module(&statement, database.as_deref(), &arguments).await)
             }
-            Request::Put { name, content } => Reply::Done(self.folder().and_then(|f| f.put(&name, &content))),
-            Request::Get { name } => Reply::Content(self.folder().and_then(|f| f.get(&name))),
-            Request::List => Reply::Names(self.folder().and_then(StateFolder::names)),
-            Request::Remove { name } => Reply::Done(self.folder().and_then(|f| f.remove(&name))),
+            Request::Put { name, content } => Reply::Done(self.change_files(move |f| f.put(&name, &content)).await),
+            Request::Get { name } => Reply::Content(self.files(move |f| f.get(&name)).await),
+            Request::List => Reply::Names(self.files(StateFolder::names).await),
+            Request::Remove { name } => Reply::Done(self.change_files(move |f| f.remove(&name)).await),
             Request::Now => Reply::Milliseconds(clock::now()),
             Request::Remaining => Reply::Milliseconds(clock::remaining(self.deadline)),
         }
@@ -154,8 +154,28 @@ impl Broker {
         }
     }
 
-    fn folder(&self) -> Result<&StateFolder, String> {
-        self.state.as_ref().ok_or_else(|| "the workload has no ipc_folder".into())
+    /// Looks at the state files on a thread that may block, for no longer than the phase lasts.
+    async fn files<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&StateFolder) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let folder = self.state.clone().ok_or("the workload has no ipc_folder")?;
+        let acted = tokio::task::spawn_blocking(move || act(&folder));
+        match timeout_at(self.deadline, acted).await {
+            Ok(acted) => acted.map_err(|e| e.to_string())?,
+            Err(_) => Err("the filesystem of ipc_folder did not answer in time".into()),
+        }
+    }
+
+    /// Changes the state files. Not in thaw: the snapshot is cut, and the agent may still hold the filesystem frozen.
+    async fn change_files(
+        &self,
+        act: impl FnOnce(&StateFolder) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
+        if self.phase == Phase::Thaw {
+            return Err("state is not changed in thaw: what changes then is not in the snapshot".into());
+        }
+        self.files(act).await
     }
 
     /// Every session that the manifest declares, with its database where it is opened for each.

@@ -3,6 +3,7 @@
 //! Every path goes through a folder that was opened once (cap-std), so no name and no symbolic link leads out of it.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
@@ -10,9 +11,11 @@ use cap_std::fs::{Dir, OpenOptions};
 use crate::config::Workload;
 use crate::fault::{Exit, Fault};
 
-/// The folder of one workload's files, by their prefix.
+/// The folder of one workload's files, by their prefix. Everything here may block: the filesystem may be frozen by the
+/// agent. So it is called on a thread of its own.
+#[derive(Clone)]
 pub struct StateFolder {
-    dir: Dir,
+    dir: Arc<Dir>,
     prefix: String,
     most: usize,
 }
@@ -32,7 +35,11 @@ impl StateFolder {
         })?;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let name: String = workload.name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
-        Ok(Some(StateFolder { dir, prefix: format!("stillpoint.{name}."), most: most_kib as usize * 1024 }))
+        Ok(Some(StateFolder {
+            dir: Arc::new(dir),
+            prefix: format!("stillpoint.{name}."),
+            most: most_kib as usize * 1024,
+        }))
     }
 
     /// Replaces a file whole.

@@ -141,6 +141,15 @@ impl Session {
         answer::parse(self.client.rows, &printed, columns, self.most.rows)
     }
 
+    /// Runs one statement whose rows nobody reads: that it was answered without an error is its acknowledgement.
+    ///
+    /// # Errors
+    /// [`StatementError`]; after `TimedOut` the statement may still be running, and the session is busy.
+    pub async fn execute(&mut self, text: &str, deadline: Instant) -> Result<(), StatementError> {
+        let end = &self.client.end;
+        self.send(&format!("{text}{end}\n"), deadline).await.map(drop)
+    }
+
     /// Sends lines and reads what is printed before the tag; `None` if that was more than the limit.
     async fn send(&mut self, lines: &str, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
         self.settle(deadline).await?;

@@ -62,14 +62,16 @@ impl Book {
     pub async fn arm(&self, entry: Entry) -> io::Result<()> {
         let lasts = entry.lasts;
         let Some(line) = self.ledger.borrow_mut().arm(entry) else { return Ok(()) };
-        let mut written = self.file.borrow_mut().append(&line, false);
-        if written.is_ok() && lasts == Lasts::Disk {
-            let file = self.file.borrow().again()?;
-            written = tokio::task::spawn_blocking(move || file.sync_data())
+        // On a thread of its own: a disk that hangs must not stop the clock.
+        let file = self.file.borrow().again();
+        let kept = line.clone();
+        let written = match file {
+            Ok(mut file) => tokio::task::spawn_blocking(move || file.append(&line, lasts == Lasts::Disk))
                 .await
-                .unwrap_or_else(|e| Err(io::Error::other(e)));
-        }
-        if let (Err(_), Line::Armed(entry)) = (&written, &line) {
+                .unwrap_or_else(|e| Err(io::Error::other(e))),
+            Err(e) => Err(e),
+        };
+        if let (Err(_), Line::Armed(entry)) = (&written, &kept) {
             self.ledger.borrow_mut().disarm("not written", |e| e.number == entry.number);
         }
         written

@@ -47,6 +47,7 @@ pub struct Run {
     point_file: Option<PointFile>,
     point: Vec<Coordinate>,
     frozen_at: Option<Instant>,
+    thawed_at: Option<Instant>,
     /// It stands still now.
     stands: bool,
     /// It stood still when the agent was told.
@@ -287,6 +288,7 @@ impl Run {
             point_file: None,
             point: Vec::new(),
             frozen_at: None,
+            thawed_at: None,
             stands: false,
             stood: false,
             faults: Vec::new(),
@@ -369,8 +371,10 @@ impl Run {
         let name = self.name();
         let deadline = self.slow_deadline();
         // Before the module prepares: it may already hold something when it returns.
-        if let Some(folder) = self.broker.state() {
-            self.point_file = Some(PointFile::make(folder, cycle, &name).map_err(|e| not_recorded(&name, &e))?);
+        if let Some(folder) = self.broker.state().cloned() {
+            let made = timeout_at(deadline, PointFile::make(folder, cycle, &name)).await;
+            let made = made.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+            self.point_file = Some(made.map_err(|e| not_recorded(&name, &e))?);
         }
         self.sync(deadline).await?;
         match self.call(Phase::Prepare, deadline).await? {
@@ -521,7 +525,8 @@ impl Run {
 
     fn record(&self, cycle: &Cycle) -> WorkloadRecord {
         let (verdict, kind, reason) = self.verdict(cycle);
-        let standstill = self.broker.writes_stopped.and(cycle.book.standstill()).map(microseconds);
+        let stopped = self.broker.writes_stopped;
+        let standstill = stopped.zip(self.thawed_at).map(|(from, to)| microseconds(to.saturating_duration_since(from)));
         WorkloadRecord {
             name: self.name(),
             module: self.broker.manifest.name.clone(),

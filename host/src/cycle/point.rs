@@ -29,9 +29,10 @@ impl PointFile {
     ///
     /// # Errors
     /// What the system gives, such as a full filesystem.
-    pub fn make(folder: &StateFolder, cycle: &str, workload: &str) -> io::Result<PointFile> {
+    pub async fn make(folder: StateFolder, cycle: &str, workload: &str) -> io::Result<PointFile> {
         let content = padded(json!({ "cycle": cycle, "workload": workload, "frozen": false }).to_string())?;
-        let file = folder.replace(NAME, &content)?.into_std();
+        let made = tokio::task::spawn_blocking(move || folder.replace(NAME, &content)).await;
+        let file = made.map_err(io::Error::other)??.into_std();
         Ok(PointFile { file, cycle: cycle.into(), workload: workload.into() })
     }
 

@@ -48,6 +48,14 @@ impl Run {
             self.faults.push(fault.done("The host took back what it left frozen."));
         }
         self.replay().await;
+        self.thawed_at = Some(Instant::now());
+        // After the undo, for it touches a disk.
+        if self.stands
+            && self.reason.is_none()
+            && let Err(what) = self.broker.prove_files(Instant::now() + PROOF).await
+        {
+            self.reason = Some(what);
+        }
         self.stands = false;
         self.phases.thaw_us = microseconds(began.elapsed());
     }
@@ -59,7 +67,7 @@ impl Run {
             let key = (entry.session.clone(), entry.database.clone());
             let deadline = Instant::now() + UNDO;
             let undone = match self.broker.sessions.get_mut(&key) {
-                Some(session) => session.run(&entry.text, &[], deadline).await.map(drop),
+                Some(session) => session.execute(&entry.text, deadline).await,
                 None => Err(StatementError::Lost("it is not open".into())),
             };
             match undone {

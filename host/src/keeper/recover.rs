@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use stillpoint_contract::manifest::Lasts;
 use stillpoint_contract::message::StatementError;
 use tokio::time::Instant;
 
 use super::places::Places;
-use crate::client::session::{self, Most};
+use crate::client::session::{self, Most, Session};
 use crate::config;
 use crate::fault::{Exit, Fault};
 use crate::ledger::file::{self, LedgerFile};
@@ -64,22 +65,57 @@ async fn take_back(entry: &Entry, same_boot: bool) -> Result<String, String> {
             let process = entry.process;
             let ended = tokio::task::spawn_blocking(move || process.kill(LONGEST)).await;
             ended.map_err(|e| e.to_string())?.map_err(|e| format!("its client {} did not end: {e}", process.pid))?;
-            Ok("ended with its client".into())
+            match &entry.again.cancel {
+                Some(cancel) => Ok(cancelled(entry, cancel).await),
+                None => Ok("ended with its client".into()),
+            }
         }
         Recovery::Undo => undo(entry).await.map_err(|e| e.to_string()),
     }
 }
 
+/// A statement of the client's that still waited for a lock waits on: the server is told to end it.
+async fn cancelled(entry: &Entry, cancel: &str) -> String {
+    let asked = async {
+        let mut session = open(entry)?;
+        let done = session.execute(cancel, Instant::now() + LONGEST).await;
+        session.close().await;
+        done
+    };
+    match asked.await {
+        Ok(()) => "ended with its client, and on the server".into(),
+        // The server's answer that there is no such session.
+        Err(StatementError::Failed(_)) => "ended with its client".into(),
+        Err(why) => format!("ended with its client; the server could not be asked: {why}"),
+    }
+}
+
 async fn undo(entry: &Entry) -> Result<String, StatementError> {
+    let mut session = open(entry)?;
+    let undone = undo_in(&mut session, entry).await;
+    session.close().await;
+    undone
+}
+
+fn open(entry: &Entry) -> Result<Session, StatementError> {
     let lost = |why: String| StatementError::Lost(why);
     let read = config::read(&entry.again.configuration)
         .map_err(|f| lost(f.first().map_or(String::new(), |f| f.what.clone())))?;
     let workload = read.workloads.iter().find(|w| w.name == entry.workload);
     let workload = workload.ok_or_else(|| lost(format!("it is no longer in {}", read.path.display())))?;
     let most = Most { rows: 16, bytes: 64 * 1024 };
-    let mut session =
-        session::open(workload, &entry.again.client, entry.database.as_deref(), most).map_err(|f| lost(f.what))?;
-    let undone = session.run(&entry.text, &[], Instant::now() + LONGEST).await;
-    session.close().await;
-    undone.map(|_| "undone".into())
+    session::open(workload, &entry.again.client, entry.database.as_deref(), most).map_err(|f| lost(f.what))
+}
+
+async fn undo_in(session: &mut Session, entry: &Entry) -> Result<String, StatementError> {
+    let deadline = Instant::now() + LONGEST;
+    // What lives in a server's memory must not be undone on the server that came after it.
+    if let (Lasts::Server, Some(then), Some((ask, columns))) = (entry.lasts, &entry.identity, &entry.again.identity) {
+        let now = session.run(ask, columns, deadline).await?;
+        if serde_json::to_string(&now).is_ok_and(|now| now != *then) {
+            return Ok("ended with the server that was restarted".into());
+        }
+    }
+    session.execute(&entry.text, deadline).await?;
+    Ok("undone".into())
 }

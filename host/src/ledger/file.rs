@@ -49,25 +49,22 @@ impl LedgerFile {
     /// What the system gives: then the freezing statement is not sent.
     pub fn append(&mut self, what: &Line, sync: bool) -> io::Result<()> {
         self.file.write_all(line(what)?.as_bytes())?;
-        if sync {
-            self.file.sync_data()?;
-        }
-        Ok(())
+        if sync { self.file.sync_data() } else { Ok(()) }
     }
 
     /// Another handle to the same file, for a thread that may block.
     ///
     /// # Errors
     /// What the system gives.
-    pub fn again(&self) -> io::Result<File> {
-        self.file.try_clone()
+    pub fn again(&self) -> io::Result<LedgerFile> {
+        Ok(LedgerFile { file: self.file.try_clone()? })
     }
 }
 
-/// Reads a ledger. `None` when there is none, or when not even its first line was written: then nothing was frozen.
+/// Reads a ledger. `None` when there is none, or an empty one: then nothing was frozen.
 ///
 /// # Errors
-/// What the system gives; `InvalidData` for a version that this build does not know.
+/// What the system gives; `InvalidData` for a version that this build does not know, or a first line that is broken.
 pub fn read(path: &Path) -> io::Result<Option<Ledger>> {
     let mut bytes = Vec::new();
     match File::open(path) {
@@ -77,7 +74,9 @@ pub fn read(path: &Path) -> io::Result<Option<Ledger>> {
     };
     let lines = parse(&bytes);
     match lines.first() {
-        None => Ok(None),
+        None if bytes.is_empty() => Ok(None),
+        // The first line is put there whole: this is no torn write.
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, "its first line is broken")),
         Some(Line::Open { version, .. }) if *version != super::VERSION => {
             Err(io::Error::new(io::ErrorKind::InvalidData, format!("ledger of version {version}")))
         }

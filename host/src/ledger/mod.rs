@@ -5,7 +5,7 @@
 pub mod file;
 
 use serde::{Deserialize, Serialize};
-use stillpoint_contract::manifest::{Client, Lasts};
+use stillpoint_contract::manifest::{Client, Column, Lasts};
 
 use crate::sys::process::ProcessId;
 
@@ -70,8 +70,11 @@ pub struct Again {
     pub configuration: std::path::PathBuf,
     /// The client as the manifest declared it.
     pub client: Client,
-    /// The statement that answers with [`Entry::identity`].
-    pub identity: Option<String>,
+    /// The statement that answers with [`Entry::identity`], and its columns.
+    pub identity: Option<(String, Vec<Column>)>,
+    /// The statement that ends the session on the server, where one is declared: a killed client does not free a lock
+    /// that its statement still waits for.
+    pub cancel: Option<String>,
 }
 
 impl Entry {
@@ -204,6 +207,7 @@ mod tests {
                     identifier_quote: '"',
                 },
                 identity: None,
+                cancel: None,
             },
         }
     }
