@@ -98,7 +98,7 @@ fn reason(said: &Said) -> &str {
 
 #[test]
 fn a_hold_that_nobody_ends_is_ended_by_the_timeout() {
-    let Scene { site, writers, _folder } = scene(2);
+    let Scene { site, writers, _folder } = scene(5);
     let began = Instant::now();
     site.freeze();
     let frozen = Instant::now();
@@ -106,14 +106,15 @@ fn a_hold_that_nobody_ends_is_ended_by_the_timeout() {
     assert_eq!(status.json["under_way"]["frozen"], serde_json::json!(["sqlite"]), "{}", status.text);
     writers.get_on(1);
     let thawed = Instant::now();
-    assert!(thawed - began >= Duration::from_millis(1900), "it was thawed early, after {:?}", thawed - began);
+    assert!(thawed - began >= Duration::from_millis(4900), "it was thawed early, after {:?}", thawed - began);
     // How precisely is for a benchmark; this is much less than the next bound that could have ended it.
     assert!(thawed - frozen <= Duration::from_secs(20), "it was thawed late, after {:?}", thawed - frozen);
     let said = site.json(&["thaw"]);
     assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
     assert!(reason(&said).contains("the timeout"), "{}", said.text);
-    // Told once: nothing is left to tell.
-    assert_eq!(site.json(&["thaw"]).code, Some(0));
+    // Told once: nothing is left to tell, and nothing that vouches for a snapshot.
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-003".to_owned()]), "{}", said.text);
 }
 
 #[test]
@@ -145,11 +146,14 @@ fn a_second_freeze_is_refused_and_the_first_holds() {
 #[test]
 fn what_is_not_frozen_can_be_thawed() {
     let Scene { site, writers, _folder } = scene(60);
-    for command in ["thaw", "recover", "status"] {
+    for command in ["recover", "status"] {
         let ended = site.call(&[command]);
         assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
         assert!(ended.stdout.contains("nothing"), "{command}: {ended:?}");
     }
+    // Whoever thaws believes to have a snapshot: that is not true.
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-003".to_owned()]), "{}", said.text);
     writers.get_on(10);
 }
 
@@ -179,12 +183,13 @@ fn a_signal_to_run_thaws_before_it_reaches_the_command() {
     wait_until("the command of run begins", || begun.exists());
     running.signal(Signal::SIGTERM);
     wait_until("the command is told", || told.exists());
-    let at = Instant::now();
+    assert_nothing_is_frozen(&site);
     writers.get_on(1);
-    assert!(at.elapsed() < Duration::from_millis(900), "the thaw waited for the command");
     let said = Said::of(running.end());
     assert_eq!(said.code, Some(8), "{}", said.text);
-    assert_nothing_is_frozen(&site);
+    // What the command cut after the signal is not vouched for.
+    assert_eq!(said.json["verdict"], "crash-consistent", "{}", said.text);
+    assert!(reason(&said).contains("signal"), "{}", said.text);
 }
 
 #[test]
@@ -295,7 +300,7 @@ fn clients_of_mariadb_that_hang() {
 /// The timeout is the host's: it needs neither the module nor the client.
 #[test]
 fn the_timeout_holds_while_the_clients_hang() {
-    let Some((server, site, writers)) = mariadb("the_timeout_holds_while_the_clients_hang", 2) else { return };
+    let Some((server, site, writers)) = mariadb("the_timeout_holds_while_the_clients_hang", 5) else { return };
     site.freeze();
     hang(&clients(&site));
     writers.get_on(5);
@@ -343,6 +348,71 @@ fn a_server_that_dies_while_it_stands_still_is_not_called_consistent() {
 
 /// Somebody's `KILL` of our session is nothing that the client notices by itself: the proof does.
 /// The lock is on the file that was opened; whoever puts another in its place writes past it.
+/// An agent whose thaw was cut off asks again: it is not told that all is well.
+#[test]
+fn a_verdict_that_nobody_read_is_told_to_who_asks_next() {
+    let Scene { site, writers, _folder } = scene(60);
+    site.freeze();
+    clients(&site).iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap());
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let first = site.command(&["thaw"]).stdout(full).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(first.code(), Some(5));
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    writers.get_on(5);
+}
+
+/// Who cannot be told "frozen" will not thaw.
+#[test]
+fn a_freeze_that_cannot_say_so_is_thawed() {
+    let Scene { site, writers, _folder } = scene(60);
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = site.command(&["freeze"]).stdout(full()).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_nothing_is_frozen(&site);
+    writers.get_on(5);
+}
+
+/// A verdict of an earlier night is not taken for this one's.
+#[test]
+fn after_a_lost_keeper_no_older_verdict_is_told() {
+    let Scene { site, writers, _folder } = scene(60);
+    site.freeze();
+    kill(keeper(&site), Signal::SIGTERM).unwrap();
+    wait_until("the first cycle is over", || site.json(&["status"]).json["under_way"].is_null());
+    site.freeze();
+    kill(keeper(&site), Signal::SIGKILL).unwrap();
+    wait_until("its clients are gone", || site.json(&["status"]).code == Some(6));
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-011".to_owned()]), "{}", said.text);
+    assert_nothing_is_frozen(&site);
+    writers.get_on(5);
+}
+
+/// With `on_failure = continue` the agent is told who is missing, and who failed is not kept waiting.
+#[test]
+fn a_workload_that_failed_does_not_wait_for_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["a.db", "b.db", "c.db"].map(|name| folder.path().join(name));
+    files.iter().for_each(|file| sqlite::make(file, Journal::Wal));
+    let [a, b, c] = files.each_ref().map(|file| file.display().to_string());
+    let site = Site::with(&format!(
+        "[workload good]\nworkload_name = sqlite\ndbnames = {a}\non_failure = continue\n\
+         [workload bad]\nworkload_name = sqlite\ndbnames = {b}, {c}\non_failure = continue\nstall_budget = 1\n"
+    ));
+    let lock = sqlite::lock(&files[2]);
+    let said = site.freeze();
+    assert_eq!(said.json["frozen"]["frozen"], serde_json::json!(["good"]), "{}", said.text);
+    assert_eq!(said.json["frozen"]["failed"][0]["workload"], "bad", "{}", said.text);
+    drop(lock);
+    let writers = sqlite::writers(&files[1], 1);
+    writers.get_on(5);
+    let said = site.json(&["thaw"]);
+    assert_eq!(said.code, Some(5), "{}", said.text);
+    assert_eq!(said.json["workloads"][0]["verdict"], "application-consistent", "{}", said.text);
+    assert_eq!(said.json["workloads"][1]["verdict"], "failed", "{}", said.text);
+}
+
 #[test]
 fn a_database_that_was_replaced_is_not_called_consistent() {
     let Scene { site, writers, _folder: folder } = scene(60);

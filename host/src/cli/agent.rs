@@ -4,11 +4,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
 
 use super::{Context, internal};
-use crate::fault::Fault;
+use crate::fault::{Exit, Fault};
 use crate::keeper::Start;
 use crate::keeper::control::{Ask, Say};
+use crate::sys::process;
 
 /// A keeper that was started, or found.
 pub struct Agent {
@@ -46,15 +50,7 @@ impl Agent {
 
     /// Asks; the answer comes by [`Agent::hear`].
     pub fn ask(&mut self, what: Ask) {
-        let mut line = serde_json::to_vec(&what).unwrap_or_default();
-        line.push(b'\n');
-        // A keeper that is gone shows when it is heard no more.
-        let _ = self.stream.write_all(&line);
-    }
-
-    /// A handle that another thread can ask with.
-    pub fn asker(&self) -> std::io::Result<UnixStream> {
-        self.stream.try_clone()
+        ask(&mut self.stream, what);
     }
 
     /// What the keeper says next; `None` when it is gone.
@@ -66,4 +62,62 @@ impl Agent {
             }
         }
     }
+
+    /// Asks a keeper that was found, and waits for its answer, `longest` at most. `None` when it is gone.
+    ///
+    /// # Errors
+    /// `SP-CYCLE-013`: it is there and does not answer.
+    pub fn answer(&mut self, what: Ask, longest: Duration) -> Result<Option<Say>, Fault> {
+        // A wait that cannot be bounded is no reason not to ask.
+        let _ = self.stream.set_read_timeout(Some(longest));
+        self.ask(what);
+        loop {
+            match self.lines.next() {
+                None => return Ok(None),
+                Some(Ok(line)) => {
+                    if let Ok(said) = serde_json::from_str(&line) {
+                        return Ok(Some(said));
+                    }
+                }
+                Some(Err(e)) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                    return Err(self.silent());
+                }
+                Some(Err(_)) => return Ok(None),
+            }
+        }
+    }
+
+    fn silent(&self) -> Fault {
+        let fault = Fault::new("SP-CYCLE-013", Exit::NotThawed, "the keeper is there and does not answer.")
+            .done("SOMETHING MAY STILL STAND STILL.");
+        match process::peer(&self.stream) {
+            Some(pid) => fault.next(format!("kill -9 {pid} , then  stillpoint recover")),
+            None => fault.next("end the process  stillpoint keeper , then  stillpoint recover"),
+        }
+    }
+
+    /// Hears on a thread of its own: a handle to ask with, and what is said. The queue ends when the keeper is gone.
+    ///
+    /// # Errors
+    /// When the system gives no second handle.
+    pub fn listen(mut self) -> std::io::Result<(UnixStream, mpsc::UnboundedReceiver<Say>)> {
+        let (send, receive) = mpsc::unbounded_channel();
+        let asker = self.stream.try_clone()?;
+        std::thread::spawn(move || {
+            while let Some(said) = self.hear() {
+                if send.send(said).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok((asker, receive))
+    }
+}
+
+/// Asks over a handle of [`Agent::listen`].
+pub fn ask(stream: &mut UnixStream, what: Ask) {
+    let mut line = serde_json::to_vec(&what).unwrap_or_default();
+    line.push(b'\n');
+    // A keeper that is gone shows when it is heard no more.
+    let _ = stream.write_all(&line);
 }

@@ -33,26 +33,26 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
     let record = cycle.record();
     match context.output {
         super::Output::Json => {
-            println!("{}", serde_json::json!({ "passed": passed, "warnings": warnings, "workloads": record.workloads }))
+            screen::say(serde_json::json!({ "passed": passed, "warnings": warnings, "workloads": record.workloads }));
         }
         super::Output::Text => {
             for warning in &warnings {
-                println!("  ! {warning}");
+                screen::say(format_args!("  ! {warning}"));
             }
             for w in &record.workloads {
-                println!(
+                screen::say(format_args!(
                     "{} {} {} · module {} {}",
                     if w.faults.is_empty() { "✔" } else { "✘" },
                     w.name,
                     w.database,
                     w.module,
                     w.version
-                );
+                ));
                 for finding in &w.findings {
-                    println!("    {}: {}", finding.level, finding.text);
+                    screen::say(format_args!("    {}: {}", finding.level, finding.text));
                 }
                 for fault in &w.faults {
-                    println!("    {fault}");
+                    screen::say(format_args!("    {fault}"));
                 }
             }
         }

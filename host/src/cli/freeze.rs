@@ -1,8 +1,8 @@
 //! `freeze`: return while everything stands still.
 
-use super::{Context, agent, internal, screen};
+use super::{Context, Output, agent, internal, recover, screen};
 use crate::fault::Exit;
-use crate::keeper::control::Say;
+use crate::keeper::control::{Ask, Say, Status};
 
 pub fn freeze(context: &Context) -> Exit {
     let mut agent = match agent::start(context, false) {
@@ -17,27 +17,41 @@ pub fn freeze(context: &Context) -> Exit {
         }
         match said {
             Some(Say::Frozen(status)) => {
-                match context.output {
-                    super::Output::Json => println!("{}", serde_json::json!({ "frozen": status })),
-                    super::Output::Text => {
-                        println!(
-                            "frozen: {} · cycle {} · thaws by itself in {}",
-                            status.frozen.join(", "),
-                            status.cycle,
-                            screen::time(status.left_ms.unwrap_or(0) * 1000)
-                        );
-                    }
+                if say_frozen(context.output, &status) {
+                    return Exit::Done;
                 }
-                return Exit::Done;
+                // Who was not told will not thaw.
+                agent.ask(Ask::Abandon);
+                while !matches!(agent.hear(), Some(Say::Record(_)) | None) {}
+                return screen::faults(context.output, &[internal("\"frozen\" could not be written; it is thawed")]);
             }
             Some(Say::Record(record)) => {
-                screen::record(context.output, &record);
+                if screen::record(context.output, &record) {
+                    let _ = context.places.forget_unclaimed();
+                }
                 return record.exit;
             }
             Some(Say::Refused(faults)) => return screen::faults(context.output, &faults),
             Some(Say::Event(event)) => progress.show(&event),
             Some(Say::Status(_)) => {}
-            None => return screen::faults(context.output, &[internal("the keeper is gone: run  stillpoint recover")]),
+            None => return recover::lost_keeper(context, None),
+        }
+    }
+}
+
+fn say_frozen(output: Output, status: &Status) -> bool {
+    match output {
+        Output::Json => screen::say(serde_json::json!({ "frozen": status })),
+        Output::Text => {
+            for fault in &status.failed {
+                screen::say_beside(format_args!("✘ {fault}"));
+            }
+            let left = screen::time(status.left_ms.unwrap_or(0) * 1000);
+            screen::say(format_args!(
+                "frozen: {} · cycle {} · thaws by itself in {left}",
+                status.frozen.join(", "),
+                status.cycle
+            ))
         }
     }
 }

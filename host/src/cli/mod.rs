@@ -109,6 +109,10 @@ pub(crate) struct Context {
 pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(e) if e.use_stderr() && json_is_asked() => {
+            let fault = Fault::new("SP-CLI-002", Exit::Usage, e.render().to_string().trim().to_owned());
+            return screen::faults(Output::Json, &[fault.next("see  stillpoint --help")]);
+        }
         Err(e) => {
             let _ = e.print();
             return if e.use_stderr() { Exit::Usage } else { Exit::Done };
@@ -139,12 +143,18 @@ pub fn main() -> Exit {
         Command::Launch { plan } => match serde_json::from_str::<Launch>(&plan) {
             Ok(plan) => {
                 let why = launch::become_it(&plan);
-                eprintln!("{}: {why}", plan.program.display());
+                screen::say_beside(format_args!("{}: {why}", plan.program.display()));
                 Exit::Internal
             }
             Err(_) => Exit::Usage,
         },
     }
+}
+
+/// Whether a command line that is wrong asks for JSON.
+fn json_is_asked() -> bool {
+    let words: Vec<_> = std::env::args_os().collect();
+    words.iter().any(|w| w == "--output=json") || words.windows(2).any(|w| w[0] == "--output" && w[1] == "json")
 }
 
 /// A runtime for the commands that wait.

@@ -1,10 +1,12 @@
 //! `run`: freeze, run the command, thaw, give the verdict.
 
-use std::io::Write;
+use std::os::unix::net::UnixStream;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{Context, agent, internal, runtime, screen};
+use super::{Context, Output, agent, internal, recover, runtime, screen};
 use crate::cycle::record::Record;
 use crate::fault::Exit;
 use crate::keeper::control::{Ask, Say};
@@ -16,83 +18,166 @@ struct Ended {
     words: String,
 }
 
+/// One `run`.
+struct Run<'c> {
+    context: &'c Context,
+    command: &'c [String],
+    keeper: UnixStream,
+    child: Option<Child>,
+    ended: Option<Ended>,
+    record: Option<Box<Record>>,
+    keeper_is_gone: bool,
+    signalled: Option<i32>,
+}
+
 pub fn run(context: &Context, command: &[String]) -> Exit {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(fault) => return screen::faults(context.output, &[fault]),
+    match runtime() {
+        Ok(runtime) => runtime.block_on(cycle(context, command)),
+        Err(fault) => screen::faults(context.output, &[fault]),
+    }
+}
+
+async fn cycle(context: &Context, command: &[String]) -> Exit {
+    // From the first moment on a signal thaws first, and only then reaches the command.
+    let failed = |why: &str| screen::faults(context.output, &[internal(why)]);
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let [Ok(mut term), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
+        return failed("signals cannot be awaited");
     };
-    let mut agent = match agent::start(context, true) {
+    let agent = match agent::start(context, true) {
         Ok(agent) => agent,
         Err(fault) => return screen::faults(context.output, &[fault]),
     };
+    let Ok((keeper, mut says)) = agent.listen() else { return failed("the keeper cannot be heard") };
+    let mut run = Run {
+        context,
+        command,
+        keeper,
+        child: None,
+        ended: None,
+        record: None,
+        keeper_is_gone: false,
+        signalled: None,
+    };
     let progress = screen::Progress::new(context.output);
-    let mut ended = None;
     loop {
-        let said = agent.hear();
-        if !matches!(said, Some(Say::Event(_))) {
-            progress.clear();
+        tokio::select! {
+            said = hear(&mut says, run.keeper_is_gone) => {
+                if !matches!(said, Some(Say::Event(_))) {
+                    progress.clear();
+                }
+                match said {
+                    Some(Say::Event(event)) => progress.show(&event),
+                    Some(Say::Frozen(_)) => run.begin(),
+                    Some(Say::Record(record)) => run.thawed(record),
+                    Some(Say::Refused(faults)) => return screen::faults(context.output, &faults),
+                    Some(Say::Status(_)) => {}
+                    None => run.lost(),
+                }
+            }
+            ended = wait(&mut run.child) => run.command_ended(ended),
+            s = caught(&mut term, &mut interrupt, &mut hangup) => run.signal(s),
         }
-        match said {
-            Some(Say::Frozen(_)) => {
-                ended = Some(runtime.block_on(execute(context, command, &mut agent)));
-                agent.ask(Ask::Thaw);
-            }
-            Some(Say::Record(mut record)) => return finish(context, &mut record, ended),
-            Some(Say::Refused(faults)) => return screen::faults(context.output, &faults),
-            Some(Say::Event(event)) => progress.show(&event),
-            Some(Say::Status(_)) => {}
-            None => {
-                let fault = internal("the keeper is gone").next("run  stillpoint recover");
-                return screen::faults(context.output, &[fault]);
-            }
+        if run.child.is_none() && (run.record.is_some() || run.keeper_is_gone) {
+            return run.finish();
         }
     }
 }
 
-fn finish(context: &Context, record: &mut Record, ended: Option<Ended>) -> Exit {
-    if let Some(ended) = ended {
-        record.command = Some(ended.words);
-        if !ended.well && matches!(record.exit, Exit::Done | Exit::Inconsistent) {
+impl Run<'_> {
+    /// Everything stands still: the command begins.
+    fn begin(&mut self) {
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]);
+        if self.context.output == Output::Json {
+            // Standard output is ours: the record alone stands there.
+            command.stdout(std::io::stderr());
+        }
+        match command.spawn() {
+            Ok(child) => self.child = Some(child),
+            Err(e) => {
+                let words = format!("{} could not be started: {e}", self.command[0]);
+                self.ended = Some(Ended { well: false, words });
+                // There is no snapshot to vouch for.
+                agent::ask(&mut self.keeper, Ask::Abandon);
+            }
+        }
+    }
+
+    fn command_ended(&mut self, status: std::io::Result<std::process::ExitStatus>) {
+        self.child = None;
+        let well = self.signalled.is_none() && status.as_ref().is_ok_and(std::process::ExitStatus::success);
+        let words = status.map_or_else(|e| e.to_string(), |s| s.to_string());
+        self.ended = Some(Ended { well, words });
+        // A command that failed may have cut a snapshot all the same: the verdict is about the standstill.
+        agent::ask(&mut self.keeper, Ask::Thaw);
+    }
+
+    fn thawed(&mut self, record: Box<Record>) {
+        if self.child.is_some() {
+            let by = record.released_by.as_deref().unwrap_or("the keeper");
+            screen::say_beside(format_args!("stillpoint · thawed by {by}, before the command has ended"));
+        }
+        self.record = Some(record);
+        self.pass_signal_on();
+    }
+
+    fn lost(&mut self) {
+        self.keeper_is_gone = true;
+        if self.child.is_some() {
+            screen::say_beside("stillpoint · the keeper is gone: the databases run again, the command goes on");
+        }
+        self.pass_signal_on();
+    }
+
+    fn signal(&mut self, signal: i32) {
+        let again = self.signalled.replace(signal).is_some();
+        agent::ask(&mut self.keeper, Ask::Abandon);
+        if again || self.record.is_some() || self.keeper_is_gone {
+            self.pass_signal_on();
+        }
+    }
+
+    fn pass_signal_on(&self) {
+        let pid = self.child.as_ref().and_then(Child::id);
+        if let (Some(signal), Some(pid)) = (self.signalled, pid) {
+            process::signal(pid.cast_signed(), signal);
+        }
+    }
+
+    fn finish(self) -> Exit {
+        let words = self.ended.as_ref().map(|e| match self.signalled {
+            Some(signal) => format!("{}, after signal {signal}", e.words),
+            None => e.words.clone(),
+        });
+        let Some(mut record) = self.record else { return recover::lost_keeper(self.context, words) };
+        if let Some(ended) = &self.ended
+            && !ended.well
+            && matches!(record.exit, Exit::Done | Exit::Inconsistent)
+        {
             record.exit = Exit::CommandFailed;
         }
+        record.command = words;
+        screen::record(self.context.output, &record);
+        record.exit
     }
-    screen::record(context.output, record);
-    record.exit
 }
 
-/// Runs the command. A signal to us thaws at once, and only then reaches the command.
-async fn execute(context: &Context, command: &[String], agent: &mut agent::Agent) -> Ended {
-    let failed = |words: String| Ended { well: false, words };
-    // Before the command begins. Until here a signal ends this process, and its loss thaws.
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-    let (Ok(mut term), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        return failed("signals cannot be awaited".into());
-    };
-    let mut child = tokio::process::Command::new(&command[0]);
-    child.args(&command[1..]);
-    if context.output == super::Output::Json {
-        // Standard output is ours: the record alone stands there.
-        child.stdout(std::io::stderr());
+async fn hear(says: &mut UnboundedReceiver<Say>, gone: bool) -> Option<Say> {
+    if gone { std::future::pending().await } else { says.recv().await }
+}
+
+async fn wait(child: &mut Option<Child>) -> std::io::Result<std::process::ExitStatus> {
+    match child {
+        Some(child) => child.wait().await,
+        None => std::future::pending().await,
     }
-    let mut child = match child.spawn() {
-        Ok(child) => child,
-        Err(e) => return failed(format!("{} could not be started: {e}", command[0])),
-    };
-    let passed = tokio::select! {
-        status = child.wait() => return match status {
-            Ok(status) => Ended { well: status.success(), words: status.to_string() },
-            Err(e) => failed(e.to_string()),
-        },
+}
+
+async fn caught(term: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) -> i32 {
+    tokio::select! {
         _ = term.recv() => nix::libc::SIGTERM,
         _ = interrupt.recv() => nix::libc::SIGINT,
         _ = hangup.recv() => nix::libc::SIGHUP,
-    };
-    if let Ok(mut asker) = agent.asker() {
-        let _ = asker.write_all(b"\"thaw\"\n");
     }
-    if let Some(pid) = child.id() {
-        process::signal(pid.cast_signed(), passed);
-    }
-    let status = child.wait().await.map_or_else(|e| e.to_string(), |s| s.to_string());
-    failed(format!("ended by signal {passed}: {status}"))
 }

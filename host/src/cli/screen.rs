@@ -1,6 +1,7 @@
 //! What a person sees.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,12 +10,23 @@ use super::Output;
 use crate::cycle::record::{Record, Verdict};
 use crate::fault::{Exit, Fault};
 
+/// Prints the answer. False when it could not be written: a full disk, a closed pipe.
+pub fn say(text: impl Display) -> bool {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
+}
+
+/// Prints beside the answer. Nobody need hear it.
+pub fn say_beside(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Says what went wrong; gives the exit code of the worst.
 pub fn faults(output: Output, faults: &[Fault]) -> Exit {
     let exit = faults.iter().map(|f| f.exit).max().unwrap_or(Exit::Internal);
     match output {
-        Output::Json => println!("{}", serde_json::json!({ "exit": exit, "faults": faults })),
-        Output::Text => faults.iter().for_each(|f| eprintln!("✘ {f}")),
+        Output::Json => drop(say(serde_json::json!({ "exit": exit, "faults": faults }))),
+        Output::Text => faults.iter().for_each(|f| say_beside(format_args!("✘ {f}"))),
     }
     exit
 }
@@ -53,7 +65,7 @@ impl Progress {
                 line.tick();
             }
             None if self.silent => {}
-            None => eprintln!("stillpoint · {words}"),
+            None => say_beside(format_args!("stillpoint · {words}")),
         }
     }
 
@@ -65,13 +77,12 @@ impl Progress {
     }
 }
 
-/// What the cycle did.
-pub fn record(output: Output, record: &Record) {
-    if output == Output::Json {
-        println!("{}", serde_json::to_string(record).unwrap_or_default());
-        return;
+/// What the cycle did. False when it could not be written.
+pub fn record(output: Output, record: &Record) -> bool {
+    match output {
+        Output::Json => say(serde_json::to_string(record).unwrap_or_default()),
+        Output::Text => say(text(record).trim_end()),
     }
-    print!("{}", text(record));
 }
 
 /// The record for people.
@@ -131,8 +142,11 @@ fn text(record: &Record) -> String {
             }
         }
     }
+    if let (Some(by), true) = (&record.released_by, record.verdict != Verdict::ApplicationConsistent) {
+        out += &format!("  thawed by {by}\n");
+    }
     if let Some(command) = &record.command {
-        out += &format!("    the command ended with {command}\n");
+        out += &format!("  the command: {command}\n");
     }
     out
 }

@@ -1,40 +1,53 @@
 //! `status`: what stands still.
 
-use super::{Context, agent, internal, screen};
+use std::time::Duration;
+
+use super::{Context, agent, screen};
 use crate::fault::{Exit, Fault};
-use crate::keeper::control::{Ask, Say};
+use crate::keeper::control::{Ask, Say, Status};
 use crate::ledger::file;
 
 pub fn status(context: &Context) -> Exit {
     if let Some(mut agent) = agent::find(context) {
-        agent.ask(Ask::Status);
-        if let Some(Say::Status(status)) = agent.hear() {
-            match context.output {
-                super::Output::Json => println!("{}", serde_json::json!({ "under_way": status })),
-                super::Output::Text if status.frozen.is_empty() => println!("cycle {} is freezing", status.cycle),
-                super::Output::Text => println!(
-                    "frozen: {} · cycle {} · thaws by itself in {:.1} s",
-                    status.frozen.join(", "),
-                    status.cycle,
-                    f64::from(u32::try_from(status.left_ms.unwrap_or(0)).unwrap_or(u32::MAX)) / 1000.0
-                ),
+        match agent.answer(Ask::Status, Duration::from_secs(5)) {
+            Ok(Some(Say::Status(status))) => {
+                match context.output {
+                    super::Output::Json => screen::say(serde_json::json!({ "under_way": status })),
+                    super::Output::Text => screen::say(words(&status)),
+                };
+                return Exit::Done;
             }
-            return Exit::Done;
+            Ok(_) => {}
+            Err(fault) => return screen::faults(context.output, &[fault]),
         }
     }
     let ledger = match file::read(&context.places.ledger()) {
         Ok(ledger) => ledger.unwrap_or_default(),
-        Err(e) => return screen::faults(context.output, &[internal(&format!("the ledger cannot be read: {e}"))]),
+        Err(e) => {
+            let what = format!("the ledger {} cannot be read: {e}.", context.places.ledger().display());
+            let fault = Fault::new("SP-CYCLE-005", Exit::NotThawed, what).done("SOMETHING MAY STILL STAND STILL.");
+            let fault = fault.next("look at the file: each line names an undo in its own words");
+            return screen::faults(context.output, &[fault]);
+        }
     };
     let left: Vec<String> = ledger.armed().map(|e| format!("{}: {}", e.workload, e.froze)).collect();
     if left.is_empty() {
         match context.output {
-            super::Output::Json => println!("{}", serde_json::json!({ "under_way": null })),
-            super::Output::Text => println!("nothing is frozen"),
-        }
+            super::Output::Json => screen::say(serde_json::json!({ "under_way": null })),
+            super::Output::Text => screen::say("nothing is frozen"),
+        };
         return Exit::Done;
     }
     let what = format!("cycle {} lost its keeper; still in its ledger: {}.", ledger.cycle(), left.join(", "));
     let fault = Fault::new("SP-CYCLE-009", Exit::NotThawed, what).next("run  stillpoint recover");
     screen::faults(context.output, &[fault])
+}
+
+fn words(status: &Status) -> String {
+    if status.frozen.is_empty() {
+        return format!("cycle {} is under way; nothing is frozen", status.cycle);
+    }
+    let left = screen::time(status.left_ms.unwrap_or(0) * 1000);
+    let what = if status.complete { "frozen" } else { "freezing, not yet to be snapshotted" };
+    format!("{what}: {} · cycle {} · thaws by itself in {left}", status.frozen.join(", "), status.cycle)
 }

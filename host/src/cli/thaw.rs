@@ -1,33 +1,51 @@
 //! `thaw`: the snapshot is cut.
 
+use std::time::Duration;
+
 use super::{Context, agent, recover, screen};
 use crate::cycle::record::Record;
-use crate::fault::Exit;
+use crate::fault::{Exit, Fault};
 use crate::keeper::control::{Ask, Say};
+use crate::ledger::file;
+
+/// Longer than any thaw takes, with every client hanging.
+const LONGEST: Duration = Duration::from_secs(120);
 
 pub fn thaw(context: &Context) -> Exit {
     if let Some(mut agent) = agent::find(context) {
-        agent.ask(Ask::Thaw);
-        while let Some(said) = agent.hear() {
-            if let Say::Record(record) = said {
-                screen::record(context.output, &record);
-                return record.exit;
-            }
+        match agent.answer(Ask::Thaw, LONGEST) {
+            Ok(Some(Say::Record(record))) => return tell(context, &record),
+            Ok(_) => {}
+            Err(fault) => return screen::faults(context.output, &[fault]),
         }
     }
-    // No keeper: either it ended by itself and left its verdict, or it died, or nothing was frozen.
-    if let Some(record) = unclaimed(context) {
-        screen::record(context.output, &record);
-        return record.exit;
+    // No keeper. It died: then its ledger says what to take back.
+    if !file::read(&context.places.ledger()).is_ok_and(|l| l.is_none_or(|l| l.armed().next().is_none())) {
+        let exit = recover::recover(context);
+        let _ = context.places.forget_unclaimed();
+        return exit;
     }
-    recover::recover(context)
+    // Or it ended by itself and left its verdict; or there was none.
+    match unclaimed(context) {
+        Some(record) => tell(context, &record),
+        None => {
+            let fault = Fault::new("SP-CYCLE-003", Exit::Inconsistent, "there is no cycle to thaw.")
+                .done("Nothing is frozen, and nothing vouches for a snapshot.")
+                .next("stillpoint freeze  comes before the snapshot");
+            screen::faults(context.output, &[fault])
+        }
+    }
+}
+
+/// The verdict is told once it was written.
+fn tell(context: &Context, record: &Record) -> Exit {
+    if screen::record(context.output, record) {
+        let _ = context.places.forget_unclaimed();
+    }
+    record.exit
 }
 
 fn unclaimed(context: &Context) -> Option<Record> {
-    let path = context.places.unclaimed();
-    let cycle = std::fs::read_to_string(&path).ok()?;
-    let record = std::fs::read(context.places.records().join(format!("{}.json", cycle.trim()))).ok()?;
-    let record = serde_json::from_slice(&record).ok()?;
-    let _ = std::fs::remove_file(path);
-    Some(record)
+    let cycle = std::fs::read_to_string(context.places.unclaimed()).ok()?;
+    serde_json::from_slice(&std::fs::read(context.places.record(cycle.trim())).ok()?).ok()
 }

@@ -103,6 +103,14 @@ impl Book {
         self.ledger.borrow().armed().filter(|e| e.workload == workload).cloned().collect()
     }
 
+    /// The workloads for which something is armed.
+    pub fn holding(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.ledger.borrow().armed().map(|e| e.workload.clone()).collect();
+        out.sort();
+        out.dedup();
+        out
+    }
+
     /// Whether anything is armed at all.
     pub fn is_armed(&self) -> bool {
         self.ledger.borrow().armed().next().is_some()

@@ -126,12 +126,15 @@ impl Cycle {
             return false;
         }
         self.events.publish("cycle.freeze", None, serde_json::json!({ "cycle": self.id }));
-        let mut orders: Vec<u32> = self.runs.iter().map(|r| r.broker.workload.order).collect();
-        orders.sort_unstable();
-        orders.dedup();
-        for order in orders {
+        self.take_back_failed().await;
+        for order in self.orders() {
             let group = self.runs.iter_mut().filter(|r| r.faults.is_empty() && r.broker.workload.order == order);
             join_all(group.map(Run::freeze)).await;
+            if !abort {
+                self.take_back_failed().await;
+            } else if self.runs.iter().any(|r| !r.faults.is_empty()) {
+                return false;
+            }
         }
         if self.runs.iter().all(|r| !r.stands) || (abort && self.runs.iter().any(|r| !r.stands)) {
             return false;
@@ -146,19 +149,35 @@ impl Cycle {
         async move { book.expired(limit).await }
     }
 
-    /// The workloads that stand still now.
-    pub fn standing(&self) -> Vec<String> {
-        self.runs.iter().filter(|r| r.stands).map(|r| r.broker.workload.name.clone()).collect()
+    /// What could not be frozen.
+    pub fn failed(&self) -> Vec<Fault> {
+        self.runs.iter().flat_map(|r| r.faults.iter().cloned()).collect()
+    }
+
+    /// Something that the operator must know beside the verdict.
+    pub fn warn(&mut self, warning: Fault) {
+        self.configuration.warnings.push(warning);
+    }
+
+    /// Takes back what failed workloads hold: nobody waits for them to the end of the hold.
+    async fn take_back_failed(&mut self) {
+        join_all(self.runs.iter_mut().filter(|r| !r.faults.is_empty()).map(Run::take_back)).await;
+    }
+
+    /// The orders in which workloads freeze, the first first.
+    fn orders(&self) -> std::collections::BTreeSet<u32> {
+        self.runs.iter().map(|r| r.broker.workload.order).collect()
     }
 
     /// Proves the hold and takes back everything that is armed, whatever failed before.
     pub async fn thaw(&mut self, why: &Release) {
         self.released = Some(Timestamp::now());
         self.released_by = Some(why.to_string());
-        let mut orders: Vec<u32> = self.runs.iter().map(|r| r.broker.workload.order).collect();
-        orders.sort_unstable();
-        orders.dedup();
-        for order in orders.into_iter().rev() {
+        if self.frozen.is_none() && *why != Release::NotFrozen {
+            let fault = Fault::new("SP-CYCLE-012", Exit::NotFrozen, format!("the freeze was given up, by {why}."));
+            self.faults.push(fault.done("Everything is thawed."));
+        }
+        for order in self.orders().into_iter().rev() {
             let group = self.runs.iter_mut().filter(|r| r.broker.workload.order == order);
             join_all(group.map(|r| r.thaw(why))).await;
         }
@@ -231,6 +250,8 @@ pub enum Release {
     Expired,
     /// The agent is gone.
     AgentLost,
+    /// The agent said that there will be no snapshot.
+    Abandoned,
     /// The keeper was told to end.
     Signal,
     /// The freeze failed.
@@ -243,6 +264,7 @@ impl std::fmt::Display for Release {
             Release::Asked => "the agent",
             Release::Expired => "the timeout",
             Release::AgentLost => "the loss of the agent",
+            Release::Abandoned => "a signal to the agent",
             Release::Signal => "a signal",
             Release::NotFrozen => "a failed freeze",
         })

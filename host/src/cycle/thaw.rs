@@ -34,20 +34,12 @@ impl Run {
                 }
             }
         }
-        // When time is up, or a client hangs, nothing is asked of the module any more.
-        let armed = !self.broker.book.armed(&self.broker.workload.name).is_empty();
-        let callable = self.engine.as_ref().is_some_and(|e| !e.is_lost());
-        if armed
-            && callable
-            && *why != Release::Expired
-            && !self.broker.is_waiting()
-            && let Err(fault) = self.call(Phase::Thaw, Instant::now() + GRACEFUL).await
-            // After a freeze that failed, the first fault is the story: a module may find nothing to take back.
-            && self.stood
-        {
-            self.faults.push(fault.done("The host took back what it left frozen."));
+        // When time is up nothing is asked of the module any more.
+        if *why == Release::Expired {
+            self.replay().await;
+        } else {
+            self.take_back().await;
         }
-        self.replay().await;
         self.thawed_at = Some(Instant::now());
         // After the undo, for it touches a disk.
         if self.stands
@@ -58,6 +50,23 @@ impl Run {
         }
         self.stands = false;
         self.phases.thaw_us = microseconds(began.elapsed());
+    }
+
+    /// By the module, where it can be asked; then what is still armed, by the host alone.
+    pub(super) async fn take_back(&mut self) {
+        let armed = !self.broker.book.armed(&self.broker.workload.name).is_empty();
+        let callable = self.engine.as_ref().is_some_and(|e| !e.is_lost());
+        if armed
+            && callable
+            // A client that hangs would hang the module, too.
+            && !self.broker.is_waiting()
+            && let Err(fault) = self.call(Phase::Thaw, Instant::now() + GRACEFUL).await
+            // After a freeze that failed, the first fault is the story: a module may find nothing to take back.
+            && self.stood
+        {
+            self.faults.push(fault.done("The host took back what it left frozen."));
+        }
+        self.replay().await;
     }
 
     /// Takes back what is armed, the last first.

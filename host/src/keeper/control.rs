@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::places::Places;
-use crate::cycle::Cycle;
+use crate::cycle::book::Book;
 use crate::cycle::record::Record;
 use crate::events::Events;
 use crate::fault::Fault;
@@ -26,6 +26,8 @@ use crate::fault::Fault;
 pub enum Ask {
     /// The snapshot is cut.
     Thaw,
+    /// There will be no snapshot: thaw.
+    Abandon,
     /// What stands still?
     Status,
 }
@@ -51,30 +53,28 @@ pub enum Say {
 pub struct Status {
     /// The cycle.
     pub cycle: String,
-    /// The workloads that stand still.
+    /// Whether everything stands still that shall: until then the agent must not snapshot.
+    pub complete: bool,
+    /// The workloads of which something stands still.
     pub frozen: Vec<String>,
+    /// Those that could not be frozen, where the configuration goes on without them.
+    #[serde(default)]
+    pub failed: Vec<Fault>,
     /// Until when at most, in milliseconds from now.
     pub left_ms: Option<u64>,
-    #[serde(skip)]
-    until: Option<tokio::time::Instant>,
 }
 
 impl Status {
-    /// Nothing stands still yet.
-    pub fn freezing(cycle: &str) -> Status {
-        Status { cycle: cycle.into(), frozen: Vec::new(), left_ms: None, until: None }
-    }
-
-    /// Everything stands still.
-    pub fn frozen(&mut self, cycle: &Cycle) {
-        self.frozen = cycle.standing();
-        self.until = cycle.book.first_freeze().map(|f| f + cycle.configuration.timeout);
-    }
-
-    fn now(mut self) -> Status {
-        let left = self.until.map(|u| u.saturating_duration_since(tokio::time::Instant::now()));
-        self.left_ms = left.map(|l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX));
-        self
+    /// What is held now, after the ledger.
+    pub fn now(cycle: &str, book: &Book, limit: Duration) -> Status {
+        let left = book.first_freeze().map(|f| (f + limit).saturating_duration_since(tokio::time::Instant::now()));
+        Status {
+            cycle: cycle.into(),
+            complete: false,
+            frozen: book.holding(),
+            failed: Vec::new(),
+            left_ms: left.map(|l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX)),
+        }
     }
 }
 
@@ -87,6 +87,8 @@ pub enum Asked {
     Status(oneshot::Sender<Say>),
     /// By the command that started it.
     AgentThaws,
+    /// By the command that started it: there will be no snapshot.
+    AgentAbandons,
     /// The command that started it is gone.
     AgentLost,
 }
@@ -96,29 +98,32 @@ pub enum Asked {
 pub struct Speaker(Rc<RefCell<Option<OwnedWriteHalf>>>);
 
 impl Speaker {
-    /// Listens on it from here on. Its loss is told only when the hold is tied to it.
-    pub fn new(stream: UnixStream, asks: mpsc::Sender<Asked>, tied: bool) -> Speaker {
+    /// Listens on it from here on.
+    pub fn new(stream: UnixStream, asks: mpsc::Sender<Asked>) -> Speaker {
         let (read, write) = stream.into_split();
         tokio::task::spawn_local(async move {
             let mut lines = BufReader::new(read).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                if serde_json::from_str(&line).is_ok_and(|a: Ask| a == Ask::Thaw) {
-                    let _ = asks.send(Asked::AgentThaws).await;
-                }
+                let asked = match serde_json::from_str(&line) {
+                    Ok(Ask::Thaw) => Asked::AgentThaws,
+                    Ok(Ask::Abandon) => Asked::AgentAbandons,
+                    Ok(Ask::Status) | Err(_) => continue,
+                };
+                let _ = asks.send(asked).await;
             }
-            if tied {
-                let _ = asks.send(Asked::AgentLost).await;
-            }
+            let _ = asks.send(Asked::AgentLost).await;
         });
         Speaker(Rc::new(RefCell::new(Some(write))))
     }
 
-    /// Says it, and waits for no longer than a second.
-    pub async fn say(&self, what: Say) {
-        let Some(mut write) = self.0.borrow_mut().take() else { return };
-        if let Ok(Ok(())) = timeout(Duration::from_secs(1), write_line(&mut write, what)).await {
+    /// Says it, and waits for no longer than a second. False when nobody can hear it.
+    pub async fn say(&self, what: Say) -> bool {
+        let Some(mut write) = self.0.borrow_mut().take() else { return false };
+        let said = matches!(timeout(Duration::from_secs(1), write_line(&mut write, what)).await, Ok(Ok(())));
+        if said {
             *self.0.borrow_mut() = Some(write);
         }
+        said
     }
 
     /// Passes the cycle's events on, as one more listener.
@@ -138,7 +143,6 @@ impl Speaker {
 }
 
 async fn write_line(write: &mut OwnedWriteHalf, what: Say) -> io::Result<()> {
-    let what = if let Say::Frozen(s) = what { Say::Frozen(s.now()) } else { what };
     let mut line = serde_json::to_vec(&what)?;
     line.push(b'\n');
     write.write_all(&line).await
@@ -167,13 +171,14 @@ async fn answer(stream: UnixStream, asks: mpsc::Sender<Asked>) {
         let (reply, answer) = oneshot::channel();
         let asked = match ask {
             Ask::Thaw => Asked::Thaw(reply),
+            // Only who started the cycle knows that there will be no snapshot.
+            Ask::Abandon => return,
             Ask::Status => Asked::Status(reply),
         };
         if asks.send(asked).await.is_err() {
             return;
         }
         let Ok(what) = answer.await else { return };
-        let what = if let Say::Status(s) = what { Say::Status(s.now()) } else { what };
         if write_line(&mut write, what).await.is_err() {
             return;
         }

@@ -120,10 +120,10 @@ pub fn keep(start: &Start) -> io::Result<Exit> {
 async fn hold(start: &Start, agent: UnixStream) -> Exit {
     let (asks, mut asked) = mpsc::channel(16);
     let events_socket = start.places.run.join("events.sock");
-    let speaker = control::Speaker::new(agent, asks.clone(), start.tied);
+    let speaker = control::Speaker::new(agent, asks.clone());
     let refuse = async |faults: Vec<Fault>| {
         let exit = faults.iter().map(|f| f.exit).max().unwrap_or(Exit::Internal);
-        speaker.say(Say::Refused(faults)).await;
+        let _ = speaker.say(Say::Refused(faults)).await;
         exit
     };
     let lock = match begin(&start.places) {
@@ -131,9 +131,10 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
         Err(fault) => return refuse(vec![fault]).await,
     };
     // What an earlier keeper left frozen comes first.
-    if let Err(faults) = recover::recover(&start.places).await {
-        return refuse(faults).await;
-    }
+    let recovered = match recover::recover(&start.places).await {
+        Ok(recovered) => recovered,
+        Err(faults) => return refuse(faults).await,
+    };
     let (configuration, modules) = match load(&start.places, start.config.as_deref()) {
         Ok(loaded) => loaded,
         Err(faults) => return refuse(faults).await,
@@ -141,6 +142,11 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     let made = (|| {
         let id = cycle_id()?;
         let events = Events::new(&id);
+        // Whoever asks for a verdict from here on asks for this one's.
+        start.places.forget_unclaimed()?;
+        if !start.tied {
+            disk::replace(&start.places.unclaimed(), id.as_bytes())?;
+        }
         let book = Rc::new(Book::begin(&start.places.ledger(), &id, &process::boot_id()?)?);
         events.serve(&events_socket)?;
         control::serve(&start.places.control(), asks)?;
@@ -154,12 +160,20 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
         Ok(cycle) => cycle,
         Err(fault) => return refuse(vec![fault]).await,
     };
+    if !recovered.is_empty() {
+        let what = format!("an earlier cycle had lost its keeper; taken back: {}.", recovered.join(", "));
+        let next = "a snapshot of that cycle is not application-consistent";
+        cycle.warn(Fault::new("SP-CYCLE-010", Exit::Inconsistent, what).next(next));
+    }
     speaker.tell_events(&events);
-    let (release, reply) = until_release(&mut cycle, &events, &speaker, &mut asked).await;
+    let (release, reply) = until_release(&mut cycle, &events, &speaker, &mut asked, start.tied).await;
     cycle.thaw(&release).await;
     cycle.close().await;
-    let record = cycle.record();
-    finish(&start.places, &record, reply.is_some() || start.tied);
+    let mut record = cycle.record();
+    if let Err(e) = keep_record(&start.places, &record) {
+        let what = format!("the cycle's record could not be written: {e}.");
+        record.faults.push(Fault::new("SP-CYCLE-014", Exit::Internal, what).next("see whether the disk is full"));
+    }
     events.publish(
         "cycle.verdict",
         None,
@@ -171,7 +185,7 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     control::end(&start.places);
     // Who hears the verdict may begin the next cycle at once.
     drop(lock);
-    speaker.say(Say::Record(Box::new(record.clone()))).await;
+    let _ = speaker.say(Say::Record(Box::new(record.clone()))).await;
     if let Some(reply) = reply {
         let _ = reply.send(Say::Record(Box::new(record.clone())));
     }
@@ -187,12 +201,14 @@ async fn until_release(
     events: &Events,
     speaker: &control::Speaker,
     asked: &mut mpsc::Receiver<Asked>,
+    tied: bool,
 ) -> (Release, Reply) {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut term), Ok(mut interrupt), Ok(mut hangup)) = signals else { return (Release::Signal, None) };
     let expired = cycle.expired();
     tokio::pin!(expired);
-    let mut state = control::Status::freezing(&cycle.id);
+    let (id, book, limit) = (cycle.id.clone(), Rc::clone(&cycle.book), cycle.configuration.timeout);
+    let status = || control::Status::now(&id, &book, limit);
     let frozen = {
         let freezing = cycle.freeze();
         tokio::pin!(freezing);
@@ -207,8 +223,10 @@ async fn until_release(
                 _ = hangup.recv() => {}
                 Some(what) = asked.recv() => match what {
                     Asked::Thaw(reply) => return (Release::Asked, Some(reply)),
-                    Asked::Status(reply) => drop(reply.send(Say::Status(state.clone()))),
+                    Asked::Status(reply) => drop(reply.send(Say::Status(status()))),
                     Asked::AgentThaws => return (Release::Asked, None),
+                    Asked::AgentAbandons => return (Release::Abandoned, None),
+                    // Nobody is there to be told "frozen", tied or not.
                     Asked::AgentLost => return (Release::AgentLost, None),
                 },
             }
@@ -217,9 +235,11 @@ async fn until_release(
     if !frozen {
         return (Release::NotFrozen, None);
     }
-    state.frozen(cycle);
-    speaker.say(Say::Frozen(state.clone())).await;
-    events.publish("cycle.frozen", None, serde_json::json!({ "cycle": cycle.id, "workloads": cycle.standing() }));
+    let held = || control::Status { complete: true, failed: cycle.failed(), ..status() };
+    if !speaker.say(Say::Frozen(held())).await {
+        return (Release::AgentLost, None);
+    }
+    events.publish("cycle.frozen", None, serde_json::json!({ "cycle": cycle.id, "workloads": book.holding() }));
     loop {
         tokio::select! {
             biased;
@@ -229,9 +249,11 @@ async fn until_release(
             _ = hangup.recv() => {}
             Some(what) = asked.recv() => match what {
                 Asked::Thaw(reply) => return (Release::Asked, Some(reply)),
-                Asked::Status(reply) => drop(reply.send(Say::Status(state.clone()))),
+                Asked::Status(reply) => drop(reply.send(Say::Status(held()))),
                 Asked::AgentThaws => return (Release::Asked, None),
-                Asked::AgentLost => return (Release::AgentLost, None),
+                Asked::AgentAbandons => return (Release::Abandoned, None),
+                Asked::AgentLost if tied => return (Release::AgentLost, None),
+                Asked::AgentLost => {}
             },
         }
     }
@@ -256,11 +278,6 @@ fn not_begun(e: &io::Error) -> Fault {
 }
 
 /// Puts the record where `thaw` and people find it.
-fn finish(places: &Places, record: &Record, claimed: bool) {
-    let Ok(text) = serde_json::to_vec_pretty(record) else { return };
-    let path = places.records().join(format!("{}.json", record.cycle));
-    let written = disk::replace(&path, &text);
-    if written.is_ok() && !claimed {
-        let _ = disk::replace(&places.unclaimed(), record.cycle.as_bytes());
-    }
+fn keep_record(places: &Places, record: &Record) -> io::Result<()> {
+    disk::replace(&places.record(&record.cycle), &serde_json::to_vec_pretty(record)?)
 }

@@ -61,9 +61,25 @@ impl Places {
         self.lib.join("records")
     }
 
-    /// The id of a cycle that ended before anybody asked for its verdict.
+    /// The record of this cycle.
+    pub fn record(&self, cycle: &str) -> PathBuf {
+        self.records().join(format!("{cycle}.json"))
+    }
+
+    /// Holds the id of the last cycle that `freeze` began, until somebody was told its verdict.
     pub fn unclaimed(&self) -> PathBuf {
         self.lib.join("unclaimed")
+    }
+
+    /// Somebody was told the verdict, or another cycle begins.
+    ///
+    /// # Errors
+    /// What the system gives; none when there was nothing to forget.
+    pub fn forget_unclaimed(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.unclaimed()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
     }
 
     /// One cycle at a time.

@@ -70,3 +70,8 @@ pub fn signal(pid: i32, signal: i32) {
 pub fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
+
+/// The process at the other end of a connection.
+pub fn peer(stream: &std::os::unix::net::UnixStream) -> Option<i32> {
+    rustix::net::sockopt::socket_peercred(stream).ok().map(|c| c.pid.as_raw_pid())
+}
