@@ -212,6 +212,10 @@ pub struct Statement {
     pub undo: Option<Undo>,
     /// For `freeze`: the proof that it still holds.
     pub holds: Option<Answer>,
+    /// For `freeze` that does not stop writes: while it holds, a copy is made whole by the database's own recovery.
+    /// Without it, such a freeze alone gives no application-consistent snapshot.
+    #[serde(default)]
+    pub recoverable: bool,
 }
 
 /// What a statement does to the database.
@@ -342,13 +346,13 @@ pub enum Encoding {
     Hex,
 }
 
-/// Upper bounds: the host has ceilings of its own, and the lower one holds.
+/// Upper bounds: the host has ceilings of its own ([`Limits::bounded`]), and the lower one holds.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Linear memory of the module, in MiB.
     pub memory_mib: u32,
-    /// The longest that check and prepare may take together, in seconds.
+    /// The longest that check may take, and prepare, in seconds.
     pub prepare_seconds: u32,
     /// Rows of one answer.
     pub rows: u32,
@@ -360,6 +364,22 @@ pub struct Limits {
     pub events: u32,
     /// Log lines in one cycle.
     pub log_lines: u32,
+}
+
+impl Limits {
+    /// Never above what the host allows any module.
+    #[must_use]
+    pub fn bounded(&self) -> Limits {
+        Limits {
+            memory_mib: self.memory_mib.min(256),
+            prepare_seconds: self.prepare_seconds.min(3600),
+            rows: self.rows.min(100_000),
+            answer_kib: self.answer_kib.min(16 * 1024),
+            state_kib: self.state_kib.min(1024),
+            events: self.events.min(200),
+            log_lines: self.log_lines.min(2000),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -470,6 +490,9 @@ impl Manifest {
                     )),
                     None => say(format!("[sessions.{name}] cancel = \"{cancel}\" is not declared under [statements]")),
                 }
+                if session.each.is_some() {
+                    say(format!("[sessions.{name}] is opened for each database: such a session has no cancel"));
+                }
                 if session.id.is_none() {
                     say(format!("[sessions.{name}] has a cancel, so it needs an id"));
                 }
@@ -481,15 +504,15 @@ impl Manifest {
             );
         }
         if let Some(identity) = &self.identity {
-            out.extend(self.read_problem("[identity] statement", &identity.statement));
+            out.extend(self.read_problem("[identity] statement", &identity.statement, None));
         }
         if let Some(paths) = &self.data.paths {
-            out.extend(self.read_problem("[data] paths", paths));
+            out.extend(self.read_problem("[data] paths", paths, None));
         } else if !self.sessions.values().any(|s| s.each.is_some()) {
             out.push("[data] paths is needed where no session is opened for each database".into());
         }
         if let Some(durable) = &self.data.durable {
-            out.extend(self.read_problem("[data] durable", &durable.statement));
+            out.extend(self.read_problem("[data] durable", &durable.statement, None));
             if durable.answer == Expected::Unchanged {
                 out.push("[data] durable must name the answer itself".into());
             }
@@ -503,8 +526,21 @@ impl Manifest {
         out
     }
 
-    fn read_problem(&self, place: &str, name: &str) -> Option<String> {
+    /// Whether sessions of this name are opened once for each database.
+    fn each(&self, session: &str) -> Option<Each> {
+        self.sessions.get(session).and_then(|s| s.each)
+    }
+
+    /// A statement that the host asks by itself, in a session that is opened `each`.
+    fn read_problem(&self, place: &str, name: &str, each: Option<Each>) -> Option<String> {
         match self.statements.get(name) {
+            Some(s) if self.each(&s.session) != each => Some(format!(
+                "{place} = \"{name}\" must run in a session of the right kind: opened {}",
+                match each {
+                    None => "once, not for each database",
+                    Some(Each::Database) => "for each database",
+                }
+            )),
             Some(s) if s.effect == Effect::Read && s.parameters.is_empty() && !s.columns.is_empty() => None,
             Some(_) => Some(format!("{place} = \"{name}\" must be a read without parameters that has a column")),
             None => Some(format!("{place} = \"{name}\" is not declared under [statements]")),
@@ -519,8 +555,9 @@ impl Manifest {
         if !self.sessions.contains_key(&statement.session) {
             out.push(format!("session = \"{}\" is not declared under [sessions]", statement.session));
         }
-        if statement.text.trim().is_empty() {
-            out.push("text is empty".into());
+        // What begins with a backslash or a dot is a command of the client, which might run a shell.
+        if !statement.text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            out.push("text begins with a letter: it is a statement, and no command of the client".into());
         }
         if statement.text.contains(['\n', '\r', '\0'])
             || (!self.client.end.is_empty() && statement.text.contains(self.client.end.as_str()))
@@ -592,8 +629,9 @@ impl Manifest {
             || statement.lasts.is_some()
             || statement.undo.is_some()
             || statement.holds.is_some()
+            || statement.recoverable
         {
-            out.push("stops, lasts, undo and holds belong to effect = \"freeze\" alone".into());
+            out.push("stops, lasts, undo, holds and recoverable belong to effect = \"freeze\" alone".into());
         }
         out
     }
@@ -602,6 +640,9 @@ impl Manifest {
         let mut out = Vec::new();
         if statement.stops.is_none() {
             out.push("a freeze needs stops = \"nothing\", \"ddl\" or \"writes\"".into());
+        }
+        if statement.recoverable && statement.stops == Some(Stops::Writes) {
+            out.push("recoverable is for a freeze that does not stop writes".into());
         }
         if statement.lasts.is_none() {
             out.push("a freeze needs lasts = \"session\", \"expires\", \"server\" or \"disk\"".into());
@@ -614,8 +655,7 @@ impl Manifest {
                     if target.effect != Effect::Undo {
                         out.push(format!("undo \"{}\" must have effect = \"undo\"", undo.statement));
                     }
-                    let each = |name: &str| self.sessions.get(name).and_then(|s| s.each);
-                    if each(&target.session) != each(&statement.session) {
+                    if self.each(&target.session) != self.each(&statement.session) {
                         out.push(format!("undo \"{}\" must run in a session of the same kind", undo.statement));
                     }
                     if statement.lasts == Some(Lasts::Session) && target.session != statement.session {
@@ -629,7 +669,9 @@ impl Manifest {
                     }
                     for argument in undo.arguments.values() {
                         match argument {
-                            UndoArgument::Previous(read) => out.extend(self.read_problem("previous", read)),
+                            UndoArgument::Previous(read) => {
+                                out.extend(self.read_problem("previous", read, self.each(&statement.session)))
+                            }
                             UndoArgument::Argument(p) if !statement.parameters.contains_key(p) => {
                                 out.push(format!("undo takes argument \"{p}\", which is no parameter here"));
                             }
@@ -641,7 +683,7 @@ impl Manifest {
         }
         match &statement.holds {
             None => out.push("a freeze needs holds: the statement whose answer proves that it still holds".into()),
-            Some(holds) => out.extend(self.read_problem("holds", &holds.statement)),
+            Some(holds) => out.extend(self.read_problem("holds", &holds.statement, self.each(&statement.session))),
         }
         out
     }
@@ -765,6 +807,9 @@ effect = "undo"
             ("LOCK {seconds}", "LOCK {seconds}; DROP TABLE x", "one statement"),
             ("text = \"UNLOCK\"\neffect = \"undo\"", "text = \"UNLOCK\"\neffect = \"undo\"\nstops = \"ddl\"", "alone"),
             ("type = \"text\" }", "type = \"text\", nullable = true }", "HEX()"),
+            ("text = \"SELECT @@datadir\"", "text = '\\! id'", "no command of the client"),
+            ("[sessions.main]\n", "[sessions.main]\neach = \"database\"\n", "session of the right kind"),
+            ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
             ("world = \"stillpoint:workload/module@0.1.0\"", "world = \"other\"", "not offered"),
         ] {
             let said = refused(from, to);

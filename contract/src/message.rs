@@ -10,6 +10,9 @@ use crate::manifest::Snapshot;
 /// The longest frame, in bytes: a component and some room.
 pub const LONGEST: u32 = 64 * 1024 * 1024;
 
+/// The longest frame that the keeper takes from an engine, in bytes: a state file and some room.
+pub const LONGEST_FROM_ENGINE: usize = 2 * 1024 * 1024;
+
 /// What the keeper says to the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToEngine {

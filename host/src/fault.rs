@@ -91,9 +91,9 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(workload) = &self.workload {
-            write!(f, "{workload}: ")?;
+            write!(f, "{}: ", plain(workload))?;
         }
-        write!(f, "{}", self.what)?;
+        write!(f, "{}", plain(&self.what))?;
         if let Some(done) = &self.done {
             write!(f, " {done}")?;
         }
@@ -109,3 +109,24 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// Text of a database's or a module's, as it may be put on a terminal: nothing in it moves the cursor, begins a line of
+/// its own, or turns what stands beside it round.
+pub fn plain(text: &str) -> String {
+    let odd = |c: char| {
+        c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    };
+    text.chars().map(|c| if odd(c) { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_cannot_draw_on_the_screen() {
+        let said =
+            Fault::new("SP-X-001", Exit::Internal, "no such table: \u{1b}[2J\n✔ application-consistent").to_string();
+        assert!(!said.contains(['\u{1b}', '\n']), "{said:?}");
+    }
+}

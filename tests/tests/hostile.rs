@@ -15,9 +15,10 @@ fn cycle(name: &str) -> (Said, bool) {
     let files = ["a.db", "b.db"].map(|f| folder.path().join(f));
     files.iter().for_each(|f| sqlite::make(f, Journal::Wal));
     let site = Site::with(&format!(
-        "[workload {name}]\nworkload_name = hostile\ndbnames = {}, {}\nstall_budget = 1\ntimeout = 60\n",
+        "[workload {name}]\nworkload_name = hostile\ndbnames = {}, {}\nipc_folder = {}\nstall_budget = 1\ntimeout = 60\n",
         files[0].display(),
-        files[1].display()
+        files[1].display(),
+        folder.path().display()
     ));
     let mut install = std::process::Command::new("cp");
     install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "hostile"));
@@ -71,7 +72,7 @@ fn in_freeze_while_writes_are_stopped() {
 /// The copy was whole when it was cut, and the host took back what the module left: nothing is lost by it.
 #[test]
 fn in_thaw() {
-    for (way, words) in WAYS.iter().chain([&("forget", "")]) {
+    for (way, words) in WAYS.iter().chain([&("forget", ""), &("state", "not changed in thaw")]) {
         let name = format!("thaw-{way}");
         let (said, ran) = cycle(&name);
         assert_eq!((said.code, ran), (Some(0), true), "{name}: {}", said.text);
@@ -90,6 +91,7 @@ fn what_is_not_allowed_is_refused() {
 #[test]
 fn who_says_frozen_and_is_not_is_not_believed() {
     refused("freeze-nothing", "froze nothing");
+    refused("freeze-little", "makes a copy consistent");
     refused("freeze-half", "b.db");
     refused("freeze-and-thaw", "froze nothing");
 }

@@ -259,6 +259,37 @@ fn ipc_folder_is_missing() {
     );
 }
 
+/// Undos are read from the state folder and run: nobody else may have written them.
+#[test]
+fn the_state_folder_can_be_written_by_others() {
+    mistake(
+        |s| {
+            std::fs::create_dir_all(s.site.path("lib")).unwrap();
+            std::fs::set_permissions(s.site.path("lib"), PermissionsExt::from_mode(0o777)).unwrap();
+        },
+        &Told { exit: 1, id: "SP-CYCLE-001", words: &["can be written by others"] },
+    );
+}
+
+#[test]
+fn the_login_is_for_a_client_that_takes_none() {
+    mistake(
+        |s| s.add("credString = -u somebody"),
+        &Told { exit: 2, id: "SP-CFG-012", words: &["takes no login", "credString"] },
+    );
+}
+
+#[test]
+fn a_database_is_named_twice_by_a_link() {
+    mistake(
+        |s| {
+            symlink(s.path("app.db"), s.path("link.db")).unwrap();
+            s.replace(&s.path("app.db"), &format!("{}, {}", s.path("app.db"), s.path("link.db")));
+        },
+        &Told { exit: 4, id: "SP-DB-005", words: &["link.db", "same file"] },
+    );
+}
+
 #[test]
 fn ipc_folder_is_full() {
     let test = "ipc_folder_is_full";

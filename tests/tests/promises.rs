@@ -297,6 +297,28 @@ fn clients_of_mariadb_that_hang() {
     drop(server);
 }
 
+/// The program of `command_path` may be a script that starts the real client: both are ended.
+#[test]
+fn a_client_behind_a_script_that_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.db");
+    sqlite::make(&file, Journal::Wal);
+    let script = folder.path().join("sqlite3");
+    std::fs::write(&script, "#!/bin/sh\n/usr/bin/sqlite3 \"$@\"\nexit $?\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let site = Site::with(&format!(
+        "[workload]\nworkload_name = sqlite\ndbnames = {}\ncommand_path = {}\n",
+        file.display(),
+        folder.path().display()
+    ));
+    let writers = sqlite::writers(&file, 1);
+    site.freeze();
+    clients(&site).iter().for_each(|pid| killpg(*pid, Signal::SIGSTOP).unwrap());
+    let said = site.json(&["thaw"]);
+    assert_eq!(said.code, Some(5), "{}", said.text);
+    writers.get_on(5);
+}
+
 /// The timeout is the host's: it needs neither the module nor the client.
 #[test]
 fn the_timeout_holds_while_the_clients_hang() {

@@ -16,6 +16,7 @@ use super::{Broker, Frozen, SessionKey, allowed, not_in_this_phase};
 use crate::client::quote::render;
 use crate::fault::{Exit, Fault};
 use crate::ledger::{Again, Entry};
+use crate::sys::process;
 
 impl Broker {
     /// Opens every session and binds its id, so that one can cancel the other.
@@ -109,6 +110,9 @@ impl Broker {
         arguments: &[Value],
     ) -> Result<Rows, StatementError> {
         let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        if Instant::now() >= self.deadline {
+            return Err(StatementError::TimedOut);
+        }
         if !allowed(statement.effect, statement.stops, self.phase) {
             return Err(not_in_this_phase(self.phase));
         }
@@ -118,12 +122,13 @@ impl Broker {
             Effect::Freeze => self.freeze(name, &key, arguments, deadline).await,
             Effect::Undo => {
                 let text = render(&self.manifest.client, statement, arguments)?;
-                let rows = self.ask(name, database, arguments, deadline).await?;
-                self.taken_back("by the module", &key, &text);
+                // Before it is sent: whatever comes back, nothing that it may have undone counts as frozen any more.
                 if self.phase != Phase::Thaw {
                     let manifest = &self.manifest;
                     self.frozen.retain(|f| f.key.1 != key.1 || undo_name(manifest, &f.statement) != Some(name));
                 }
+                let rows = self.ask(name, database, arguments, deadline).await?;
+                self.taken_back("by the module", &key, &text);
                 Ok(rows)
             }
             _ => self.ask(name, database, arguments, deadline).await,
@@ -139,6 +144,7 @@ impl Broker {
         deadline: Instant,
     ) -> Result<Rows, StatementError> {
         let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        let recoverable = statement.recoverable;
         let (stops, lasts) = (statement.stops.unwrap_or(Stops::Writes), statement.lasts.unwrap_or(Lasts::Disk));
         let undo = statement.undo.clone().ok_or_else(|| StatementError::Undeclared(format!("{name} has no undo")))?;
         // Refused before anything is armed, if it is refused at all.
@@ -156,7 +162,7 @@ impl Broker {
         }
         let rows = self.ask(name, key.1.as_deref(), arguments, deadline).await?;
         let proof = self.bound_proof(name, key);
-        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, proof });
+        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, proof });
         Ok(rows)
     }
 
@@ -307,6 +313,20 @@ impl Broker {
                 return Err(format!("{froze} did not hold to the end"));
             }
             asked.push(question);
+        }
+        Ok(())
+    }
+
+    /// Whether the clients have opened the very files that were looked at: a path can lead elsewhere in between.
+    ///
+    /// # Errors
+    /// In words: which is another one.
+    pub fn files_are_open(&self) -> Result<(), String> {
+        for file in &self.files {
+            let mut clients = self.sessions.iter().filter(|(key, _)| key.1.as_deref() == Some(&file.path));
+            if !clients.all(|(_, session)| process::has_open(session.process.pid, file.device, file.inode)) {
+                return Err(format!("the client has opened another file than {}", file.path));
+            }
         }
         Ok(())
     }

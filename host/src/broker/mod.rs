@@ -34,6 +34,8 @@ pub struct Frozen {
     pub key: SessionKey,
     /// What it stops.
     pub stops: Stops,
+    /// Whether a copy is whole while it holds, though writes go on.
+    pub recoverable: bool,
     /// The answer that proves it, as it was just after the freeze.
     pub proof: Option<Value>,
 }
@@ -93,6 +95,7 @@ impl Broker {
         book: Rc<Book>,
         channel: Events,
     ) -> Result<Broker, Fault> {
+        let manifest = Manifest { limits: manifest.limits.bounded(), ..manifest };
         let state = StateFolder::open(&workload, manifest.limits.state_kib)?;
         Ok(Broker {
             events_left: manifest.limits.events,

@@ -2,11 +2,12 @@
 //!
 //! Every path goes through a folder that was opened once (cap-std), so no name and no symbolic link leads out of it.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
 use crate::config::Workload;
 use crate::fault::{Exit, Fault};
@@ -27,7 +28,10 @@ impl StateFolder {
     /// `SP-IPC-010`.
     pub fn open(workload: &Workload, most_kib: u32) -> Result<Option<StateFolder>, Fault> {
         let Some(folder) = &workload.ipc_folder else { return Ok(None) };
-        let dir = Dir::open_ambient_dir(folder, ambient_authority()).map_err(|e| {
+        // The configuration was checked for links; between that and now somebody may have put one there.
+        let opened =
+            openat2(CWD, folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+        let dir = opened.map(|fd| Dir::from_std_file(File::from(fd))).map_err(|e| {
             Fault::new("SP-IPC-010", Exit::Usage, format!("ipc_folder {} cannot be opened: {e}.", folder.display()))
                 .of(&workload.name)
                 .done("Nothing was frozen.")
@@ -80,14 +84,18 @@ impl StateFolder {
     pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
         self.checked(name)?;
         let path = self.path(name);
-        match self.dir.symlink_metadata(&path) {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = match self.dir.open_with(&path, OpenOptions::new().read(true).custom_flags(flags)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e.to_string()),
-            Ok(m) if !m.is_file() => return Err("it is no file".into()),
-            Ok(m) if m.len() > self.most as u64 => return Err("it is longer than the limit".into()),
-            Ok(_) => {}
+            Ok(file) => file,
+        };
+        if !file.metadata().map_err(|e| e.to_string())?.is_file() {
+            return Err("it is no file".into());
         }
-        self.dir.read(path).map(Some).map_err(|e| e.to_string())
+        let mut content = Vec::new();
+        file.take(self.most as u64 + 1).read_to_end(&mut content).map_err(|e| e.to_string())?;
+        if content.len() > self.most { Err("it is longer than the limit".into()) } else { Ok(Some(content)) }
     }
 
     /// The names of all files of this workload.

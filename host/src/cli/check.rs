@@ -6,7 +6,7 @@ use super::{Context, internal, runtime, screen};
 use crate::cycle::Cycle;
 use crate::cycle::book::Book;
 use crate::events::Events;
-use crate::fault::{Exit, Fault};
+use crate::fault::{Exit, Fault, plain};
 use crate::keeper;
 
 pub fn check(context: &Context) -> Exit {
@@ -44,12 +44,12 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
                     "{} {} {} · module {} {}",
                     if w.faults.is_empty() { "✔" } else { "✘" },
                     w.name,
-                    w.database,
+                    plain(&w.database),
                     w.module,
                     w.version
                 ));
                 for finding in &w.findings {
-                    screen::say(format_args!("    {}: {}", finding.level, finding.text));
+                    screen::say(format_args!("    {}: {}", finding.level, plain(&finding.text)));
                 }
                 for fault in &w.faults {
                     screen::say(format_args!("    {fault}"));

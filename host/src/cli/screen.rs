@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Output;
 use crate::cycle::record::{Record, Verdict};
-use crate::fault::{Exit, Fault};
+use crate::fault::{Exit, Fault, plain};
 
 /// Prints the answer. False when it could not be written: a full disk, a closed pipe.
 pub fn say(text: impl Display) -> bool {
@@ -97,7 +97,7 @@ fn text(record: &Record) -> String {
     let name_width = record.workloads.iter().map(|w| w.name.len()).max().unwrap_or(0);
     for w in &record.workloads {
         let p = &w.phases;
-        let mut line = format!("  {:<name_width$}  {} {}", w.name, w.module, w.database);
+        let mut line = format!("  {:<name_width$}  {} {}", w.name, w.module, plain(&w.database));
         // What did not happen has no duration.
         let phases = [("prepared", p.prepare_us), ("froze", p.freeze_us), ("held", p.held_us), ("thawed", p.thaw_us)];
         for (phase, took) in phases {
@@ -112,7 +112,7 @@ fn text(record: &Record) -> String {
         }
         out += &format!("{}\n", line.trim_end());
         for finding in &w.findings {
-            out += &format!("  {:<name_width$}  {}: {}\n", "", finding.level, finding.text);
+            out += &format!("  {:<name_width$}  {}: {}\n", "", finding.level, plain(&finding.text));
         }
     }
     for warning in &record.warnings {
@@ -135,9 +135,9 @@ fn text(record: &Record) -> String {
         out += &format!("  {mark} {}{kind}\n", record.verdict);
         for w in &record.workloads {
             if let Some(reason) = &w.reason {
-                out += &format!("    {:<name_width$}  {}: {reason}\n", w.name, w.verdict);
+                out += &format!("    {:<name_width$}  {}: {}\n", w.name, w.verdict, plain(reason));
             } else if !w.point.is_empty() {
-                let point: Vec<_> = w.point.iter().map(|p| format!("{} {}", p.name, p.value)).collect();
+                let point: Vec<_> = w.point.iter().map(|p| plain(&format!("{} {}", p.name, p.value))).collect();
                 out += &format!("    {:<name_width$}  {}\n", w.name, point.join(", "));
             }
         }

@@ -18,13 +18,19 @@ pub fn find(workload: &Workload, programs: &[String]) -> Result<PathBuf, Fault> 
         Some(folder) => vec![folder.clone()],
         None => PATH.iter().map(PathBuf::from).collect(),
     };
+    // A manifest is checked for this; a ledger was written by us, and is read by root.
+    let programs: Vec<&String> = programs.iter().filter(|p| !p.contains('/')).collect();
     let found = programs.iter().flat_map(|p| folders.iter().map(move |f| f.join(p))).find(|p| is_program(p));
     let Some(found) = found else {
         let folders: Vec<_> = folders.iter().map(|f| f.display().to_string()).collect();
         return Err(Fault::new(
             "SP-CLIENT-001",
             Exit::Usage,
-            format!("there is no program {} in {}.", programs.join(" or "), folders.join(", ")),
+            format!(
+                "there is no program {} in {}.",
+                programs.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(" or "),
+                folders.join(", ")
+            ),
         )
         .of(&workload.name)
         .done("Nothing was started.")

@@ -19,7 +19,7 @@ use super::{answer, credential, program};
 use crate::config::Workload;
 use crate::fault::{Exit, Fault};
 use crate::sys::launch::{Ids, Launch, spawn};
-use crate::sys::process::ProcessId;
+use crate::sys::process::{self, ProcessId};
 
 /// Most rows and bytes of one answer.
 #[derive(Debug, Clone, Copy)]
@@ -198,15 +198,24 @@ impl Session {
     pub async fn close(mut self) {
         drop(self.stdin.take());
         if timeout(Duration::from_millis(500), self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
+            self.kill(Duration::from_millis(500)).await;
         }
     }
 
     /// Kills the client and waits until it is gone, up to `longest`.
     pub async fn kill(&mut self, longest: Duration) -> bool {
         self.lost.get_or_insert_with(|| "we ended it".into());
+        // A client may be a script that started the real one.
+        process::kill_group(self.process.pid);
         let _ = self.child.start_kill();
-        timeout(longest, self.child.wait()).await.is_ok_and(|w| w.is_ok())
+        let ended = async {
+            let waited = self.child.wait().await.is_ok();
+            while !process::group_is_gone(self.process.pid) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            waited
+        };
+        timeout(longest, ended).await.unwrap_or(false)
     }
 
     /// Everything printed before the tag; `None` if that was more than the limit.
@@ -299,6 +308,7 @@ impl Session {
             },
         };
         let why = self.lost.get_or_insert(why).clone();
+        process::kill_group(self.process.pid);
         let _ = self.child.start_kill();
         StatementError::Lost(why)
     }

@@ -56,6 +56,11 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// Whether nothing was written at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Credential::default()
+    }
+
     /// Reads the words of a login string, quoted as in a shell; nothing is expanded. No word is repeated in an error:
     /// one of them may be the secret.
     ///

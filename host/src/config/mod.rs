@@ -15,6 +15,7 @@
 //! | `SP-CFG-009` | a file holds a secret and others can read it |
 //! | `SP-CFG-010` | others could have written a file |
 //! | `SP-CFG-011` | two sections ask for what one cycle cannot do |
+//! | `SP-CFG-012` | a login string for a client that takes none |
 //! | `SP-CFG-020` | warning: `timeout` is below 60 seconds |
 //! | `SP-CFG-021` | warning: `role = slave` changes nothing |
 //! | `SP-IPC-001` | `ipc_folder` cannot be used |
@@ -26,6 +27,7 @@ mod key;
 mod place;
 mod section;
 
+use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -143,7 +145,7 @@ fn load(path: &Path) -> Result<(String, u32), Fault> {
         fault("SP-CFG-001", format!("the configuration {shown} cannot be read: {why}."))
             .next("write the configuration there, or name another file with  --config")
     };
-    let (bytes, mode) = slurp(path, LARGEST).map_err(unread)?;
+    let (bytes, meta) = slurp(path, LARGEST).map_err(unread)?;
     ownership::check(path, &[]).map_err(|p| {
         fault("SP-CFG-010", format!("others could have written the configuration: {p}."))
             .next(format!("chown root {shown} && chmod go-w {shown}  and the same for the folders above it"))
@@ -164,11 +166,11 @@ fn load(path: &Path) -> Result<(String, u32), Fault> {
         )
         .next("save it as plain UTF-8 text"));
     }
-    Ok((text, mode))
+    Ok((text, meta.mode()))
 }
 
-/// The bytes of a file of at most `largest` bytes, and its mode: of the very file that was read. Never waits for a pipe.
-fn slurp(path: &Path, largest: u64) -> Result<(Vec<u8>, u32), String> {
+/// The bytes of a file of at most `largest` bytes, and what it is: of the very file that was read. Never waits for a pipe.
+fn slurp(path: &Path, largest: u64) -> Result<(Vec<u8>, Metadata), String> {
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
     let open = std::fs::OpenOptions::new().read(true).custom_flags(nonblock).open(path);
     let file = open.map_err(|e| e.to_string())?;
@@ -181,7 +183,7 @@ fn slurp(path: &Path, largest: u64) -> Result<(Vec<u8>, u32), String> {
     if bytes.len() as u64 > largest {
         return Err(format!("it is longer than {} KiB", largest / 1024));
     }
-    Ok((bytes, meta.mode()))
+    Ok((bytes, meta))
 }
 
 #[cfg(test)]

@@ -383,7 +383,7 @@ impl Reader<'_> {
     /// The file's content is a login string.
     fn credential_file(&mut self, section: &Section<'_>, file: PathBuf, owners: &[u32]) -> Credential {
         let (at, shown) = (At::Value("credential_file"), file.display().to_string());
-        let (bytes, mode) = match super::slurp(&file, LARGEST_CREDENTIAL) {
+        let (bytes, meta) = match super::slurp(&file, LARGEST_CREDENTIAL) {
             Ok(read) => read,
             Err(e) => {
                 let what = format!("credential_file {shown} cannot be read: {e}.");
@@ -395,7 +395,12 @@ impl Reader<'_> {
             let what = format!("others could have written credential_file: {problem}.");
             self.say("SP-CFG-010", what, section, at, "let only root or linux_user write there");
         }
-        if mode & 0o077 != 0 {
+        // Where linux_user could have made it a link, root must not read for them what is not theirs.
+        if ownership::check(&file, &[]).is_err() && !owners.contains(&meta.uid()) {
+            let what = "credential_file is not linux_user's own, and linux_user chose which file it is.".into();
+            self.say("SP-CFG-010", what, section, at, "put it into a folder of root's, or let linux_user own it");
+        }
+        if meta.mode() & 0o077 != 0 {
             let what = "others can read credential_file.".into();
             self.say("SP-CFG-009", what, section, at, &format!("chmod 600 {shown}"));
         }

@@ -179,7 +179,11 @@ impl Engine {
     async fn hear(&mut self) -> io::Result<FromEngine> {
         let mut head = [0; 4];
         self.socket.read_exact(&mut head).await?;
-        let mut body = vec![0; message::length(head)?];
+        let length = message::length(head)?;
+        if length > message::LONGEST_FROM_ENGINE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it said more than it may"));
+        }
+        let mut body = vec![0; length];
         self.socket.read_exact(&mut body).await?;
         message::decode(&body)
     }

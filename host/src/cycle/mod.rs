@@ -31,6 +31,10 @@ use record::{Finding, Kind, Phases, Point, Record, Verdict, WorkloadRecord, micr
 /// How long a statement of ours may take once the writers wait, on top of what the server was told to bound.
 const SLACK: Duration = Duration::from_millis(500);
 
+/// The most of each that is taken from a module.
+const MOST_FINDINGS: usize = 200;
+const MOST_COORDINATES: usize = 32;
+
 const NOT_THIS_SNAPSHOT: &str = "this module gives no consistent copy under the kind of snapshot that is configured";
 
 /// One workload in its cycle.
@@ -345,9 +349,12 @@ impl Run {
         self.broker.connect(login).await?;
         let deadline = self.slow_deadline();
         match self.call(Phase::Check, deadline).await? {
-            Outcome::Report { version, findings } => {
+            Outcome::Report { mut version, mut findings } => {
+                shorten(&mut version);
                 self.database_version = version;
-                for finding in findings {
+                findings.truncate(MOST_FINDINGS);
+                for mut finding in findings {
+                    shorten(&mut finding.text);
                     let level = match finding.level {
                         Level::Note => "note",
                         Level::Warning => "warning",
@@ -421,7 +428,8 @@ impl Run {
     async fn try_freeze(&mut self, deadline: Instant) -> Result<(), Fault> {
         let name = self.name();
         match self.call(Phase::Freeze, deadline).await? {
-            Outcome::Point(point) => self.point = point,
+            // More than 4 KiB of it is refused where it is written.
+            Outcome::Point(point) => self.point = point.into_iter().take(MOST_COORDINATES).collect(),
             _ => return Err(self.unexpected(Phase::Freeze)),
         }
         if let Some(why) = self.froze_too_little() {
@@ -430,6 +438,10 @@ impl Run {
                 .done("What it froze is thawed.")
                 .next("report it to the module's author"));
         }
+        self.broker.files_are_open().map_err(|what| {
+            let fault = Fault::new("SP-DB-021", Exit::NotFrozen, format!("{what}.")).of(&name);
+            fault.done("It is thawed.").next("see who replaces database files while a backup runs")
+        })?;
         self.broker.take_proofs(deadline).await.map_err(|e| {
             Fault::new("SP-DB-020", Exit::NotFrozen, format!("the freeze could not be proved: {e}."))
                 .of(&name)
@@ -453,6 +465,10 @@ impl Run {
         let missing = self.broker.not_covered();
         if self.broker.frozen.is_empty() {
             Some("its module froze nothing".into())
+        } else if !self.broker.frozen.iter().any(|f| f.stops == Stops::Writes || f.recoverable) {
+            Some("its module froze nothing that makes a copy consistent".into())
+        } else if self.broker.is_waiting() {
+            Some("a statement has not been answered yet".into())
         } else if missing.is_empty() {
             None
         } else {
@@ -471,7 +487,9 @@ impl Run {
                 Stopped::Broken(_) => "SP-MODULE-001",
                 Stopped::Gone(_) => "SP-ENGINE-003",
             };
-            let what = format!("{phase} failed: {}.", stopped.to_string().trim_end_matches('.'));
+            let mut why = stopped.to_string();
+            shorten(&mut why);
+            let what = format!("{phase} failed: {}.", why.trim_end_matches('.'));
             let done = if phase == Phase::Check { "Nothing was frozen." } else { "What it held is taken back." };
             let fault = Fault::new(id, Exit::NotFrozen, what).of(name).done(done);
             if matches!(stopped, Stopped::Failed(_)) { fault } else { fault.next("report it to the module's author") }
@@ -585,6 +603,11 @@ impl Run {
         let still = self.broker.frozen.iter().any(|f| f.stops == Stops::Writes);
         (Verdict::ApplicationConsistent, Some(if still { Kind::Still } else { Kind::Recoverable }), None)
     }
+}
+
+/// What a module says is kept short: it ends up in every record and on somebody's screen.
+fn shorten(text: &mut String) {
+    text.truncate(text.floor_char_boundary(2000));
 }
 
 fn not_recorded(workload: &str, why: &std::io::Error) -> Fault {

@@ -1,7 +1,7 @@
 //! What the keeper hears and says: one JSON object on a line, over the connection of the command that started it and
 //! over a socket for everybody else of the same user.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -152,12 +152,17 @@ async fn write_line(write: &mut OwnedWriteHalf, what: Say) -> io::Result<()> {
 ///
 /// # Errors
 /// What binding the socket gives.
-pub fn serve(path: &Path, asks: mpsc::Sender<Asked>) -> io::Result<()> {
+pub fn serve(path: &Path, asks: mpsc::Sender<Asked>, open: Rc<Cell<usize>>) -> io::Result<()> {
     let _ = std::fs::remove_file(path);
     let socket = UnixListener::bind(path)?;
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = socket.accept().await {
-            tokio::task::spawn_local(answer(stream, asks.clone()));
+            let (asks, open) = (asks.clone(), Rc::clone(&open));
+            open.set(open.get() + 1);
+            tokio::task::spawn_local(async move {
+                answer(stream, asks).await;
+                open.set(open.get() - 1);
+            });
         }
     });
     Ok(())
@@ -179,7 +184,8 @@ async fn answer(stream: UnixStream, asks: mpsc::Sender<Asked>) {
             return;
         }
         let Ok(what) = answer.await else { return };
-        if write_line(&mut write, what).await.is_err() {
+        let last = matches!(what, Say::Record(_));
+        if write_line(&mut write, what).await.is_err() || last {
             return;
         }
     }
@@ -191,7 +197,12 @@ pub fn end(places: &Places) {
     let _ = std::fs::remove_file(places.run.join("events.sock"));
 }
 
-/// Gives listeners a moment to read the verdict.
-pub async fn drain() {
+/// Gives listeners a moment to read the verdict, and who asked for it some seconds.
+pub async fn drain(open: &Cell<usize>) {
+    let mut left = 100;
     tokio::time::sleep(Duration::from_millis(50)).await;
+    while open.get() > 0 && left > 0 {
+        left -= 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -5,6 +5,7 @@ pub mod control;
 pub mod places;
 pub mod recover;
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdStream;
@@ -63,6 +64,10 @@ pub fn load(places: &Places, named: Option<&std::path::Path>) -> Result<(Configu
                     "its module wants one client for each statement, which this version does not do.",
                 )
                 .next("use a newer version of stillpoint"));
+            }
+            if module.manifest().client.login.is_none() && !workload.credential.is_empty() {
+                return Err(Fault::new("SP-CFG-012", Exit::Usage, "this module's client takes no login string.")
+                    .next("remove  credString  or  credential_file"));
             }
             let each = module.manifest().sessions.values().any(|s| s.each.is_some());
             if each && workload.databases.is_empty() {
@@ -139,6 +144,7 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
         Ok(loaded) => loaded,
         Err(faults) => return refuse(faults).await,
     };
+    let open = Rc::new(Cell::new(0));
     let made = (|| {
         let id = cycle_id()?;
         let events = Events::new(&id);
@@ -149,7 +155,7 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
         }
         let book = Rc::new(Book::begin(&start.places.ledger(), &id, &process::boot_id()?)?);
         events.serve(&events_socket)?;
-        control::serve(&start.places.control(), asks)?;
+        control::serve(&start.places.control(), asks, Rc::clone(&open))?;
         io::Result::Ok((id, events, book))
     })();
     let (id, events, book) = match made {
@@ -189,7 +195,8 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     if let Some(reply) = reply {
         let _ = reply.send(Say::Record(Box::new(record.clone())));
     }
-    control::drain().await;
+    drop(asked);
+    control::drain(&open).await;
     record.exit
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::ownership;
+
 /// The three folders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Places {
@@ -37,6 +39,8 @@ impl Places {
     pub fn make(&self) -> io::Result<()> {
         for folder in [&self.lib, &self.records(), &self.run] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            // Undos are read from here and run: nobody else may have written them.
+            ownership::check(folder, &[]).map_err(io::Error::other)?;
         }
         Ok(())
     }

@@ -33,20 +33,27 @@ impl ProcessId {
         ProcessId::of(self.pid) == Some(self)
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills it and all of the group that began with it, and waits until they are gone.
     ///
     /// # Errors
-    /// `TimedOut` when it is still there after `longest`.
+    /// `TimedOut` when something is still there after `longest`.
     pub fn kill(self, longest: Duration) -> io::Result<()> {
-        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(()) };
-        let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
-        // Checked after the descriptor is held: from here the number cannot be reused.
-        if !self.runs() {
-            return Ok(());
+        let fd = Pid::from_raw(self.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        // Checked after the descriptor is held: from here the number cannot be reused. While anybody is left in the
+        // group it cannot be reused either, so another process of this number means that ours are gone.
+        match ProcessId::of(self.pid) {
+            Some(now) if now != self => return Ok(()),
+            Some(_) => {
+                if let Some(fd) = fd {
+                    pidfd_send_signal(&fd, Signal::KILL)?;
+                }
+            }
+            None => {}
         }
-        pidfd_send_signal(&fd, Signal::KILL)?;
+        // A client may be a script that started the real one.
+        kill_group(self.pid);
         let deadline = Instant::now() + longest;
-        while self.runs() {
+        while self.runs() || !group_is_gone(self.pid) {
             if Instant::now() > deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -74,4 +81,39 @@ pub fn boot_id() -> io::Result<String> {
 /// The process at the other end of a connection.
 pub fn peer(stream: &std::os::unix::net::UnixStream) -> Option<i32> {
     rustix::net::sockopt::socket_peercred(stream).ok().map(|c| c.pid.as_raw_pid())
+}
+
+/// Whether this process, or one of the group that began with it, has that file open.
+pub fn has_open(pid: i32, device: u64, inode: u64) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let has = |pid: i32| {
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        open.filter_map(|fd| std::fs::metadata(fd.path()).ok()).any(|m| (m.dev(), m.ino()) == (device, inode))
+    };
+    has(pid) || group(pid).into_iter().any(has)
+}
+
+/// Kills every process of the group that `launch` began with this one.
+pub fn kill_group(pid: i32) {
+    if pid > 1 {
+        let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+/// Whether nothing of that group runs any more. What has ended and was not waited for does not count.
+pub fn group_is_gone(pid: i32) -> bool {
+    group(pid).is_empty()
+}
+
+/// The processes of the group that began with this one, without those that have ended.
+fn group(leader: i32) -> Vec<i32> {
+    let leader = leader.to_string();
+    let ours = |entry: std::fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        // State, parent, group.
+        (!matches!(fields.next()?, "Z" | "X") && fields.nth(1)? == leader).then_some(pid)
+    };
+    std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(ours).collect()
 }

@@ -25,7 +25,8 @@ impl Workload for Sqlite {
             sql::busy_timeout(cx, database, NAP_MS)?;
             cx.version(sql::version(cx, database)?.one()?.version);
             // With a rollback journal even a reader waits for who is just committing.
-            let mode = patiently(cx.stall_budget(), || sql::journal_mode(cx, database)?.one())?.mode;
+            let mode = patiently(cx.stall_budget(), || sql::journal_mode(cx, database)?.one());
+            let mode = mode.map_err(|e| e.context(database))?.mode;
             if mode == "off" || mode == "memory" {
                 cx.warn(format_args!(
                     "{database} keeps its journal nowhere on disk (journal_mode = {mode}): this copy will be whole, \
@@ -42,7 +43,7 @@ impl Workload for Sqlite {
             if let Err(e) = sql::checkpoint(cx, database)
                 && !is_busy(&e)
             {
-                return Err(e);
+                return Err(e.context(database));
             }
         }
         Ok(())

@@ -34,6 +34,12 @@ impl Workload for Hostile {
     fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
         match cx.workload() {
             "freeze-nothing" => return Ok(RecoveryPoint::new()),
+            "freeze-little" => {
+                for database in cx.databases() {
+                    sql::begin(cx, database)?;
+                }
+                return Ok(RecoveryPoint::new());
+            }
             "freeze-half" => {
                 if let Some(first) = cx.databases().first() {
                     sql::begin_immediate(cx, first)?;
@@ -46,6 +52,8 @@ impl Workload for Hostile {
             sql::begin_immediate(cx, database)?;
         }
         match cx.workload() {
+            // Answers, and has spent the phase.
+            "freeze-late" => while clock::remaining() > std::time::Duration::ZERO {},
             "freeze-undeclared" => {
                 stillpoint_sdk::execute(cx, "drop_table", cx.databases().first().map(String::as_str), &[])?;
             }
@@ -62,6 +70,9 @@ impl Workload for Hostile {
     }
 
     fn thaw(cx: &Thaw) -> Result<()> {
+        if cx.workload() == "thaw-state" {
+            state::put("late", b"the agent may hold this filesystem frozen")?;
+        }
         misbehave("thaw", cx.workload())?;
         if cx.workload() != "thaw-forget" {
             for database in cx.databases() {
