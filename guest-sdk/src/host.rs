@@ -55,13 +55,13 @@ pub mod state {
 
 /// Tell those who listen on the messaging channel.
 pub mod events {
-    /// Publishes `dev.stillpoint.module.<kind>.v1` with `text`. Never waits; beyond the limit it is counted and dropped.
+    /// Publishes `dev.stillpoint.module.<kind>.v1` with `text`. Never waits; beyond the limit it is dropped.
     pub fn emit(kind: &str, text: &str) {
         super::there::events::emit(kind, text);
     }
 }
 
-/// Lines in the cycle's record. They never wait; beyond the limit they are counted and dropped.
+/// Lines in the cycle's record. They never wait; beyond the limit they are dropped.
 pub mod log {
     use super::there::log::{Severity, write};
     use std::fmt::Display;

@@ -96,7 +96,7 @@ fn who_says_frozen_and_is_not_is_not_believed() {
     refused("freeze-and-thaw", "froze nothing");
 }
 
-/// Beyond the limit it is counted, not kept.
+/// Beyond the limit it is not kept.
 #[test]
 fn a_flood_of_log_lines_does_no_harm() {
     let (said, ran) = cycle("freeze-log");

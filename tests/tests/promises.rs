@@ -297,6 +297,34 @@ fn clients_of_mariadb_that_hang() {
     drop(server);
 }
 
+/// The keeper is killed while its statement waits for a lock: the server knows nothing of that, so `recover` tells it.
+#[test]
+fn a_lock_that_is_waited_for_does_not_outlive_recovery() {
+    let test = "a_lock_that_is_waited_for_does_not_outlive_recovery";
+    let Some((server, site, writers)) = mariadb(test, 120) else { return };
+    let text = std::fs::read_to_string(site.configuration()).unwrap();
+    site.configure(&format!("{text}stall_budget = 100\n"));
+    server.sql("CREATE TABLE app.slow (a INT) ENGINE = MyISAM;");
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| server.try_sql("INSERT INTO app.slow SELECT SLEEP(3600);"));
+        let running = "SELECT id FROM information_schema.processlist WHERE info LIKE 'INSERT INTO app.slow%';";
+        let waiting = "SELECT id FROM information_schema.processlist WHERE info LIKE 'BACKUP STAGE%';";
+        wait_until("the slow statement runs", || !server.sql(running).is_empty());
+        let freezing = site.start(&["freeze"]);
+        wait_until("the freeze waits", || !server.sql(waiting).is_empty());
+        kill(keeper(&site), Signal::SIGKILL).unwrap();
+        // The command that waited for it recovers by itself.
+        let said = Said::of(freezing.end());
+        let left = server.sql(waiting);
+        server.sql(&format!("KILL {};", server.sql(running).trim()));
+        slow.join().unwrap();
+        assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-011".to_owned()]), "{}", said.text);
+        assert_eq!(left, "", "{}", said.text);
+    });
+    writers.get_on(5);
+    assert_nothing_is_frozen(&site);
+}
+
 /// The program of `command_path` may be a script that starts the real client: both are ended.
 #[test]
 fn a_client_behind_a_script_that_hangs() {
