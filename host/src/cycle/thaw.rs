@@ -6,8 +6,9 @@ use stillpoint_contract::manifest::Lasts;
 use stillpoint_contract::message::{Phase, StatementError};
 use tokio::time::Instant;
 
+use super::Release;
 use super::record::microseconds;
-use super::{Release, Run};
+use super::run::Run;
 use crate::fault::{Exit, Fault};
 
 /// How long the module's own thaw, one undo of ours, and the end of a session may take.

@@ -1,0 +1,66 @@
+//! Where a workload's data lies, whether its commits are on disk by themselves, and syncing it where they are not.
+
+use std::path::PathBuf;
+
+use stillpoint_contract::manifest::Expected;
+use stillpoint_contract::message::Value;
+use tokio::time::{Instant, timeout_at};
+
+use super::run::Run;
+use crate::fault::{Exit, Fault};
+
+impl Run {
+    pub(super) async fn ask_durable(&mut self, deadline: Instant) -> Result<bool, Fault> {
+        let Some(durable) = self.broker.manifest.data.durable.clone() else { return Ok(false) };
+        let rows = self
+            .broker
+            .ask(&durable.statement, None, &[], deadline)
+            .await
+            .map_err(|e| self.unknown_data(&e.to_string()))?;
+        let got = rows.first().and_then(|r| r.first());
+        Ok(match (got, &durable.answer) {
+            (Some(Value::Integer(n)), Expected::Integer(want)) => n == want,
+            (Some(Value::Text(t)), Expected::Text(want)) => t == want,
+            _ => false,
+        })
+    }
+
+    pub(super) async fn ask_paths(&mut self, deadline: Instant) -> Result<Vec<PathBuf>, Fault> {
+        let Some(paths) = self.broker.manifest.data.paths.clone() else {
+            return Ok(self.broker.workload.databases.iter().map(PathBuf::from).collect());
+        };
+        let rows = self.broker.ask(&paths, None, &[], deadline).await.map_err(|e| self.unknown_data(&e.to_string()))?;
+        let text = rows.into_iter().filter_map(|r| match r.into_iter().next() {
+            Some(Value::Text(t)) => Some(PathBuf::from(t)),
+            _ => None,
+        });
+        Ok(text.collect())
+    }
+
+    fn unknown_data(&self, why: &str) -> Fault {
+        Fault::new("SP-DB-011", Exit::NotFrozen, format!("where its data lies could not be asked: {why}."))
+            .of(self.name())
+            .done("It was not frozen.")
+    }
+
+    /// Syncs the filesystems that hold the data, on a thread of its own.
+    pub(super) async fn sync(&self, deadline: Instant) -> Result<(), Fault> {
+        let paths = self.paths.clone();
+        let synced = tokio::task::spawn_blocking(move || {
+            paths
+                .iter()
+                .try_for_each(|p| crate::sys::disk::sync_filesystem(p).map_err(|e| format!("{}: {e}", p.display())))
+        });
+        match timeout_at(deadline, synced).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(why))) => Err(self.not_synced(&why)),
+            Ok(Err(e)) => Err(self.not_synced(&e.to_string())),
+            Err(_) => Err(self.not_synced("it took too long")),
+        }
+    }
+
+    fn not_synced(&self, why: &str) -> Fault {
+        Fault::new("SP-DB-012", Exit::NotFrozen, format!("the filesystem of its data could not be synced: {why}."))
+            .of(self.name())
+    }
+}

@@ -1,0 +1,346 @@
+//! One workload in its cycle: what is asked of its module, and what is made of the answers.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use stillpoint_contract::manifest::Stops;
+use stillpoint_contract::message::{Coordinate, Level, Outcome, Phase, Plan};
+use tokio::time::{Instant, timeout_at};
+
+use super::Cycle;
+use super::book::Book;
+use super::engine::{self, Engine, Stopped};
+use super::point::PointFile;
+use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
+use crate::broker::Broker;
+use crate::config::Workload;
+use crate::events::Events;
+use crate::fault::{Exit, Fault};
+use crate::trust::Verified;
+
+/// How long a statement of ours may take once the writers wait, on top of what the server was told to bound.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// The most of each that is taken from a module.
+const MOST_FINDINGS: usize = 200;
+const MOST_COORDINATES: usize = 32;
+
+const NOT_THIS_SNAPSHOT: &str = "this module gives no consistent copy under the kind of snapshot that is configured";
+
+/// One workload in its cycle.
+pub(super) struct Run {
+    pub(super) broker: Broker,
+    pub(super) engine: Option<Engine>,
+    pub(super) component: Vec<u8>,
+    pub(super) plan: Plan,
+    pub(super) phases: Phases,
+    pub(super) database_version: String,
+    pub(super) findings: Vec<Finding>,
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) durable: bool,
+    pub(super) point_file: Option<PointFile>,
+    pub(super) point: Vec<Coordinate>,
+    pub(super) frozen_at: Option<Instant>,
+    pub(super) thawed_at: Option<Instant>,
+    /// It stands still now.
+    pub(super) stands: bool,
+    /// It stood still when the agent was told.
+    pub(super) stood: bool,
+    pub(super) faults: Vec<Fault>,
+    pub(super) reason: Option<String>,
+}
+
+impl Run {
+    pub(super) fn new(
+        cycle: &str,
+        configuration: &Path,
+        timeout: Duration,
+        workload: &Workload,
+        module: &Verified,
+        book: &Rc<Book>,
+        events: &Events,
+    ) -> Result<Run, Fault> {
+        let milliseconds = |d: Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
+        let plan = Plan {
+            cycle: cycle.into(),
+            workload: workload.name.clone(),
+            databases: workload.databases.clone(),
+            snapshot: workload.snapshot,
+            stall_budget: milliseconds(workload.stall_budget),
+            timeout: milliseconds(timeout),
+        };
+        let broker = Broker::new(
+            workload.clone(),
+            module.manifest().clone(),
+            configuration.to_owned(),
+            Rc::clone(book),
+            events.clone(),
+        )?;
+        Ok(Run {
+            broker,
+            engine: None,
+            component: module.wasm().to_vec(),
+            plan,
+            phases: Phases::default(),
+            database_version: String::new(),
+            findings: Vec::new(),
+            paths: Vec::new(),
+            durable: false,
+            point_file: None,
+            point: Vec::new(),
+            frozen_at: None,
+            thawed_at: None,
+            stands: false,
+            stood: false,
+            faults: Vec::new(),
+            reason: None,
+        })
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.broker.workload.name.clone()
+    }
+
+    /// Time for check and prepare: the module's limit.
+    fn slow_deadline(&self) -> Instant {
+        Instant::now() + Duration::from_secs(u64::from(self.broker.manifest.limits.prepare_seconds))
+    }
+
+    pub(super) async fn check(&mut self) {
+        let began = Instant::now();
+        if let Err(fault) = self.try_check().await {
+            self.faults.push(fault);
+        }
+        self.phases.check_us = microseconds(began.elapsed());
+    }
+
+    async fn try_check(&mut self) -> Result<(), Fault> {
+        let name = self.name();
+        let memory = u64::from(self.broker.manifest.limits.memory_mib) * 1024 * 1024;
+        self.engine = Some(engine::start(&name, &self.component, memory).await?);
+        self.component = Vec::new();
+        // A login that is not answered is not waited for as long as a slow check.
+        let login = Instant::now() + Duration::from_secs(10).min(self.broker.workload.timeout);
+        self.broker.connect(login).await?;
+        let deadline = self.slow_deadline();
+        match self.call(Phase::Check, deadline).await? {
+            Outcome::Report { mut version, mut findings } => {
+                shorten(&mut version);
+                self.database_version = version;
+                findings.truncate(MOST_FINDINGS);
+                for mut finding in findings {
+                    shorten(&mut finding.text);
+                    let level = match finding.level {
+                        Level::Note => "note",
+                        Level::Warning => "warning",
+                        Level::Problem => {
+                            self.faults.push(
+                                Fault::new(
+                                    "SP-DB-010",
+                                    Exit::NotFrozen,
+                                    format!("{}.", finding.text.trim_end_matches('.')),
+                                )
+                                .of(&name)
+                                .done("It was not frozen."),
+                            );
+                            "problem"
+                        }
+                    };
+                    self.findings.push(Finding { level: level.into(), text: finding.text });
+                }
+            }
+            _ => return Err(self.unexpected(Phase::Check)),
+        }
+        if !self.broker.manifest.snapshots.contains(&self.plan.snapshot) {
+            let text = format!(
+                "{}: the verdict will be crash-consistent. Say  snapshot =  what the agent really does",
+                NOT_THIS_SNAPSHOT
+            );
+            self.findings.push(Finding { level: "warning".into(), text });
+        }
+        self.durable = self.ask_durable(deadline).await?;
+        self.paths = crate::sys::disk::one_for_each_filesystem(self.ask_paths(deadline).await?);
+        Ok(())
+    }
+
+    pub(super) async fn prepare(&mut self, cycle: &str) {
+        let began = Instant::now();
+        if let Err(fault) = self.try_prepare(cycle).await {
+            self.faults.push(fault);
+        }
+        self.phases.prepare_us = microseconds(began.elapsed());
+    }
+
+    async fn try_prepare(&mut self, cycle: &str) -> Result<(), Fault> {
+        let name = self.name();
+        let deadline = self.slow_deadline();
+        // Before the module prepares: it may already hold something when it returns.
+        if let Some(folder) = self.broker.state().cloned() {
+            let made = timeout_at(deadline, PointFile::make(folder, cycle, &name)).await;
+            let made = made.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+            self.point_file = Some(made.map_err(|e| not_recorded(&name, &e))?);
+        }
+        self.sync(deadline).await?;
+        match self.call(Phase::Prepare, deadline).await? {
+            Outcome::Nothing => {}
+            _ => return Err(self.unexpected(Phase::Prepare)),
+        }
+        if !self.durable && self.broker.book.armed(&name).is_empty() {
+            self.sync(deadline).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn freeze(&mut self) {
+        let began = Instant::now();
+        if let Err(fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
+            self.faults.push(fault);
+        }
+        self.phases.freeze_us = microseconds(began.elapsed());
+        self.frozen_at = Some(Instant::now());
+    }
+
+    async fn try_freeze(&mut self, deadline: Instant) -> Result<(), Fault> {
+        let name = self.name();
+        match self.call(Phase::Freeze, deadline).await? {
+            // More than 4 KiB of it is refused where it is written.
+            Outcome::Point(point) => self.point = point.into_iter().take(MOST_COORDINATES).collect(),
+            _ => return Err(self.unexpected(Phase::Freeze)),
+        }
+        if let Some(why) = self.froze_too_little() {
+            return Err(Fault::new("SP-MODULE-003", Exit::NotFrozen, format!("freeze ended well, but {why}."))
+                .of(&name)
+                .done("What it froze is thawed.")
+                .next("report it to the module's author"));
+        }
+        self.broker.files_are_open().map_err(|what| {
+            let fault = Fault::new("SP-DB-021", Exit::NotFrozen, format!("{what}.")).of(&name);
+            fault.done("It is thawed.").next("see who replaces database files while a backup runs")
+        })?;
+        self.broker.take_proofs(deadline).await.map_err(|e| {
+            Fault::new("SP-DB-020", Exit::NotFrozen, format!("the freeze could not be proved: {e}."))
+                .of(&name)
+                .done("It is thawed.")
+        })?;
+        if let Some(file) = &self.point_file {
+            let written = timeout_at(deadline, file.write(&self.point, Timestamp::now())).await;
+            written
+                .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+                .map_err(|e| not_recorded(&name, &e))?;
+        }
+        if !self.durable {
+            self.sync(deadline).await?;
+        }
+        self.stands = true;
+        self.stood = true;
+        Ok(())
+    }
+
+    fn froze_too_little(&self) -> Option<String> {
+        let missing = self.broker.not_covered();
+        if self.broker.frozen.is_empty() {
+            Some("its module froze nothing".into())
+        } else if !self.broker.frozen.iter().any(|f| f.stops == Stops::Writes || f.recoverable) {
+            Some("its module froze nothing that makes a copy consistent".into())
+        } else if self.broker.is_waiting() {
+            Some("a statement has not been answered yet".into())
+        } else if missing.is_empty() {
+            None
+        } else {
+            Some(format!("its module froze nothing in {}", missing.join(", ")))
+        }
+    }
+
+    pub(super) async fn call(&mut self, phase: Phase, deadline: Instant) -> Result<Outcome, Fault> {
+        let name = self.name();
+        let Some(engine) = self.engine.as_mut() else {
+            return Err(Fault::new("SP-ENGINE-001", Exit::Internal, "there is no engine.").of(name));
+        };
+        engine.call(phase, &self.plan, deadline, &mut self.broker).await.map_err(|stopped| {
+            let id = match &stopped {
+                Stopped::Failed(_) => "SP-DB-014",
+                Stopped::Broken(_) => "SP-MODULE-001",
+                Stopped::Gone(_) => "SP-ENGINE-003",
+            };
+            let mut why = stopped.to_string();
+            shorten(&mut why);
+            let what = format!("{phase} failed: {}.", why.trim_end_matches('.'));
+            let done = if phase == Phase::Check { "Nothing was frozen." } else { "What it held is taken back." };
+            let fault = Fault::new(id, Exit::NotFrozen, what).of(name).done(done);
+            if matches!(stopped, Stopped::Failed(_)) { fault } else { fault.next("report it to the module's author") }
+        })
+    }
+
+    fn unexpected(&self, phase: Phase) -> Fault {
+        Fault::new("SP-MODULE-002", Exit::NotFrozen, format!("{phase} returned what another phase returns."))
+            .of(self.name())
+    }
+
+    pub(super) async fn close(&mut self) {
+        if let Some(engine) = self.engine.as_mut() {
+            engine.kill();
+        }
+        let sessions = std::mem::take(&mut self.broker.sessions);
+        join_all(sessions.into_values().map(crate::client::session::Session::close)).await;
+    }
+
+    pub(super) fn record(&self, cycle: &Cycle) -> WorkloadRecord {
+        let (verdict, kind, reason) = self.verdict(cycle);
+        let stopped = self.broker.writes_stopped;
+        let standstill = stopped.zip(self.thawed_at).map(|(from, to)| microseconds(to.saturating_duration_since(from)));
+        WorkloadRecord {
+            name: self.name(),
+            module: self.broker.manifest.name.clone(),
+            version: self.broker.manifest.version.clone(),
+            database: self.database_version.clone(),
+            verdict,
+            kind,
+            reason,
+            durable: self.durable,
+            point: self.point.iter().map(|c| Point { name: c.name.clone(), value: c.value.clone() }).collect(),
+            phases: self.phases,
+            standstill_us: standstill,
+            findings: self.findings.clone(),
+            log: self.broker.log.iter().map(|l| format!("{}: {}", l.phase, l.text)).collect(),
+            faults: self.faults.clone(),
+        }
+    }
+
+    fn verdict(&self, cycle: &Cycle) -> (Verdict, Option<Kind>, Option<String>) {
+        let crash = |why: String| (Verdict::CrashConsistent, None, Some(why));
+        if cycle.frozen.is_none() || !self.stood {
+            let why = self.faults.first().map_or("it was not frozen".into(), |f| f.what.clone());
+            return (Verdict::Failed, None, Some(why));
+        }
+        if let Some(reason) = &self.reason {
+            return crash(reason.clone());
+        }
+        if !self.broker.manifest.snapshots.contains(&self.plan.snapshot) {
+            return crash(NOT_THIS_SNAPSHOT.into());
+        }
+        if let Some(why) = self.froze_too_little() {
+            return crash(why);
+        }
+        let still = self.broker.frozen.iter().any(|f| f.stops == Stops::Writes);
+        (Verdict::ApplicationConsistent, Some(if still { Kind::Still } else { Kind::Recoverable }), None)
+    }
+}
+
+/// What a module says is kept short: it ends up in every record and on somebody's screen.
+fn shorten(text: &mut String) {
+    text.truncate(text.floor_char_boundary(2000));
+}
+
+fn not_recorded(workload: &str, why: &std::io::Error) -> Fault {
+    Fault::new(
+        "SP-IPC-011",
+        Exit::NotFrozen,
+        format!("the recovery point could not be written into ipc_folder: {why}."),
+    )
+    .of(workload)
+    .done("It is not frozen.")
+    .next("see whether the folder's filesystem is full or read-only")
+}
