@@ -12,6 +12,9 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use crate::config::Workload;
 use crate::fault::{Exit, Fault};
 
+/// The file that is the host's own: no module reads or writes it.
+pub const RECOVERY_POINT: &str = "recovery-point.json";
+
 /// The folder of one workload's files, by their prefix. Everything here may block: the filesystem may be frozen by the
 /// agent. So it is called on a thread of its own.
 #[derive(Clone)]
@@ -128,7 +131,7 @@ impl StateFolder {
         let good = (1..=64).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
-            && name != crate::cycle::point::NAME;
+            && name != RECOVERY_POINT;
         if good { Ok(()) } else { Err(format!("{name:?} is no name for a state file")) }
     }
 }

@@ -9,10 +9,7 @@ use std::os::unix::fs::FileExt;
 use serde_json::json;
 use stillpoint_contract::message::Coordinate;
 
-use crate::broker::state::StateFolder;
-
-/// The name of the file, after the prefix of all state files.
-pub const NAME: &str = "recovery-point.json";
+use crate::broker::state::{RECOVERY_POINT, StateFolder};
 
 const SIZE: usize = 4096;
 
@@ -31,7 +28,7 @@ impl PointFile {
     /// What the system gives, such as a full filesystem.
     pub async fn make(folder: StateFolder, cycle: &str, workload: &str) -> io::Result<PointFile> {
         let content = padded(json!({ "cycle": cycle, "workload": workload, "frozen": false }).to_string())?;
-        let made = tokio::task::spawn_blocking(move || folder.replace(NAME, &content)).await;
+        let made = tokio::task::spawn_blocking(move || folder.replace(RECOVERY_POINT, &content)).await;
         let file = made.map_err(io::Error::other)??.into_std();
         Ok(PointFile { file, cycle: cycle.into(), workload: workload.into() })
     }
