@@ -148,8 +148,6 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     let made = (|| {
         let id = cycle_id()?;
         let events = Events::new(&id);
-        // Whoever asks for a verdict from here on asks for this one's.
-        start.places.forget_unclaimed()?;
         if !start.tied {
             disk::replace(&start.places.unclaimed(), id.as_bytes())?;
         }
@@ -270,7 +268,11 @@ async fn until_release(
 fn begin(places: &Places) -> Result<std::fs::File, Fault> {
     places.make().map_err(|e| not_begun(&e))?;
     match disk::lock(&places.lock()) {
-        Ok(Some(lock)) => Ok(lock),
+        Ok(Some(lock)) => {
+            // Whoever asks for a verdict from here on asks for this cycle's.
+            places.forget_unclaimed().map_err(|e| not_begun(&e))?;
+            Ok(lock)
+        }
         Ok(None) => Err(Fault::new("SP-CYCLE-007", Exit::Busy, "another cycle is under way.")
             .done("Nothing was done.")
             .next("wait for it, or see  stillpoint status")),
