@@ -68,6 +68,8 @@ async fn cycle(context: &Context, command: &[String]) -> Exit {
                 }
                 match said {
                     Some(Say::Event(event)) => progress.show(&event),
+                    // Said before the keeper heard of the signal: it thaws now.
+                    Some(Say::Frozen(_)) if run.signalled.is_some() => {}
                     Some(Say::Frozen(_)) => run.begin(),
                     Some(Say::Record(record)) => run.thawed(record),
                     Some(Say::Refused(faults)) => return screen::faults(context.output, &faults),

@@ -126,23 +126,25 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     let (asks, mut asked) = mpsc::channel(16);
     let events_socket = start.places.run.join("events.sock");
     let speaker = control::Speaker::new(agent, asks.clone());
-    let refuse = async |faults: Vec<Fault>| {
+    // Who hears it may begin the next cycle at once: the lock goes first.
+    let refuse = async |faults: Vec<Fault>, lock: Option<std::fs::File>| {
+        drop(lock);
         let exit = faults.iter().map(|f| f.exit).max().unwrap_or(Exit::Internal);
         let _ = speaker.say(Say::Refused(faults)).await;
         exit
     };
     let lock = match begin(&start.places) {
         Ok(lock) => lock,
-        Err(fault) => return refuse(vec![fault]).await,
+        Err(fault) => return refuse(vec![fault], None).await,
     };
     // What an earlier keeper left frozen comes first.
     let recovered = match recover::recover(&start.places).await {
         Ok(recovered) => recovered,
-        Err(faults) => return refuse(faults).await,
+        Err(faults) => return refuse(faults, Some(lock)).await,
     };
     let (configuration, modules) = match load(&start.places, start.config.as_deref()) {
         Ok(loaded) => loaded,
-        Err(faults) => return refuse(faults).await,
+        Err(faults) => return refuse(faults, Some(lock)).await,
     };
     let open = Rc::new(Cell::new(0));
     let made = (|| {
@@ -158,11 +160,11 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     })();
     let (id, events, book) = match made {
         Ok(made) => made,
-        Err(e) => return refuse(vec![not_begun(&e)]).await,
+        Err(e) => return refuse(vec![not_begun(&e)], Some(lock)).await,
     };
     let mut cycle = match Cycle::new(id, configuration, modules, book, events.clone()) {
         Ok(cycle) => cycle,
-        Err(fault) => return refuse(vec![fault]).await,
+        Err(fault) => return refuse(vec![fault], Some(lock)).await,
     };
     if !recovered.is_empty() {
         let what = format!("an earlier cycle had lost its keeper; taken back: {}.", recovered.join(", "));
