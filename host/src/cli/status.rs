@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Context, agent, screen};
 use crate::fault::{Exit, Fault};
 use crate::keeper::control::{Ask, Say, Status};
+use crate::keeper::recover::unreadable;
 use crate::ledger::file;
 
 pub fn status(context: &Context) -> Exit {
@@ -23,12 +24,7 @@ pub fn status(context: &Context) -> Exit {
     }
     let ledger = match file::read(&context.places.ledger()) {
         Ok(ledger) => ledger.unwrap_or_default(),
-        Err(e) => {
-            let what = format!("the ledger {} cannot be read: {e}.", context.places.ledger().display());
-            let fault = Fault::new("SP-CYCLE-005", Exit::NotThawed, what).done("SOMETHING MAY STILL STAND STILL.");
-            let fault = fault.next("look at the file: each line names an undo in its own words");
-            return screen::faults(context.output, &[fault]);
-        }
+        Err(e) => return screen::faults(context.output, &[unreadable(&context.places, &e)]),
     };
     let left: Vec<String> = ledger.armed().map(|e| format!("{}: {}", e.workload, e.froze)).collect();
     if left.is_empty() {

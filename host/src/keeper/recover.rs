@@ -22,14 +22,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// # Errors
 /// `SP-CYCLE-006` for each entry that could not be taken back, with the words to type.
 pub async fn recover(places: &Places) -> Result<Vec<String>, Vec<Fault>> {
-    let unreadable = |e: std::io::Error| {
-        let what = format!("the ledger {} cannot be read: {e}.", places.ledger().display());
-        vec![
-            Fault::new("SP-CYCLE-005", Exit::NotThawed, what)
-                .done("SOMETHING MAY STILL STAND STILL.")
-                .next("look at the file: each line names an undo in its own words"),
-        ]
-    };
+    let unreadable = |e: std::io::Error| vec![unreadable(places, &e)];
     let Some(mut ledger) = file::read(&places.ledger()).map_err(unreadable)? else { return Ok(Vec::new()) };
     let entries: Vec<Entry> = ledger.armed().cloned().collect();
     if entries.is_empty() {
@@ -56,6 +49,14 @@ pub async fn recover(places: &Places) -> Result<Vec<String>, Vec<Fault>> {
         }
     }
     if faults.is_empty() { Ok(done) } else { Err(faults) }
+}
+
+/// The ledger is there, and nobody knows what it holds.
+pub fn unreadable(places: &Places, why: &std::io::Error) -> Fault {
+    let what = format!("the ledger {} cannot be read: {why}.", places.ledger().display());
+    Fault::new("SP-CYCLE-005", Exit::NotThawed, what)
+        .done("SOMETHING MAY STILL STAND STILL.")
+        .next("look at the file: each line names an undo in its own words")
 }
 
 async fn take_back(entry: &Entry, same_boot: bool) -> Result<String, String> {
