@@ -412,6 +412,20 @@ fn a_verdict_that_nobody_read_is_told_to_who_asks_next() {
     writers.get_on(5);
 }
 
+/// A ledger that nobody can read is not called empty.
+#[test]
+fn a_broken_ledger_is_no_empty_one() {
+    let Scene { site, writers, _folder } = scene(60);
+    site.freeze();
+    assert_eq!(site.json(&["thaw"]).code, Some(0));
+    std::fs::write(site.path("lib/ledger"), "garbage\n").unwrap();
+    for command in ["status", "recover", "thaw", "freeze"] {
+        let said = site.json(&[command]);
+        assert_eq!((said.code, said.faults()), (Some(6), vec!["SP-CYCLE-005".to_owned()]), "{command}: {}", said.text);
+    }
+    writers.get_on(5);
+}
+
 /// Who cannot be told "frozen" will not thaw.
 #[test]
 fn a_freeze_that_cannot_say_so_is_thawed() {
