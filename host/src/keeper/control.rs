@@ -1,7 +1,7 @@
 //! What the keeper hears and says: one JSON object on a line, over the connection of the command that started it and
 //! over a socket for everybody else of the same user.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::places::Places;
@@ -95,7 +95,7 @@ pub enum Asked {
 
 /// The connection to the command that started the keeper.
 #[derive(Clone)]
-pub struct Speaker(Rc<RefCell<Option<OwnedWriteHalf>>>);
+pub struct Speaker(Rc<Mutex<Option<OwnedWriteHalf>>>);
 
 impl Speaker {
     /// Listens on it from here on.
@@ -113,15 +113,16 @@ impl Speaker {
             }
             let _ = asks.send(Asked::AgentLost).await;
         });
-        Speaker(Rc::new(RefCell::new(Some(write))))
+        Speaker(Rc::new(Mutex::new(Some(write))))
     }
 
     /// Says it, and waits for no longer than a second. False when nobody can hear it.
     pub async fn say(&self, what: Say) -> bool {
-        let Some(mut write) = self.0.borrow_mut().take() else { return false };
-        let said = matches!(timeout(Duration::from_secs(1), write_line(&mut write, what)).await, Ok(Ok(())));
-        if said {
-            *self.0.borrow_mut() = Some(write);
+        let mut held = self.0.lock().await;
+        let Some(write) = held.as_mut() else { return false };
+        let said = matches!(timeout(Duration::from_secs(1), write_line(write, what)).await, Ok(Ok(())));
+        if !said {
+            *held = None;
         }
         said
     }
@@ -132,10 +133,7 @@ impl Speaker {
         tokio::task::spawn_local(async move {
             while let Some(line) = queue.recv().await {
                 if let Ok(event) = serde_json::from_str(&line) {
-                    // Spoken only while nobody else speaks: an event may be left out, an answer may not.
-                    if speaker.0.borrow().is_some() {
-                        speaker.say(Say::Event(event)).await;
-                    }
+                    speaker.say(Say::Event(event)).await;
                 }
             }
         });
