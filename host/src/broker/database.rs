@@ -14,11 +14,17 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Broker, Frozen, SessionKey, allowed, not_in_this_phase};
 use crate::client::quote::render;
+use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
-use crate::ledger::{Again, Entry};
-use crate::sys::process;
+use crate::ledger::{self, Answered, Entry};
 
 impl Broker {
+    /// Whether both are the same running server, or share a database that is a file.
+    pub fn is_the_same_as(&self, other: &Broker) -> bool {
+        let shared = |f: &DatabaseFile| other.files.iter().any(|o| (o.device, o.inode) == (f.device, f.inode));
+        self.files.iter().any(shared) || (self.identity.is_some() && self.identity == other.identity)
+    }
+
     /// Opens every session and binds its id, so that one can cancel the other.
     ///
     /// # Errors
@@ -41,8 +47,8 @@ impl Broker {
         }
         if let Some(identity) = self.manifest.identity.as_ref().map(|i| i.statement.clone()) {
             let rows = self.ask(&identity, None, &[], deadline).await;
-            let rows = rows.map_err(|e| self.not_reached(&(identity, None), &e))?;
-            self.identity = serde_json::to_string(&rows).ok();
+            let rows = rows.map_err(|e| self.not_reached(&(identity.clone(), None), &e))?;
+            self.identity = only(&rows).and_then(|answer| self.answered(&identity, answer));
         }
         Ok(())
     }
@@ -160,7 +166,9 @@ impl Broker {
         if stops == Stops::Writes {
             self.writes_stopped.get_or_insert_with(Instant::now);
         }
-        let rows = self.ask(name, key.1.as_deref(), arguments, deadline).await?;
+        let rows = self.ask(name, key.1.as_deref(), arguments, deadline).await;
+        crash::step(Step::Froze);
+        let rows = rows?;
         let proof = self.bound_proof(name, key);
         self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, proof });
         Ok(rows)
@@ -199,29 +207,39 @@ impl Broker {
         let session_key = (target.session.clone(), key.1.clone());
         let cancel = self.cancel_text(&session_key);
         let session = self.sessions.get(&session_key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
-        Ok(Entry {
-            number: 0,
-            workload: self.workload.name.clone(),
-            froze: froze.into(),
-            undo: undo.statement.clone(),
+        let (process, group) = (session.process, session.group.clone());
+        let statement = ledger::Statement {
+            name: undo.statement.clone(),
             text,
             session: target.session,
             database: key.1.clone(),
-            lasts,
-            process: session.process,
+            process,
+            group,
+            reach: self.reach.clone(),
             identity: self.identity.clone(),
-            again: Again {
-                configuration: self.configuration.clone(),
-                client: self.manifest.client.clone(),
-                identity: self
-                    .manifest
-                    .identity
-                    .as_ref()
-                    .and_then(|i| self.manifest.statements.get(&i.statement))
-                    .map(|s| (s.text.clone(), s.columns.clone())),
-                cancel,
-            },
-        })
+            set: self.set_by(froze),
+            cancel,
+        };
+        let undo = ledger::Undo::Statement(Box::new(statement));
+        Ok(Entry { number: 0, workload: self.workload.name.clone(), froze: froze.into(), lasts, undo })
+    }
+
+    /// A question without parameters that was answered, as it can be asked again.
+    fn answered(&self, name: &str, answer: Value) -> Option<Answered> {
+        let statement = self.manifest.statements.get(name)?;
+        let text = render(&self.manifest.client, statement, &[]).ok()?;
+        Some(Answered { text, columns: statement.columns.clone(), answer })
+    }
+
+    /// What the proof of this freeze answers while it holds, where the manifest says so beforehand.
+    fn set_by(&self, froze: &str) -> Option<Answered> {
+        let holds = self.manifest.statements.get(froze)?.holds.as_ref()?;
+        let answer = match &holds.answer {
+            Expected::Unchanged => return None,
+            Expected::Integer(n) => Value::Integer(*n),
+            Expected::Text(t) => Value::Text(t.clone()),
+        };
+        self.answered(&holds.statement, answer)
     }
 
     /// What ends this session on the server, as it will be sent.
@@ -234,8 +252,8 @@ impl Broker {
     /// An undo with this text in this session was acknowledged: disarms what it undid.
     pub fn taken_back(&mut self, how: &str, key: &SessionKey, text: &str) {
         let workload = self.workload.name.clone();
-        self.book
-            .taken_back(how, |e| e.workload == workload && e.session == key.0 && e.database == key.1 && e.text == text);
+        let same = |s: &ledger::Statement| s.session == key.0 && s.database == key.1 && s.text == text;
+        self.book.taken_back(how, |e| e.workload == workload && e.statement().is_some_and(same));
     }
 
     /// Runs a declared statement for the host: no phase is asked.
@@ -324,7 +342,7 @@ impl Broker {
     pub fn files_are_open(&self) -> Result<(), String> {
         for file in &self.files {
             let mut clients = self.sessions.iter().filter(|(key, _)| key.1.as_deref() == Some(&file.path));
-            if !clients.all(|(_, session)| process::has_open(session.process.pid, file.device, file.inode)) {
+            if !clients.all(|(_, session)| session.has_open(file.device, file.inode)) {
                 return Err(format!("the client has opened another file than {}", file.path));
             }
         }

@@ -11,15 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use stillpoint_contract::manifest::{Each, Effect, Manifest, Stops};
+use stillpoint_contract::manifest::{Each, Effect, Lasts, Manifest, Statement, Stops};
 use stillpoint_contract::message::{Notice, Phase, Reply, Request, Severity, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
 
+use crate::client::reach::Reach;
 use crate::client::session::{self, Most, Session};
 use crate::config::Workload;
 use crate::cycle::book::Book;
 use crate::events::Events;
 use crate::fault::Fault;
+use crate::ledger::Answered;
 use state::StateFolder;
 
 /// The name of a session and, where it is opened for each, its database.
@@ -57,8 +59,8 @@ pub struct Broker {
     pub workload: Workload,
     /// What its module may do.
     pub manifest: Manifest,
-    /// Where the configuration was read.
-    pub configuration: PathBuf,
+    /// How to start its client.
+    pub reach: Reach,
     /// The clients that are connected.
     pub sessions: BTreeMap<SessionKey, Session>,
     /// How each session is named to the server.
@@ -68,7 +70,7 @@ pub struct Broker {
     /// The databases, where they are files.
     pub files: Vec<database::DatabaseFile>,
     /// The running server, where the module can tell it from another.
-    pub identity: Option<String>,
+    pub identity: Option<Answered>,
     /// The module's log lines.
     pub log: Vec<LogLine>,
     /// The ledger and the clock of the standstill, shared by all workloads.
@@ -87,7 +89,7 @@ impl Broker {
     /// A broker with nothing open yet.
     ///
     /// # Errors
-    /// `SP-IPC-…` when `ipc_folder` cannot be opened.
+    /// `SP-IPC-…` when `ipc_folder` cannot be opened, `SP-CLIENT-…` when there is no client.
     pub fn new(
         workload: Workload,
         manifest: Manifest,
@@ -96,13 +98,14 @@ impl Broker {
         channel: Events,
     ) -> Result<Broker, Fault> {
         let manifest = Manifest { limits: manifest.limits.bounded(), ..manifest };
+        let reach = Reach::new(&workload, &manifest.client, configuration)?;
         let state = StateFolder::open(&workload, manifest.limits.state_kib)?;
         Ok(Broker {
             events_left: manifest.limits.events,
             lines_left: manifest.limits.log_lines,
             workload,
             manifest,
-            configuration,
+            reach,
             sessions: BTreeMap::new(),
             ids: BTreeMap::new(),
             frozen: Vec::new(),
@@ -195,6 +198,19 @@ impl Broker {
         out
     }
 
+    /// What the guard must be able to reach by itself: the databases in which something outlasts our session, or in which
+    /// a session of ours must be cancelled.
+    pub fn for_the_guard(&self) -> Vec<(Reach, Option<String>)> {
+        let outlasts = |name: &str| {
+            let freezes = |s: &&Statement| s.effect == Effect::Freeze && s.session == name;
+            self.manifest.statements.values().filter(freezes).any(|s| s.lasts != Some(Lasts::Session))
+                || self.manifest.sessions.get(name).is_some_and(|s| s.cancel.is_some())
+        };
+        let databases: BTreeSet<Option<String>> =
+            self.keys().into_iter().filter(|(name, _)| outlasts(name)).map(|(_, database)| database).collect();
+        databases.into_iter().map(|database| (self.reach.clone(), database)).collect()
+    }
+
     /// Opens a session, unless it is open already.
     ///
     /// # Errors
@@ -205,7 +221,7 @@ impl Broker {
         }
         let limits = &self.manifest.limits;
         let most = Most { rows: limits.rows as usize, bytes: limits.answer_kib.max(1) as usize * 1024 };
-        let session = session::open(&self.workload, &self.manifest.client, key.1.as_deref(), most)?;
+        let session = session::open(&self.reach, self.workload.credential.password.as_ref(), key.1.as_deref(), most)?;
         self.sessions.insert(key.clone(), session);
         Ok(())
     }

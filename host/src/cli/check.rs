@@ -24,10 +24,11 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
     // Check arms nothing: its ledger is nowhere.
     let book = Book::nowhere(&id).map_err(|e| one(internal(&e.to_string())))?;
     let mut cycle = Cycle::new(id.clone(), configuration, modules, Rc::new(book), Events::new(&id)).map_err(one)?;
+    cycle.open_filesystems(&context.places.ours()).map_err(one)?;
     let runtime = runtime().map_err(one)?;
     let passed = tokio::task::LocalSet::new().block_on(&runtime, async {
         let passed = cycle.check().await;
-        cycle.close().await;
+        cycle.close(&context.places.ledger()).await;
         passed
     });
     let record = cycle.record();

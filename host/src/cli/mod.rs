@@ -11,6 +11,7 @@ mod status;
 mod thaw;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -18,6 +19,7 @@ use crate::fault::{Exit, Fault};
 use crate::keeper::places::Places;
 use crate::keeper::{self, Start};
 use crate::sys::launch::{self, Launch};
+use crate::{crash, guard};
 
 /// Brings this machine's databases to a consistent standstill while a snapshot of its disks is taken, and always
 /// starts them again.
@@ -72,7 +74,11 @@ enum Command {
     /// Say what stands still
     Status,
     /// Take back what a cycle that was killed left frozen
-    Recover,
+    Recover {
+        /// Try again what fails, for so long
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        patience: u64,
+    },
     /// Print the messaging channel of the cycle under way
     Events {
         /// Wait for the next cycle, and the one after it
@@ -87,6 +93,12 @@ enum Command {
     /// The process that holds
     #[command(hide = true)]
     Keeper {
+        /// JSON
+        start: String,
+    },
+    /// The process that thaws when the keeper does not
+    #[command(hide = true)]
+    Guard {
         /// JSON
         start: String,
     },
@@ -124,13 +136,14 @@ pub fn main() -> Exit {
         config: absolute(cli.config),
         output: cli.output,
     };
+    crash::under(&context.places.run);
     match cli.command {
         Command::Check => check::check(&context),
         Command::Run { command } => run::run(&context, &command),
         Command::Freeze => freeze::freeze(&context),
         Command::Thaw => thaw::thaw(&context),
         Command::Status => status::status(&context),
-        Command::Recover => recover::recover(&context),
+        Command::Recover { patience } => recover::recover(&context, Duration::from_secs(patience)),
         Command::Events { follow } => events::events(&context, follow),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "stillpoint", &mut std::io::stdout());
@@ -138,6 +151,13 @@ pub fn main() -> Exit {
         }
         Command::Keeper { start } => match serde_json::from_str::<Start>(&start) {
             Ok(start) => keeper::keep(&start).unwrap_or(Exit::Internal),
+            Err(_) => Exit::Usage,
+        },
+        Command::Guard { start } => match serde_json::from_str::<guard::process::Start>(&start) {
+            Ok(start) => {
+                crash::under(&start.places.run);
+                guard::process::guard(start).unwrap_or(Exit::Internal)
+            }
             Err(_) => Exit::Usage,
         },
         Command::Launch { plan } => match serde_json::from_str::<Launch>(&plan) {

@@ -1,21 +1,25 @@
 //! `recover`: take back what a cycle that was killed left frozen.
 
+use std::time::Duration;
+
 use super::{Context, internal, runtime, screen};
 use crate::fault::{Exit, Fault};
-use crate::keeper;
 use crate::keeper::places::Places;
+use crate::ledger::file;
+use crate::recovery;
 use crate::sys::disk;
 
-/// The keeper died under a command that waited for it: its clients died with it, and what it held is taken back.
+/// The keeper died under a command that waited for it: the guard takes back what it held, and what that one could not is
+/// taken back here.
 pub fn lost_keeper(context: &Context, command: Option<String>) -> Exit {
-    recover_after(context, true, command)
+    recover_after(context, true, Duration::ZERO, command)
 }
 
-pub fn recover(context: &Context) -> Exit {
-    recover_after(context, false, None)
+pub fn recover(context: &Context, patience: Duration) -> Exit {
+    recover_after(context, false, patience, None)
 }
 
-fn recover_after(context: &Context, keeper_lost: bool, command: Option<String>) -> Exit {
+fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, command: Option<String>) -> Exit {
     let places = &context.places;
     if let Err(e) = places.make() {
         return screen::faults(context.output, &[internal(&e.to_string())]);
@@ -23,6 +27,13 @@ fn recover_after(context: &Context, keeper_lost: bool, command: Option<String>) 
     let lock = if keeper_lost { lock_soon(places) } else { disk::lock(&places.lock()) };
     let _lock = match lock {
         Ok(Some(lock)) => lock,
+        Ok(None) if keeper_lost => {
+            let fault =
+                Fault::new("SP-GUARD-003", Exit::NotThawed, "the keeper was lost, and its guard is not done yet.")
+                    .done("SOMETHING MAY STILL STAND STILL.")
+                    .next("wait a minute, then  stillpoint recover");
+            return screen::faults(context.output, &[fault]);
+        }
         Ok(None) => {
             let fault =
                 Fault::new("SP-CYCLE-007", Exit::Busy, "another cycle is under way.").next("see  stillpoint status");
@@ -34,7 +45,8 @@ fn recover_after(context: &Context, keeper_lost: bool, command: Option<String>) 
         Ok(runtime) => runtime,
         Err(fault) => return screen::faults(context.output, &[fault]),
     };
-    match runtime.block_on(keeper::recover::recover(places)) {
+    let by_guard = if keeper_lost { taken_back_before(places) } else { Vec::new() };
+    match runtime.block_on(recovery::recover(places, patience)) {
         Err(faults) => screen::faults(context.output, &faults),
         Ok(done) => {
             if done.is_empty() && !keeper_lost {
@@ -44,6 +56,7 @@ fn recover_after(context: &Context, keeper_lost: bool, command: Option<String>) 
                 };
                 return Exit::Done;
             }
+            let done: Vec<String> = by_guard.into_iter().chain(done).collect();
             let what = if done.is_empty() {
                 "the cycle lost its keeper before anything was frozen.".to_owned()
             } else {
@@ -71,13 +84,19 @@ fn recover_after(context: &Context, keeper_lost: bool, command: Option<String>) 
     }
 }
 
-/// A keeper that was just killed holds its lock until the system has let go of it.
+/// What the guard of this cycle took back, or the keeper before it was lost.
+fn taken_back_before(places: &Places) -> Vec<String> {
+    let ledger = file::read(&places.ledger()).ok().flatten().unwrap_or_default();
+    ledger.undone().map(|(entry, how)| format!("{} {how}", entry.words())).collect()
+}
+
+/// A keeper that was just killed holds its lock until the system has let go of it, and its guard until it is done.
 fn lock_soon(places: &Places) -> std::io::Result<Option<std::fs::File>> {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let deadline = std::time::Instant::now() + Duration::from_secs(75);
     loop {
         match disk::lock(&places.lock()) {
             Ok(None) if std::time::Instant::now() < deadline => {
-                std::thread::sleep(std::time::Duration::from_millis(10));
+                std::thread::sleep(Duration::from_millis(10));
             }
             other => return other,
         }

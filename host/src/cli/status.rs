@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Context, agent, screen};
 use crate::fault::{Exit, Fault};
 use crate::keeper::control::{Ask, Say, Status};
-use crate::keeper::recover::unreadable;
 use crate::ledger::file;
+use crate::recovery::unreadable;
 
 pub fn status(context: &Context) -> Exit {
     if let Some(mut agent) = agent::find(context) {
@@ -26,7 +26,7 @@ pub fn status(context: &Context) -> Exit {
         Ok(ledger) => ledger.unwrap_or_default(),
         Err(e) => return screen::faults(context.output, &[unreadable(&context.places, &e)]),
     };
-    let left: Vec<String> = ledger.armed().map(|e| format!("{}: {}", e.workload, e.froze)).collect();
+    let left: Vec<String> = ledger.armed().map(crate::ledger::Entry::words).collect();
     if left.is_empty() {
         match context.output {
             super::Output::Json => screen::say(serde_json::json!({ "under_way": null })),

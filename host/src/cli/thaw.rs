@@ -21,7 +21,7 @@ pub fn thaw(context: &Context) -> Exit {
     }
     // No keeper. It died: then its ledger says what to take back.
     if !file::read(&context.places.ledger()).is_ok_and(|l| l.is_none_or(|l| l.armed().next().is_none())) {
-        let exit = recover::recover(context);
+        let exit = recover::recover(context, Duration::ZERO);
         let _ = context.places.forget_unclaimed();
         return exit;
     }

@@ -5,36 +5,36 @@ use std::os::fd::OwnedFd;
 
 use stillpoint_contract::manifest::LoginFormat;
 
-use crate::config::Workload;
+use crate::client::reach::Reach;
+use crate::config::Secret;
 use crate::fault::{Exit, Fault};
 use crate::sys::sealed::sealed;
 
-/// The sealed file for this workload.
+/// The sealed file for this login.
 ///
 /// # Errors
 /// `SP-CLIENT-003` for a word that the format cannot carry, `SP-CLIENT-004` when the system gives no such file.
-pub fn login(workload: &Workload, format: LoginFormat) -> Result<OwnedFd, Fault> {
+pub fn login(reach: &Reach, secret: Option<&Secret>, format: LoginFormat) -> Result<OwnedFd, Fault> {
     let LoginFormat::OptionFile = format;
-    let content = option_file(workload)?;
-    let user = &workload.linux_user;
-    sealed(content.as_bytes(), user.uid, user.gid).map_err(|e| {
+    let content = option_file(reach, secret)?;
+    sealed(content.as_bytes(), reach.user.uid, reach.user.gid).map_err(|e| {
         Fault::new("SP-CLIENT-004", Exit::Internal, format!("no file in memory for the credential: {e}."))
-            .of(&workload.name)
+            .of(&reach.workload)
     })
 }
 
 /// MySQL's option file. Values stand in double quotes with backslash escapes
 /// (MySQL manual, "Using Option Files").
-fn option_file(workload: &Workload) -> Result<String, Fault> {
-    let credential = &workload.credential;
+fn option_file(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> {
+    let login = &reach.login;
     let mut out = String::from("[client]\n");
-    let port = credential.port.map(|p| p.to_string());
+    let port = login.port.map(|p| p.to_string());
     let words = [
-        ("user", credential.user.as_deref()),
-        ("host", credential.host.as_deref()),
+        ("user", login.user.as_deref()),
+        ("host", login.host.as_deref()),
         ("port", port.as_deref()),
-        ("socket", credential.socket.as_deref()),
-        ("password", credential.password.as_ref().map(|p| p.expose())),
+        ("socket", login.socket.as_deref()),
+        ("password", secret.map(Secret::expose)),
     ];
     for (key, value) in words {
         let Some(value) = value else { continue };
@@ -44,16 +44,16 @@ fn option_file(workload: &Workload) -> Result<String, Fault> {
                 Exit::Usage,
                 format!("{key} in credString holds a control character, which this client's login cannot carry."),
             )
-            .of(&workload.name));
+            .of(&reach.workload));
         }
         out.push_str(&format!("{key}=\"{}\"\n", value.replace('\\', "\\\\").replace('"', "\\\"")));
     }
-    if credential.login_path.is_some() {
+    if login.login_path.is_some() {
         return Err(Fault::new("SP-CLIENT-003", Exit::Usage, "this client knows no login path.")
-            .of(&workload.name)
+            .of(&reach.workload)
             .next("write user and password in credential_file, or let the server trust linux_user by its socket"));
     }
-    if let Some(database) = &credential.database {
+    if let Some(database) = &login.database {
         out.push_str(&format!("[mysql]\ndatabase=\"{}\"\n", database.replace('\\', "\\\\").replace('"', "\\\"")));
     }
     Ok(out)

@@ -18,8 +18,6 @@ pub fn find(workload: &Workload, programs: &[String]) -> Result<PathBuf, Fault> 
         Some(folder) => vec![folder.clone()],
         None => PATH.iter().map(PathBuf::from).collect(),
     };
-    // A manifest is checked for this; a ledger was written by us, and is read by root.
-    let programs: Vec<&String> = programs.iter().filter(|p| !p.contains('/')).collect();
     let found = programs.iter().flat_map(|p| folders.iter().map(move |f| f.join(p))).find(|p| is_program(p));
     let Some(found) = found else {
         let folders: Vec<_> = folders.iter().map(|f| f.display().to_string()).collect();
@@ -36,7 +34,7 @@ pub fn find(workload: &Workload, programs: &[String]) -> Result<PathBuf, Fault> 
         .done("Nothing was started.")
         .next("install the database's client, or name its folder with  command_path ="));
     };
-    ownership::check(&found, &[workload.linux_user.uid]).map_err(|problem| {
+    check(&found, workload.linux_user.uid).map_err(|problem| {
         Fault::new(
             "SP-CLIENT-002",
             Exit::Usage,
@@ -47,6 +45,14 @@ pub fn find(workload: &Workload, programs: &[String]) -> Result<PathBuf, Fault> 
         .next("let only root or linux_user write to it and to the folders above it")
     })?;
     Ok(found)
+}
+
+/// Whether only root or this user could have written it.
+///
+/// # Errors
+/// Who else could.
+pub fn check(program: &Path, uid: u32) -> Result<(), ownership::Problem> {
+    ownership::check(program, &[uid])
 }
 
 fn is_program(path: &Path) -> bool {

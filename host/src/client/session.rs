@@ -5,6 +5,7 @@
 //! and can be dropped at any point.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,10 +16,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{answer, credential, program};
-use crate::config::Workload;
+use super::reach::Reach;
+use super::{answer, credential};
+use crate::config::Secret;
 use crate::fault::{Exit, Fault};
-use crate::sys::launch::{Ids, Launch, spawn};
+use crate::sys::cgroup;
+use crate::sys::launch::{Launch, spawn};
 use crate::sys::process::{self, ProcessId};
 
 /// Most rows and bytes of one answer.
@@ -35,6 +38,8 @@ pub struct Session {
     child: Child,
     /// Which process it is.
     pub process: ProcessId,
+    /// The control group of its own, where it has one.
+    pub group: Option<PathBuf>,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
     stderr: ChildStderr,
@@ -54,33 +59,34 @@ pub struct Session {
 ///
 /// # Errors
 /// `SP-CLIENT-…`.
-pub fn open(workload: &Workload, client: &Client, database: Option<&str>, most: Most) -> Result<Session, Fault> {
-    let broken = |what: String| Fault::new("SP-CLIENT-005", Exit::NotFrozen, what).of(&workload.name);
-    let program = program::find(workload, &client.programs)?;
+pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most: Most) -> Result<Session, Fault> {
+    let client = &reach.client;
+    let broken = |what: String| Fault::new("SP-CLIENT-005", Exit::NotFrozen, what).of(&reach.workload);
     let error = Regex::new(&client.error).map_err(|e| {
         Fault::new(
             "SP-CLIENT-006",
             Exit::Untrusted,
             format!("the module's error pattern is no regular expression: {e}."),
         )
-        .of(&workload.name)
+        .of(&reach.workload)
     })?;
     let mut arguments = Vec::new();
     let mut login = None;
     if let Some(way) = &client.login {
         use std::os::fd::AsRawFd;
-        let file = credential::login(workload, way.format)?;
+        let file = credential::login(reach, secret, way.format)?;
         arguments.push(way.argument.replace("{login}", &format!("/proc/self/fd/{}", file.as_raw_fd())));
         login = Some(file);
     }
     arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", database.unwrap_or_default())));
-    let user = &workload.linux_user;
+    let group = cgroup::make();
     let launch = Launch {
-        program,
+        program: reach.program.clone(),
         arguments,
-        ids: Some(Ids { uid: user.uid, gid: user.gid, groups: user.groups.clone() }),
+        ids: Some(reach.user.clone()),
         keep: login.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
         parent: std::process::id().cast_signed(),
+        group: group.clone(),
     };
     let inherit: Vec<_> = login.iter().map(AsFd::as_fd).collect();
     let mut child = spawn(&launch, Stdio::piped(), Stdio::piped(), Stdio::piped(), &inherit)
@@ -96,6 +102,7 @@ pub fn open(workload: &Workload, client: &Client, database: Option<&str>, most: 
     Ok(Session {
         child,
         process,
+        group,
         stdin: Some(stdin),
         stdout,
         stderr,
@@ -206,16 +213,21 @@ impl Session {
     pub async fn kill(&mut self, longest: Duration) -> bool {
         self.lost.get_or_insert_with(|| "we ended it".into());
         // A client may be a script that started the real one.
-        process::kill_group(self.process.pid);
+        process::kill_all(self.process.pid, self.group.as_deref());
         let _ = self.child.start_kill();
         let ended = async {
             let waited = self.child.wait().await.is_ok();
-            while !process::group_is_gone(self.process.pid) {
+            while !process::all_are_gone(self.process.pid, self.group.as_deref()) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             waited
         };
         timeout(longest, ended).await.unwrap_or(false)
+    }
+
+    /// Whether the client runs and has this file open, itself or a process that it started.
+    pub fn has_open(&self, device: u64, inode: u64) -> bool {
+        process::has_open(self.process.pid, self.group.as_deref(), device, inode)
     }
 
     /// Everything printed before the tag; `None` if that was more than the limit.
@@ -308,9 +320,18 @@ impl Session {
             },
         };
         let why = self.lost.get_or_insert(why).clone();
-        process::kill_group(self.process.pid);
+        process::kill_all(self.process.pid, self.group.as_deref());
         let _ = self.child.start_kill();
         StatementError::Lost(why)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(group) = &self.group {
+            let _ = cgroup::kill(group);
+            cgroup::remove(group);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The keys of a workload's section.
 
 /// Every key that is honoured.
-pub const HONOURED: [&str; 14] = [
+pub const HONOURED: [&str; 15] = [
     "workload_name",
     "command_path",
     "linux_user",
@@ -16,6 +16,7 @@ pub const HONOURED: [&str; 14] = [
     "stall_budget",
     "module",
     "role",
+    "filesystems",
 ];
 
 /// A key or section that is known and not honoured.
@@ -29,7 +30,7 @@ pub struct Refused {
 }
 
 /// Every key that is known and not honoured.
-pub const REFUSED: [Refused; 4] = [
+pub const REFUSED: [Refused; 3] = [
     Refused {
         name: "configuration_path",
         why: "lists of instances are not read",
@@ -44,11 +45,6 @@ pub const REFUSED: [Refused; 4] = [
         name: "customScriptEnabled",
         why: "a script would run as root, outside all that is checked here",
         instead: "put what it does into a module, or around the call of  stillpoint run",
-    },
-    Refused {
-        name: "filesystems",
-        why: "filesystems are not frozen yet",
-        instead: "leave that to the backup agent, and remove the line",
     },
 ];
 

@@ -43,6 +43,9 @@ use crate::sys::ownership;
 /// The largest configuration that is read, in bytes.
 const LARGEST: u64 = 1024 * 1024;
 
+/// The largest file of a login string, in bytes.
+const LARGEST_CREDENTIAL: u64 = 64 * 1024;
+
 /// A configuration that can be acted on.
 #[derive(Debug, Clone)]
 pub struct Configuration {
@@ -54,6 +57,8 @@ pub struct Configuration {
     pub timeout: Duration,
     /// What the agent will do: the same in every section.
     pub snapshot: Snapshot,
+    /// The filesystems to freeze once the databases stand still, each once, in the order of the file.
+    pub filesystems: Vec<PathBuf>,
     /// What would be better otherwise.
     pub warnings: Vec<Fault>,
 }
@@ -87,6 +92,8 @@ pub struct Workload {
     pub stall_budget: Duration,
     /// The module's bundle, where it is not an installed one.
     pub module: Option<PathBuf>,
+    /// The filesystems to freeze beside it.
+    pub filesystems: Vec<PathBuf>,
 }
 
 /// A user of this machine.
@@ -135,6 +142,23 @@ pub fn find(named: Option<&Path>, etc: &Path) -> PathBuf {
 pub fn read(path: &Path) -> Result<Configuration, Vec<Fault>> {
     let (text, mode) = load(path).map_err(|fault| vec![fault])?;
     section::read(path, &text, mode & 0o044 != 0)
+}
+
+/// Reads a `credential_file` once more, for recovery: nobody but root or `uid` could have written it, nobody else reads it.
+///
+/// # Errors
+/// In words, without a word of the file.
+pub fn credential_file(path: &Path, uid: u32) -> Result<Credential, String> {
+    let shown = path.display();
+    let (bytes, meta) =
+        slurp(path, LARGEST_CREDENTIAL).map_err(|e| format!("credential_file {shown} cannot be read: {e}"))?;
+    ownership::check(path, &[uid]).map_err(|p| format!("others could have written credential_file: {p}"))?;
+    let roots = ownership::check(path, &[]).is_ok();
+    if meta.mode() & 0o077 != 0 || !(roots || meta.uid() == uid) {
+        return Err(format!("credential_file {shown} is not linux_user's alone"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| format!("credential_file {shown} is not UTF-8"))?;
+    Credential::parse(&text).map_err(|why| format!("credential_file {shown} is not understood: {why}"))
 }
 
 /// The text of the configuration, and the file's mode.

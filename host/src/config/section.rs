@@ -15,9 +15,6 @@ use super::{Configuration, Credential, OnFailure, User, Workload, key};
 use crate::fault::{Exit, Fault};
 use crate::sys::ownership::{self, Problem};
 
-/// The largest file of a login string, in bytes.
-const LARGEST_CREDENTIAL: u64 = 64 * 1024;
-
 /// The longest time that can be asked for, in seconds: a day.
 const LONGEST: u64 = 86_400;
 
@@ -29,7 +26,14 @@ pub fn read(path: &Path, text: &str, others_read: bool) -> Result<Configuration,
     let timeout = workloads.iter().map(|w| w.timeout).min().unwrap_or_default();
     match workloads.first().map(|w| w.snapshot) {
         Some(snapshot) if reader.faults.is_empty() => {
-            Ok(Configuration { path: path.to_owned(), workloads, timeout, snapshot, warnings: reader.warnings })
+            let mut filesystems: Vec<PathBuf> = Vec::new();
+            for path in workloads.iter().flat_map(|w| &w.filesystems) {
+                if !filesystems.contains(path) {
+                    filesystems.push(path.clone());
+                }
+            }
+            let path = path.to_owned();
+            Ok(Configuration { path, workloads, timeout, snapshot, filesystems, warnings: reader.warnings })
         }
         _ => Err(reader.faults),
     }
@@ -189,6 +193,7 @@ impl Reader<'_> {
         let snapshot = self.word(section, "snapshot", &kinds);
         let slave = self.word(section, "role", &[("master", false), ("slave", true)]);
         let databases = self.databases(section);
+        let filesystems = self.filesystems(section);
         if self.faults.len() > before {
             return None;
         }
@@ -217,6 +222,7 @@ impl Reader<'_> {
             snapshot,
             stall_budget,
             module,
+            filesystems,
         })
     }
 
@@ -316,6 +322,28 @@ impl Reader<'_> {
         names.into_iter().map(str::to_owned).collect()
     }
 
+    /// The mount points, or folders on them, between commas.
+    fn filesystems(&mut self, section: &Section<'_>) -> Vec<PathBuf> {
+        let list = section.get("filesystems").unwrap_or_default();
+        let paths: Vec<PathBuf> = list
+            .split([',', ';'])
+            .map(str::trim)
+            .filter(|p| !p.is_empty())
+            .map(|p| Path::new(p).components().collect())
+            .collect();
+        let at = At::Value("filesystems");
+        if paths.iter().any(|p| !p.is_absolute()) {
+            let what = "filesystems must be absolute paths.".into();
+            self.say("SP-CFG-005", what, section, at, "such as  filesystems = /srv/a, /srv/b");
+        }
+        let distinct: BTreeSet<&PathBuf> = paths.iter().collect();
+        if distinct.len() < paths.len() {
+            let what = "filesystems names a path twice.".into();
+            self.say("SP-CFG-004", what, section, At::Value("filesystems"), "name each once");
+        }
+        paths
+    }
+
     /// A real folder, and nobody else can put another one in its place. Who can write into it is the database's affair
     /// (its own group often may): what lies there is opened without following links, and a warning is enough.
     fn ipc_folder(&mut self, section: &Section<'_>, folder: &Path, owners: &[u32]) {
@@ -383,7 +411,7 @@ impl Reader<'_> {
     /// The file's content is a login string.
     fn credential_file(&mut self, section: &Section<'_>, file: PathBuf, owners: &[u32]) -> Credential {
         let (at, shown) = (At::Value("credential_file"), file.display().to_string());
-        let (bytes, meta) = match super::slurp(&file, LARGEST_CREDENTIAL) {
+        let (bytes, meta) = match super::slurp(&file, super::LARGEST_CREDENTIAL) {
             Ok(read) => read,
             Err(e) => {
                 let what = format!("credential_file {shown} cannot be read: {e}.");

@@ -6,11 +6,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use stillpoint_contract::manifest::{Lasts, Stops};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
-use crate::ledger::file::LedgerFile;
+use crate::crash::{self, Step};
+use crate::events::Events;
+use crate::guard::Guard;
+use crate::guard::packet::Packet;
+use crate::ledger::file::{self, LedgerFile};
 use crate::ledger::{Entry, Ledger, Line};
+use crate::sys::boot;
+
+/// How long the keeper may take to thaw, once it has begun to, before the guard takes over.
+const THAW: Duration = Duration::from_secs(60);
 
 /// What is armed, and since when something stands still.
 #[derive(Debug)]
@@ -19,6 +27,10 @@ pub struct Book {
     file: RefCell<LedgerFile>,
     /// Closing lines: written after the thaw, because while anything is frozen nothing of ours touches a disk.
     closing: RefCell<Vec<Line>>,
+    guard: Mutex<Option<Guard>>,
+    /// Closing lines that the guard has not been told.
+    untold: RefCell<Vec<String>>,
+    limit: Cell<Duration>,
     first_freeze: Cell<Option<Instant>>,
     first_stop: Cell<Option<Instant>>,
     last_undo: Cell<Option<Instant>>,
@@ -48,6 +60,9 @@ impl Book {
             ledger: RefCell::new(ledger),
             file: RefCell::new(file),
             closing: RefCell::default(),
+            guard: Mutex::default(),
+            untold: RefCell::default(),
+            limit: Cell::new(Duration::from_secs(86_400)),
             first_freeze: Cell::new(None),
             first_stop: Cell::new(None),
             last_undo: Cell::new(None),
@@ -55,26 +70,122 @@ impl Book {
         }
     }
 
-    /// Writes an undo down, on disk where the freeze lasts there. Only then may its freeze be sent.
+    /// From here on a guard watches, and `limit` after the first freezing statement it thaws by itself.
+    pub async fn watched_by(&self, guard: Guard, limit: Duration) {
+        self.limit.set(limit);
+        *self.guard.lock().await = Some(guard);
+    }
+
+    /// Writes an undo down, on disk where the freeze lasts there, and tells the guard. Only then may its freeze be sent.
     ///
     /// # Errors
     /// What the system gives: then the freeze must not be sent.
     pub async fn arm(&self, entry: Entry) -> io::Result<()> {
+        crash::may_fail(Step::Arming)?;
         let lasts = entry.lasts;
         let Some(line) = self.ledger.borrow_mut().arm(entry) else { return Ok(()) };
-        // On a thread of its own: a disk that hangs must not stop the clock.
-        let file = self.file.borrow().again();
         let kept = line.clone();
-        let written = match file {
-            Ok(mut file) => tokio::task::spawn_blocking(move || file.append(&line, lasts == Lasts::Disk))
-                .await
-                .unwrap_or_else(|e| Err(io::Error::other(e))),
-            Err(e) => Err(e),
-        };
-        if let (Err(_), Line::Armed(entry)) = (&written, &kept) {
-            self.ledger.borrow_mut().disarm("not written", |e| e.number == entry.number);
+        let armed = async {
+            self.write(&line, lasts).await?;
+            crash::step(Step::Written);
+            self.tell_guard(&line).await?;
+            crash::step(Step::Armed);
+            io::Result::Ok(())
         }
-        written
+        .await;
+        if let (Err(_), Line::Armed(entry)) = (&armed, &kept) {
+            self.taken_back("never sent", |e| e.number == entry.number);
+        }
+        armed
+    }
+
+    async fn write(&self, line: &Line, lasts: Lasts) -> io::Result<()> {
+        // On a thread of its own: a disk that hangs must not stop the clock.
+        let mut file = self.file.borrow().again()?;
+        let line = line.clone();
+        tokio::task::spawn_blocking(move || file.append(&line, lasts == Lasts::Disk))
+            .await
+            .unwrap_or_else(|e| Err(io::Error::other(e)))
+    }
+
+    async fn tell_guard(&self, line: &Line) -> io::Result<()> {
+        let mut guard = self.guard.lock().await;
+        let guard = guard.as_mut().ok_or_else(|| io::Error::other("there is no guard"))?;
+        // The new line is armed in memory already: a guard that has to be replaced is told it twice, which is no harm.
+        let armed = self.armed_lines();
+        self.tell_undone(Some(guard));
+        if self.first_freeze.get().is_none() {
+            guard.tell(&Packet::Deadline(boot::now() + self.limit.get()), &armed).await?;
+        }
+        guard.tell(&Packet::Armed(file::line(line)?.as_bytes()), &armed).await
+    }
+
+    /// Tells the guard about the filesystem of this number.
+    ///
+    /// # Errors
+    /// When no guard can be told.
+    pub async fn tell_filesystem(&self, packet: Packet<'_>) -> io::Result<()> {
+        let armed = self.armed_lines();
+        match self.guard.lock().await.as_mut() {
+            Some(guard) => guard.tell(&packet, &armed).await,
+            None => Err(io::Error::other("there is no guard")),
+        }
+    }
+
+    fn armed_lines(&self) -> Vec<String> {
+        let ledger = self.ledger.borrow();
+        let mut lines: Vec<String> =
+            ledger.armed().filter_map(|e| file::line(&Line::Armed(Box::new(e.clone()))).ok()).collect();
+        lines.reverse();
+        lines
+    }
+
+    /// The keeper thaws: the guard gives it some time.
+    pub async fn releases(&self) {
+        if let Some(guard) = self.guard.lock().await.as_mut() {
+            // Without a guard there is nobody to wait for.
+            let _ = guard.tell(&Packet::Releasing(boot::now() + THAW), &[]).await;
+        }
+    }
+
+    /// Watches the guard, and puts another in its place when it is gone. Ends when none can be had: then everything must be
+    /// thawed.
+    pub async fn watch_guard(&self, events: &Events) {
+        let mut guard = self.guard.lock().await;
+        let Some(guard) = guard.as_mut() else { return std::future::pending().await };
+        loop {
+            guard.is_gone().await;
+            let armed = self.armed_lines();
+            self.untold.borrow_mut().clear();
+            if let Err(e) = guard.replace(&armed).await {
+                events.publish("guard.lost", None, serde_json::json!({ "why": e.to_string() }));
+                return;
+            }
+            events.publish("guard.replaced", None, serde_json::json!({}));
+        }
+    }
+
+    /// Ends the guard. What is still armed it tries to take back first, by its own means; what it could is then disarmed
+    /// here, too.
+    pub async fn end_guard(&self, ledger: &Path) {
+        let Some(mut guard) = self.guard.lock().await.take() else { return };
+        // There is room when it has answered.
+        while !self.untold.borrow().is_empty() && guard.answers().await {
+            self.tell_undone(Some(&guard));
+        }
+        if !self.is_armed() {
+            return guard.end().await;
+        }
+        guard.hand_over().await;
+        let path = ledger.to_owned();
+        let read = tokio::task::spawn_blocking(move || file::read(&path)).await;
+        if let Ok(Ok(Some(left))) = read {
+            let still: Vec<u32> = left.armed().map(|e| e.number).collect();
+            let gone = self.ledger.borrow_mut().disarm("by the guard", |e| !still.contains(&e.number));
+            if !gone.is_empty() {
+                self.last_undo.set(Some(Instant::now()));
+            }
+        }
     }
 
     /// A freezing statement is sent now.
@@ -94,7 +205,23 @@ impl Book {
         let lines = self.ledger.borrow_mut().disarm(how, done);
         if !lines.is_empty() {
             self.last_undo.set(Some(Instant::now()));
+            self.untold.borrow_mut().extend(lines.iter().filter_map(|l| file::line(l).ok()));
+            if let Ok(guard) = self.guard.try_lock() {
+                self.tell_undone(guard.as_ref());
+            }
             self.closing.borrow_mut().extend(lines);
+        }
+    }
+
+    /// Tells the guard what was undone, as far as there is room.
+    fn tell_undone(&self, guard: Option<&Guard>) {
+        let mut untold = self.untold.borrow_mut();
+        match guard {
+            Some(guard) => {
+                let told = untold.iter().take_while(|line| guard.undone(line)).count();
+                untold.drain(..told);
+            }
+            None => untold.clear(),
         }
     }
 
@@ -116,15 +243,16 @@ impl Book {
         self.ledger.borrow().armed().next().is_some()
     }
 
-    /// Writes the closing lines. Called after the thaw.
+    /// Writes the closing lines, on a thread that may block. Called after the thaw.
     ///
     /// # Errors
     /// What the system gives: then `recover` finds the entries armed, and undoes what is undone already.
-    pub fn close(&self) -> io::Result<()> {
-        for line in self.closing.borrow_mut().drain(..) {
-            self.file.borrow_mut().append(&line, false)?;
-        }
-        Ok(())
+    pub async fn close(&self) -> io::Result<()> {
+        let lines = std::mem::take(&mut *self.closing.borrow_mut());
+        let mut file = self.file.borrow().again()?;
+        tokio::task::spawn_blocking(move || lines.iter().try_for_each(|line| file.append(line, false)))
+            .await
+            .unwrap_or_else(|e| Err(io::Error::other(e)))
     }
 
     /// Ends when `limit` has passed since the first freezing statement of the cycle.

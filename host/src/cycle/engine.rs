@@ -74,6 +74,7 @@ pub async fn start(workload: &str, component: &[u8], memory: u64) -> Result<Engi
         ids: None,
         keep: Vec::new(),
         parent: std::process::id().cast_signed(),
+        group: None,
     };
     let child = spawn(&launch, OwnedFd::from(theirs).into(), Stdio::null(), Stdio::null(), &[])
         .map_err(|e| fault(e.to_string()))?;

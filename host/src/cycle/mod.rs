@@ -5,21 +5,29 @@
 pub mod book;
 mod data;
 pub mod engine;
+mod filesystems;
 pub mod point;
 pub mod record;
 mod run;
 mod thaw;
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::config::{Configuration, OnFailure};
+use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
+use crate::guard::packet::AtHand;
+use crate::guard::{self, Guard};
 use crate::trust::Verified;
 use book::Book;
+use filesystems::Filesystems;
 use record::{Record, Verdict, WorkloadRecord, microseconds};
 use run::Run;
 
@@ -32,6 +40,8 @@ pub struct Cycle {
     /// The ledger and the clock.
     pub book: Rc<Book>,
     runs: Vec<Run>,
+    filesystems: Filesystems,
+    guard: Option<(guard::process::Start, File)>,
     events: Events,
     began: Timestamp,
     frozen: Option<Timestamp>,
@@ -62,6 +72,8 @@ impl Cycle {
             configuration,
             book,
             runs,
+            filesystems: Filesystems::default(),
+            guard: None,
             events,
             began: Timestamp::now(),
             frozen: None,
@@ -72,38 +84,97 @@ impl Cycle {
         })
     }
 
+    /// Opens the filesystems of the configuration. `ours` are the paths that we write to or run from.
+    ///
+    /// # Errors
+    /// `SP-FS-…`.
+    pub fn open_filesystems(&mut self, ours: &[PathBuf]) -> Result<(), Fault> {
+        self.filesystems = Filesystems::open(&self.configuration.filesystems, ours)?;
+        Ok(())
+    }
+
+    /// How its guard is to be started: before anything is frozen. Without this nothing can be.
+    pub fn guarded_by(&mut self, start: guard::process::Start, lock: File) {
+        self.guard = Some((start, lock));
+    }
+
     /// Runs check on every workload. True when a freeze would work.
     pub async fn check(&mut self) -> bool {
         self.events.publish("cycle.check", None, serde_json::json!({ "cycle": self.id }));
         join_all(self.runs.iter_mut().map(Run::check)).await;
+        self.find_twins();
         self.runs.iter().all(|r| r.faults.is_empty())
+    }
+
+    /// Two workloads that turn out to be one server, or one file, would wait for each other.
+    fn find_twins(&mut self) {
+        for i in 1..self.runs.len() {
+            let (before, rest) = self.runs.split_at_mut(i);
+            let Some(run) = rest.first_mut() else { continue };
+            if let Some(twin) = before.iter().find(|other| other.broker.is_the_same_as(&run.broker)) {
+                let what = format!("it is the same database as {}.", twin.name());
+                run.faults.push(
+                    Fault::new("SP-DB-006", Exit::NotFrozen, what)
+                        .of(run.name())
+                        .done("It was not frozen.")
+                        .next("keep one of the two sections"),
+                );
+            }
+        }
+    }
+
+    /// Starts the guard, with all that it will need at hand.
+    async fn start_guard(&mut self) -> Result<(), Fault> {
+        let Some((start, lock)) = self.guard.take() else { return Ok(()) };
+        let filesystems = AtHand { sessions: Vec::new(), filesystems: self.filesystems.all() };
+        let healthy = self.runs.iter().filter(|r| r.faults.is_empty());
+        let sessions = healthy.map(|r| AtHand { sessions: r.broker.for_the_guard(), filesystems: Vec::new() });
+        let at_hand = std::iter::once(filesystems).chain(sessions).collect();
+        let guard = Guard::start(start, at_hand, &lock).await.map_err(|e| {
+            Fault::new("SP-GUARD-002", Exit::NotFrozen, format!("there is no guard: {e}."))
+                .done("Nothing was frozen.")
+                .next("see whether the database accepts one more connection, and the machine one more process")
+        })?;
+        self.book.watched_by(guard, self.configuration.timeout).await;
+        Ok(())
     }
 
     /// Check, prepare and freeze. True when the agent may snapshot.
     pub async fn freeze(&mut self) -> bool {
         let abort = self.configuration.workloads.iter().any(|w| w.on_failure == OnFailure::Abort);
         let passed = self.check().await;
-        if !passed && abort {
+        if !passed && (abort || self.runs.iter().all(|r| !r.faults.is_empty())) {
             return false;
         }
+        crash::step(Step::Checked);
+        if let Err(fault) = self.start_guard().await {
+            self.faults.push(fault);
+            return false;
+        }
+        crash::step(Step::Guarded);
         self.events.publish("cycle.prepare", None, serde_json::json!({ "cycle": self.id }));
         let cycle = self.id.clone();
         join_all(self.runs.iter_mut().filter(|r| r.faults.is_empty()).map(|r| r.prepare(&cycle))).await;
         if abort && self.runs.iter().any(|r| !r.faults.is_empty()) {
             return false;
         }
+        crash::step(Step::Prepared);
         self.events.publish("cycle.freeze", None, serde_json::json!({ "cycle": self.id }));
         self.take_back_failed().await;
         for order in self.orders() {
             let group = self.runs.iter_mut().filter(|r| r.faults.is_empty() && r.broker.workload.order == order);
             join_all(group.map(Run::freeze)).await;
-            if !abort {
-                self.take_back_failed().await;
-            } else if self.runs.iter().any(|r| !r.faults.is_empty()) {
+            if abort && self.runs.iter().any(|r| !r.faults.is_empty()) {
                 return false;
             }
         }
         if self.runs.iter().all(|r| !r.stands) || (abort && self.runs.iter().any(|r| !r.stands)) {
+            return false;
+        }
+        crash::step(Step::AllFrozen);
+        let budget = self.runs.iter().map(|r| r.broker.workload.stall_budget).max().unwrap_or_default();
+        if let Err(fault) = self.filesystems.freeze(&self.book, Instant::now() + budget).await {
+            self.faults.push(fault);
             return false;
         }
         self.frozen = Some(Timestamp::now());
@@ -144,19 +215,40 @@ impl Cycle {
             let fault = Fault::new("SP-CYCLE-012", Exit::NotFrozen, format!("the freeze was given up, by {why}."));
             self.faults.push(fault.done("Everything is thawed."));
         }
+        self.book.releases().await;
+        // A database whose filesystem stands still could not even answer.
+        let (reason, mut faults) = self.filesystems.thaw(&self.book).await;
+        for run in self.runs.iter_mut().filter(|r| r.stands) {
+            run.reason.clone_from(&reason);
+        }
         for order in self.orders().into_iter().rev() {
             let group = self.runs.iter_mut().filter(|r| r.broker.workload.order == order);
             join_all(group.map(|r| r.thaw(why))).await;
         }
+        faults.extend(self.filesystems.thaw_late(&self.book).await);
+        self.faults.extend(faults);
         self.thawed = Some(Timestamp::now());
         let data = serde_json::json!({ "cycle": self.id, "released_by": self.released_by });
         self.events.publish("cycle.thawed", None, data);
     }
 
-    /// Ends clients and engines, and writes the ledger's closing lines.
-    pub async fn close(&mut self) {
+    /// Ends clients and engines, writes the ledger's closing lines, and ends the guard, which first takes back what is
+    /// still armed.
+    pub async fn close(&mut self, ledger: &Path) {
         join_all(self.runs.iter_mut().map(Run::close)).await;
-        if let Err(e) = self.book.close() {
+        crash::step(Step::Closing);
+        let closed = self.book.close().await;
+        let was_armed = self.book.is_armed();
+        self.book.end_guard(ledger).await;
+        if was_armed && !self.book.is_armed() {
+            let all = self.faults.iter_mut().chain(self.runs.iter_mut().flat_map(|r| &mut r.faults));
+            for fault in all.filter(|f| f.exit == Exit::NotThawed) {
+                fault.exit = Exit::NotFrozen;
+                fault.done = Some("The guard took it back.".into());
+                fault.next = None;
+            }
+        }
+        if let Err(e) = closed {
             self.faults.push(
                 Fault::new(
                     "SP-CYCLE-008",
@@ -223,6 +315,8 @@ pub enum Release {
     Signal,
     /// The freeze failed.
     NotFrozen,
+    /// The guard is gone, and no other could be started.
+    GuardLost,
 }
 
 impl std::fmt::Display for Release {
@@ -234,6 +328,7 @@ impl std::fmt::Display for Release {
             Release::Abandoned => "a signal to the agent",
             Release::Signal => "a signal",
             Release::NotFrozen => "a failed freeze",
+            Release::GuardLost => "the loss of the guard",
         })
     }
 }

@@ -17,6 +17,7 @@ use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
 use crate::broker::Broker;
 use crate::config::Workload;
+use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
 use crate::trust::Verified;
@@ -198,6 +199,8 @@ impl Run {
         let began = Instant::now();
         if let Err(fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
             self.faults.push(fault);
+            // At once: its writers do not wait for what becomes of the others.
+            self.take_back().await;
         }
         self.phases.freeze_us = microseconds(began.elapsed());
         self.frozen_at = Some(Instant::now());
@@ -220,17 +223,20 @@ impl Run {
             let fault = Fault::new("SP-DB-021", Exit::NotFrozen, format!("{what}.")).of(&name);
             fault.done("It is thawed.").next("see who replaces database files while a backup runs")
         })?;
-        self.broker.take_proofs(deadline).await.map_err(|e| {
-            Fault::new("SP-DB-020", Exit::NotFrozen, format!("the freeze could not be proved: {e}."))
+        let unproved = |why: String| {
+            Fault::new("SP-DB-020", Exit::NotFrozen, format!("the freeze could not be proved: {why}."))
                 .of(&name)
                 .done("It is thawed.")
-        })?;
+        };
+        self.broker.take_proofs(deadline).await.map_err(|e| unproved(e.to_string()))?;
+        crash::may_fail(Step::Proved).map_err(|e| unproved(e.to_string()))?;
         if let Some(file) = &self.point_file {
             let written = timeout_at(deadline, file.write(&self.point, Timestamp::now())).await;
             written
                 .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
                 .map_err(|e| not_recorded(&name, &e))?;
         }
+        crash::step(Step::Pointed);
         if !self.durable {
             self.sync(deadline).await?;
         }

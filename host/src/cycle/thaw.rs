@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Release;
 use super::record::microseconds;
 use super::run::Run;
+use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
 
 /// How long the module's own thaw, one undo of ours, and the end of a session may take.
@@ -25,9 +26,12 @@ impl Run {
         if self.stands {
             match why {
                 Release::Asked => {
-                    if let Err(what) = self.broker.prove(began + PROOF).await {
+                    if self.reason.is_none()
+                        && let Err(what) = self.broker.prove(began + PROOF).await
+                    {
                         self.reason = Some(what);
                     }
+                    crash::step(Step::HeldProved);
                 }
                 other => {
                     self.reason =
@@ -74,23 +78,27 @@ impl Run {
     async fn replay(&mut self) {
         let name = self.name();
         for entry in self.broker.book.armed(&name) {
-            let key = (entry.session.clone(), entry.database.clone());
+            let Some(undo) = entry.statement() else { continue };
+            let key = (undo.session.clone(), undo.database.clone());
             let deadline = Instant::now() + UNDO;
-            let undone = match self.broker.sessions.get_mut(&key) {
-                Some(session) => session.execute(&entry.text, deadline).await,
-                None => Err(StatementError::Lost("it is not open".into())),
+            let failed = crash::may_fail(Step::Undoing).map_err(|e| StatementError::Lost(e.to_string()));
+            let undone = match (failed, self.broker.sessions.get_mut(&key)) {
+                (Err(e), _) => Err(e),
+                (Ok(()), Some(session)) => session.execute(&undo.text, deadline).await,
+                (Ok(()), None) => Err(StatementError::Lost("it is not open".into())),
             };
+            crash::step(Step::Undone);
             match undone {
-                Ok(()) => self.broker.taken_back("by the host", &key, &entry.text),
+                Ok(()) => self.broker.taken_back("by the host", &key, &undo.text),
                 Err(_) if entry.lasts == Lasts::Session => {
                     // What it held ends with the session, whatever the statement said.
                     if self.broker.end_session(&key, UNDO).await {
-                        self.broker.taken_back("with its session", &key, &entry.text);
+                        self.broker.taken_back("with its session", &key, &undo.text);
                     } else {
-                        self.not_thawed(&entry.undo, "its session could not be ended");
+                        self.not_thawed(&undo.name, "its session could not be ended");
                     }
                 }
-                Err(e) => self.not_thawed(&entry.undo, &e.to_string()),
+                Err(e) => self.not_thawed(&undo.name, &e.to_string()),
             }
         }
     }

@@ -3,7 +3,6 @@
 
 pub mod control;
 pub mod places;
-pub mod recover;
 
 use std::cell::Cell;
 use std::io;
@@ -21,13 +20,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{self, Configuration};
+use crate::crash::{self, Step};
 use crate::cycle::book::Book;
 use crate::cycle::record::Record;
 use crate::cycle::{Cycle, Release};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
-use crate::sys::{disk, process};
+use crate::ledger::{self, Ledger};
+use crate::sys::{cgroup, disk, memory, process};
 use crate::trust::{self, Verified};
+use crate::{guard, recovery};
 use control::{Asked, Say};
 use places::Places;
 
@@ -106,6 +108,7 @@ pub fn keep(start: &Start) -> io::Result<Exit> {
     rustix::process::umask(Mode::from_bits_truncate(0o077));
     // Out of the agent's process group and terminal: what ends those does not end the hold.
     let _ = rustix::process::setsid();
+    crash::under(&start.places.run);
     let agent = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     agent.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -137,8 +140,9 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
         Ok(lock) => lock,
         Err(fault) => return refuse(vec![fault], None).await,
     };
+    crash::step(Step::Locked);
     // What an earlier keeper left frozen comes first.
-    let recovered = match recover::recover(&start.places).await {
+    let recovered = match recovery::recover(&start.places, Duration::ZERO).await {
         Ok(recovered) => recovered,
         Err(faults) => return refuse(faults, Some(lock)).await,
     };
@@ -147,13 +151,15 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
         Err(faults) => return refuse(faults, Some(lock)).await,
     };
     let open = Rc::new(Cell::new(0));
+    cgroup::sweep();
+    let boot = process::boot_id().unwrap_or_default();
     let made = (|| {
         let id = cycle_id()?;
         let events = Events::new(&id);
         if !start.tied {
             disk::replace(&start.places.unclaimed(), id.as_bytes())?;
         }
-        let book = Rc::new(Book::begin(&start.places.ledger(), &id, &process::boot_id()?)?);
+        let book = Rc::new(Book::begin(&start.places.ledger(), &id, &boot)?);
         events.serve(&events_socket)?;
         control::serve(&start.places.control(), asks, Rc::clone(&open))?;
         io::Result::Ok((id, events, book))
@@ -162,10 +168,22 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
         Ok(made) => made,
         Err(e) => return refuse(vec![not_begun(&e)], Some(lock)).await,
     };
-    let mut cycle = match Cycle::new(id, configuration, modules, book, events.clone()) {
+    crash::step(Step::LedgerBegun);
+    let made = Cycle::new(id.clone(), configuration, modules, book, events.clone()).and_then(|mut cycle| {
+        cycle.open_filesystems(&start.places.ours())?;
+        let first = Ledger::open(&id, &boot).1;
+        let first = ledger::file::line(&first).map_err(|e| not_begun(&e))?;
+        let keeper = std::process::id().cast_signed();
+        let lock = lock.try_clone().map_err(|e| not_begun(&e))?;
+        cycle.guarded_by(guard::process::Start { places: start.places.clone(), cycle: id, keeper, first }, lock);
+        Ok(cycle)
+    });
+    let mut cycle = match made {
         Ok(cycle) => cycle,
         Err(fault) => return refuse(vec![fault], Some(lock)).await,
     };
+    // What is needed while something stands still is not waited for then.
+    memory::lock_what_is_used();
     if !recovered.is_empty() {
         let what = format!("an earlier cycle had lost its keeper; taken back: {}.", recovered.join(", "));
         let next = "a snapshot of that cycle is not application-consistent";
@@ -173,10 +191,16 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     }
     speaker.tell_events(&events);
     let (release, reply) = until_release(&mut cycle, &events, &speaker, &mut asked, start.tied).await;
+    crash::step(Step::Released);
     cycle.thaw(&release).await;
-    cycle.close().await;
+    crash::step(Step::Thawed);
+    cycle.close(&start.places.ledger()).await;
+    crash::step(Step::Closed);
     let mut record = cycle.record();
-    if let Err(e) = keep_record(&start.places, &record) {
+    let (places, kept) = (start.places.clone(), record.clone());
+    let kept = tokio::task::spawn_blocking(move || keep_record(&places, &kept)).await;
+    let kept = kept.unwrap_or_else(|e| Err(io::Error::other(e)));
+    if let Err(e) = kept.and_then(|()| crash::may_fail(Step::Recorded)) {
         let what = format!("the cycle's record could not be written: {e}.");
         record.faults.push(Fault::new("SP-CYCLE-014", Exit::Internal, what).next("see whether the disk is full"));
     }
@@ -189,6 +213,7 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     );
     events.end();
     control::end(&start.places);
+    crash::step(Step::Verdict);
     // Who hears the verdict may begin the next cycle at once.
     drop(lock);
     let _ = speaker.say(Say::Record(Box::new(record.clone()))).await;
@@ -242,15 +267,20 @@ async fn until_release(
     if !frozen {
         return (Release::NotFrozen, None);
     }
+    crash::step(Step::Frozen);
     let held = || control::Status { complete: true, failed: cycle.failed(), ..status() };
     if !speaker.say(Say::Frozen(held())).await {
         return (Release::AgentLost, None);
     }
+    crash::step(Step::Told);
     events.publish("cycle.frozen", None, serde_json::json!({ "cycle": cycle.id, "workloads": book.holding() }));
+    let unwatched = book.watch_guard(events);
+    tokio::pin!(unwatched);
     loop {
         tokio::select! {
             biased;
             () = &mut expired => return (Release::Expired, None),
+            () = &mut unwatched => return (Release::GuardLost, None),
             _ = term.recv() => return (Release::Signal, None),
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {}
@@ -289,6 +319,6 @@ fn not_begun(e: &io::Error) -> Fault {
 }
 
 /// Puts the record where `thaw` and people find it.
-fn keep_record(places: &Places, record: &Record) -> io::Result<()> {
+pub(crate) fn keep_record(places: &Places, record: &Record) -> io::Result<()> {
     disk::replace(&places.record(&record.cycle), &serde_json::to_vec_pretty(record)?)
 }

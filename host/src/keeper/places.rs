@@ -45,6 +45,17 @@ impl Places {
         Ok(())
     }
 
+    /// What we write to, or run from: its filesystems are never frozen by us.
+    pub fn ours(&self) -> Vec<PathBuf> {
+        let program = std::env::current_exe().unwrap_or_else(|_| "/".into());
+        let mut out = vec![program, self.lib.clone(), self.run.clone()];
+        // `check` may come before anything was made.
+        for path in &mut out {
+            while !path.exists() && path.pop() {}
+        }
+        out
+    }
+
     /// The installed modules.
     pub fn modules(&self) -> PathBuf {
         self.lib.join("modules")

@@ -77,7 +77,15 @@ pub fn read(path: &Path) -> io::Result<Option<Ledger>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
-    let lines = parse(&bytes)?;
+    replay(&bytes)
+}
+
+/// The ledger that these bytes tell. `None` when there are none.
+///
+/// # Errors
+/// `InvalidData`, as for [`read`].
+pub fn replay(bytes: &[u8]) -> io::Result<Option<Ledger>> {
+    let lines = parse(bytes)?;
     match lines.first() {
         None if bytes.is_empty() => Ok(None),
         // The first line is put there whole: this is no torn write.
@@ -89,7 +97,11 @@ pub fn read(path: &Path) -> io::Result<Option<Ledger>> {
     }
 }
 
-fn line(what: &Line) -> io::Result<String> {
+/// One line, as it is written.
+///
+/// # Errors
+/// None that a line of ours gives.
+pub fn line(what: &Line) -> io::Result<String> {
     let json = serde_json::to_string(what)?;
     Ok(format!("{} {:08x} {json}\n", json.len(), crc32fast::hash(json.as_bytes())))
 }

@@ -4,9 +4,14 @@
 
 pub mod file;
 
-use serde::{Deserialize, Serialize};
-use stillpoint_contract::manifest::{Client, Column, Lasts};
+use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+use stillpoint_contract::manifest::{Column, Lasts};
+use stillpoint_contract::message::Value;
+
+use crate::client::reach::Reach;
+use crate::sys::freeze::Superblock;
 use crate::sys::process::ProcessId;
 
 /// The version of the file.
@@ -41,47 +46,105 @@ pub enum Line {
 pub struct Entry {
     /// Counts from 1 within the cycle.
     pub number: u32,
-    /// The workload's name in the configuration.
+    /// Whose: the workload's name in the configuration; for a filesystem, its path.
     pub workload: String,
-    /// The freezing statement's name.
+    /// The freezing statement's name; for a filesystem, `FIFREEZE`.
     pub froze: String,
-    /// The undo's name.
-    pub undo: String,
-    /// The undo as it will be sent, arguments and all.
+    /// How long the freeze lasts by itself.
+    pub lasts: Lasts,
+    /// How to take it back.
+    pub undo: Undo,
+}
+
+/// How something is taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undo {
+    /// By a statement.
+    Statement(Box<Statement>),
+    /// By thawing a filesystem.
+    Filesystem(Filesystem),
+}
+
+/// A statement that takes something back, with all that is needed to send it without module and configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// Its name.
+    pub name: String,
+    /// As it will be sent, arguments and all.
     pub text: String,
     /// The session it runs in.
     pub session: String,
     /// The database, where the session is opened for each.
     pub database: Option<String>,
-    /// How long the freeze lasts by itself.
-    pub lasts: Lasts,
     /// The client that froze.
     pub process: ProcessId,
-    /// What told the running server from another one, where the module can tell.
-    pub identity: Option<String>,
-    /// How to reach the database again.
-    pub again: Again,
-}
-
-/// How to start the client again: with *where* its credential is, never the credential.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Again {
-    /// The configuration that names workload, user and credential.
-    pub configuration: std::path::PathBuf,
-    /// The client as the manifest declared it.
-    pub client: Client,
-    /// The statement that answers with [`Entry::identity`], and its columns.
-    pub identity: Option<(String, Vec<Column>)>,
+    /// The control group of that client.
+    pub group: Option<PathBuf>,
+    /// How to start the client again.
+    pub reach: Reach,
+    /// Which server it was, and how to ask.
+    pub identity: Option<Answered>,
+    /// What was set, and how to ask whether that is still so: where the manifest says so beforehand.
+    pub set: Option<Answered>,
     /// The statement that ends the session on the server, where one is declared: a killed client does not free a lock
     /// that its statement still waits for.
     pub cancel: Option<String>,
 }
 
+/// A question to the database, and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The statement, as it is sent.
+    pub text: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// The first column of its only row.
+    pub answer: Value,
+}
+
+/// A filesystem that we froze.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filesystem {
+    /// As configured.
+    pub path: PathBuf,
+    /// Which one it is.
+    pub superblock: Superblock,
+}
+
 impl Entry {
     /// Whether taking back both is the same act.
     fn same_undo(&self, other: &Entry) -> bool {
-        (&self.workload, &self.session, &self.database, &self.text, self.process)
-            == (&other.workload, &other.session, &other.database, &other.text, other.process)
+        let same = match (&self.undo, &other.undo) {
+            (Undo::Statement(a), Undo::Statement(b)) => {
+                (&a.session, &a.database, &a.text, a.process) == (&b.session, &b.database, &b.text, b.process)
+            }
+            (a, b) => a == b,
+        };
+        same && self.workload == other.workload && self.lasts == other.lasts
+    }
+
+    /// The statement, where it is one.
+    pub fn statement(&self) -> Option<&Statement> {
+        match &self.undo {
+            Undo::Statement(statement) => Some(statement),
+            Undo::Filesystem(_) => None,
+        }
+    }
+
+    /// For people: whose, and what.
+    pub fn words(&self) -> String {
+        format!("{}: {}", self.workload, self.froze)
+    }
+
+    /// What a person types where nothing else helps.
+    pub fn by_hand(&self) -> String {
+        match &self.undo {
+            Undo::Statement(s) => {
+                format!("type in the database's own client:  {}{}", s.text, s.reach.client.end)
+            }
+            Undo::Filesystem(f) => format!("fsfreeze --unfreeze {}", f.path.display()),
+        }
     }
 }
 
@@ -91,6 +154,7 @@ pub struct Ledger {
     cycle: String,
     boot: String,
     armed: Vec<Entry>,
+    undone: Vec<(Entry, String)>,
     last: u32,
 }
 
@@ -114,7 +178,7 @@ impl Ledger {
     /// Arms an undo. `None` when an equal one is armed already, so that there is nothing to write. An entry that lasts
     /// longer replaces nothing: it is another act.
     pub fn arm(&mut self, mut entry: Entry) -> Option<Line> {
-        if self.armed.iter().any(|a| a.same_undo(&entry) && a.lasts == entry.lasts) {
+        if self.armed.iter().any(|a| a.same_undo(&entry)) {
             return None;
         }
         self.last += 1;
@@ -135,6 +199,11 @@ impl Ledger {
         self.armed.iter().rev()
     }
 
+    /// What was armed and has been taken back, and how: of a ledger that was read.
+    pub fn undone(&self) -> impl Iterator<Item = &(Entry, String)> {
+        self.undone.iter()
+    }
+
     /// Rebuilds the state from a file's lines. Lines after one that cannot be are ignored.
     pub fn replay(lines: impl IntoIterator<Item = Line>) -> Option<Ledger> {
         let mut lines = lines.into_iter();
@@ -143,11 +212,16 @@ impl Ledger {
         for line in lines {
             match line {
                 Line::Open { .. } => break,
+                // A guard may have been told the same twice.
+                Line::Armed(entry) if ledger.armed.iter().any(|e| e.number == entry.number) => {}
                 Line::Armed(entry) => {
                     ledger.last = ledger.last.max(entry.number);
                     ledger.armed.push(*entry);
                 }
-                Line::Undone { number, .. } => ledger.armed.retain(|e| e.number != number),
+                Line::Undone { number, how } => {
+                    let gone = ledger.armed.extract_if(.., |e| e.number == number);
+                    ledger.undone.extend(gone.map(|e| (e, how.clone())));
+                }
             }
         }
         Some(ledger)
@@ -161,11 +235,12 @@ pub enum Recovery {
     EndClient,
     /// Run the undo, unless the server turns out to be another one.
     Undo,
-    /// The server that held it is gone.
+    /// What held it is gone.
     Gone,
 }
 
-/// Decides by the entry and whether the machine still runs the boot in which it was written.
+/// Decides by the entry and whether the machine still runs the boot in which it was written. A reboot and a machine that
+/// was restored from the snapshot look alike, and are treated alike.
 pub fn recovery(lasts: Lasts, same_boot: bool) -> Recovery {
     match (lasts, same_boot) {
         (Lasts::Disk, _) | (Lasts::Server | Lasts::Expires, true) => Recovery::Undo,
@@ -178,38 +253,30 @@ pub fn recovery(lasts: Lasts, same_boot: bool) -> Recovery {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use stillpoint_contract::manifest::{Mode, Rows};
 
     fn entry(text: &str, lasts: Lasts) -> Entry {
         Entry {
             number: 0,
             workload: "w".into(),
             froze: "f".into(),
-            undo: "u".into(),
-            text: text.into(),
-            session: "s".into(),
-            database: None,
             lasts,
-            process: ProcessId { pid: 1, started: 1 },
-            identity: None,
-            again: Again {
-                configuration: "/c".into(),
-                client: Client {
-                    mode: Mode::Session,
-                    programs: vec!["p".into()],
-                    login: None,
-                    arguments: vec![],
-                    end: ";".into(),
-                    tag: "{tag}".into(),
-                    rows: Rows::Quoted,
-                    error: String::new(),
-                    lost: vec![],
-                    identifier_quote: '"',
-                },
+            undo: Undo::Statement(Box::new(Statement {
+                name: "u".into(),
+                text: text.into(),
+                session: "s".into(),
+                database: None,
+                process: ProcessId { pid: 1, started: 1 },
+                group: None,
+                reach: Reach::for_tests(),
                 identity: None,
+                set: None,
                 cancel: None,
-            },
+            })),
         }
+    }
+
+    fn text(entry: &Entry) -> &str {
+        entry.statement().map_or("", |s| s.text.as_str())
     }
 
     #[test]
@@ -218,8 +285,8 @@ mod tests {
         assert!(ledger.arm(entry("A", Lasts::Session)).is_some());
         assert!(ledger.arm(entry("B", Lasts::Session)).is_some());
         assert!(ledger.arm(entry("A", Lasts::Session)).is_none());
-        assert_eq!(ledger.armed().map(|e| e.text.as_str()).collect::<Vec<_>>(), ["B", "A"]);
-        assert_eq!(ledger.disarm("undone", |e| e.text == "A").len(), 1);
+        assert_eq!(ledger.armed().map(text).collect::<Vec<_>>(), ["B", "A"]);
+        assert_eq!(ledger.disarm("undone", |e| text(e) == "A").len(), 1);
         assert_eq!(ledger.armed().count(), 1);
     }
 
@@ -239,11 +306,11 @@ mod tests {
             let (mut ledger, first) = Ledger::open("c", "b");
             let mut lines = vec![first];
             for (arm, which) in acts {
-                let text = which.to_string();
+                let which = which.to_string();
                 if arm {
-                    lines.extend(ledger.arm(entry(&text, Lasts::Disk)));
+                    lines.extend(ledger.arm(entry(&which, Lasts::Disk)));
                 } else {
-                    lines.extend(ledger.disarm("undone", |e| e.text == text));
+                    lines.extend(ledger.disarm("undone", |e| text(e) == which));
                 }
             }
             let again = Ledger::replay(lines).unwrap();

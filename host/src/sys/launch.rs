@@ -16,6 +16,8 @@ use nix::unistd::{Gid, Uid, getppid, setgroups, setresgid, setresuid, setsid};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 
+use super::cgroup;
+
 /// Who a program runs as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ids {
@@ -40,6 +42,8 @@ pub struct Launch {
     pub keep: Vec<i32>,
     /// Our process: the program dies with it.
     pub parent: i32,
+    /// The control group that it enters.
+    pub group: Option<PathBuf>,
 }
 
 /// Starts it, with these standard streams. `inherit` must be what `launch.keep` names.
@@ -82,6 +86,9 @@ pub fn become_it(launch: &Launch) -> io::Error {
 }
 
 fn prepare(launch: &Launch) -> io::Result<()> {
+    if let Some(group) = &launch.group {
+        cgroup::enter(group)?;
+    }
     setsid()?;
     umask(Mode::from_bits_truncate(0o077));
     std::env::set_current_dir("/")?;

@@ -1,10 +1,13 @@
 //! Other processes: who they are, whether they are still the same, and how to end them.
 
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
+
+use super::cgroup;
 
 /// A process that cannot be mistaken for another one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,34 +36,56 @@ impl ProcessId {
         ProcessId::of(self.pid) == Some(self)
     }
 
-    /// Kills it and all of the group that began with it, and waits until they are gone.
+    /// Kills it, and all that it started: its control group, and the process group that began with it. Waits until they
+    /// are gone.
     ///
     /// # Errors
     /// `TimedOut` when something is still there after `longest`.
-    pub fn kill(self, longest: Duration) -> io::Result<()> {
+    pub fn kill(self, group: Option<&Path>, longest: Duration) -> io::Result<()> {
         let fd = Pid::from_raw(self.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         // Checked after the descriptor is held: from here the number cannot be reused. While anybody is left in the
-        // group it cannot be reused either, so another process of this number means that ours are gone.
-        match ProcessId::of(self.pid) {
-            Some(now) if now != self => return Ok(()),
+        // process group it cannot be reused either, so another process of this number means that that one is gone.
+        let reused = match ProcessId::of(self.pid) {
+            Some(now) if now != self => true,
             Some(_) => {
                 if let Some(fd) = fd {
                     pidfd_send_signal(&fd, Signal::KILL)?;
                 }
+                false
             }
-            None => {}
+            None => false,
+        };
+        if let Some(group) = group {
+            cgroup::kill(group)?;
         }
-        // A client may be a script that started the real one.
-        kill_group(self.pid);
+        if !reused {
+            kill_group(self.pid);
+        }
         let deadline = Instant::now() + longest;
-        while self.runs() || !group_is_gone(self.pid) {
+        while self.runs() || !(reused || group_is_gone(self.pid)) || !group.is_none_or(cgroup::is_empty) {
             if Instant::now() > deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        if let Some(group) = group {
+            cgroup::remove(group);
+        }
         Ok(())
     }
+}
+
+/// Kills a child of ours that has not been waited for, and all that it started.
+pub fn kill_all(pid: i32, group: Option<&Path>) {
+    if let Some(group) = group {
+        let _ = cgroup::kill(group);
+    }
+    kill_group(pid);
+}
+
+/// Whether nothing of that runs any more.
+pub fn all_are_gone(pid: i32, group: Option<&Path>) -> bool {
+    group.map_or_else(|| group_is_gone(pid), cgroup::is_empty)
 }
 
 /// Sends a signal to a child of ours that has not been waited for.
@@ -83,30 +108,30 @@ pub fn peer(stream: &std::os::unix::net::UnixStream) -> Option<i32> {
     rustix::net::sockopt::socket_peercred(stream).ok().map(|c| c.pid.as_raw_pid())
 }
 
-/// Whether this process, or one of the group that began with it, has that file open.
-pub fn has_open(pid: i32, device: u64, inode: u64) -> bool {
+/// Whether this process, or one that it started, has that file open.
+pub fn has_open(pid: i32, group: Option<&Path>, device: u64, inode: u64) -> bool {
     use std::os::unix::fs::MetadataExt;
     let has = |pid: i32| {
         let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         open.filter_map(|fd| std::fs::metadata(fd.path()).ok()).any(|m| (m.dev(), m.ino()) == (device, inode))
     };
-    has(pid) || group(pid).into_iter().any(has)
+    has(pid) || group.map_or_else(|| members(pid), cgroup::processes).into_iter().any(has)
 }
 
 /// Kills every process of the group that `launch` began with this one.
-pub fn kill_group(pid: i32) {
+fn kill_group(pid: i32) {
     if pid > 1 {
         let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }
 }
 
 /// Whether nothing of that group runs any more. What has ended and was not waited for does not count.
-pub fn group_is_gone(pid: i32) -> bool {
-    group(pid).is_empty()
+fn group_is_gone(pid: i32) -> bool {
+    members(pid).is_empty()
 }
 
 /// The processes of the group that began with this one, without those that have ended.
-fn group(leader: i32) -> Vec<i32> {
+fn members(leader: i32) -> Vec<i32> {
     let leader = leader.to_string();
     let ours = |entry: std::fs::DirEntry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;

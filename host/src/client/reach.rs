@@ -1,0 +1,133 @@
+//! How to reach a database: all that is needed to start its client again, with *where* its secret is and never the
+//! secret itself. It stands in the ledger, so that recovery needs neither the module nor, as a rule, the configuration.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use stillpoint_contract::manifest::Client;
+
+use crate::config::{self, Secret, Workload};
+use crate::fault::Fault;
+use crate::sys::launch::Ids;
+
+use super::program;
+
+/// How to start a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Whose: the workload's name in the configuration.
+    pub workload: String,
+    /// The program, found and checked.
+    pub program: PathBuf,
+    /// Who runs it.
+    pub user: Ids,
+    /// The client as the manifest declared it.
+    pub client: Client,
+    /// The words of the login that are no secret.
+    pub login: Login,
+    /// Where the secret is.
+    pub secret: Where,
+}
+
+/// The words of a login that are no secret. What is absent is left to the client's own default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// Who logs in.
+    pub user: Option<String>,
+    /// Which host.
+    pub host: Option<String>,
+    /// Which port.
+    pub port: Option<u16>,
+    /// Which socket.
+    pub socket: Option<String>,
+    /// Which database.
+    pub database: Option<String>,
+    /// MySQL's login path.
+    pub login_path: Option<String>,
+}
+
+/// Where a secret is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Where {
+    /// There is none.
+    Nowhere,
+    /// In a `credential_file`.
+    File(PathBuf),
+    /// In the `credString` of this workload, in this configuration.
+    Configuration(PathBuf),
+}
+
+impl Reach {
+    /// Of a workload, by this client.
+    ///
+    /// # Errors
+    /// `SP-CLIENT-001`, `SP-CLIENT-002`: no program that can be trusted.
+    pub fn new(workload: &Workload, client: &Client, configuration: PathBuf) -> Result<Reach, Fault> {
+        let program = program::find(workload, &client.programs)?;
+        let credential = &workload.credential;
+        let user = &workload.linux_user;
+        let secret = match (&credential.password, &credential.file) {
+            (None, _) => Where::Nowhere,
+            (Some(_), Some(file)) => Where::File(file.clone()),
+            (Some(_), None) => Where::Configuration(configuration),
+        };
+        Ok(Reach {
+            workload: workload.name.clone(),
+            program,
+            user: Ids { uid: user.uid, gid: user.gid, groups: user.groups.clone() },
+            client: client.clone(),
+            login: Login {
+                user: credential.user.clone(),
+                host: credential.host.clone(),
+                port: credential.port,
+                socket: credential.socket.clone(),
+                database: credential.database.clone(),
+                login_path: credential.login_path.clone(),
+            },
+            secret,
+        })
+    }
+
+    /// Fetches the secret from where it is, and looks at the program again. For who has only this plan.
+    ///
+    /// # Errors
+    /// In words: what is no longer as it was.
+    pub fn secret(&self) -> Result<Option<Secret>, String> {
+        program::check(&self.program, self.user.uid).map_err(|p| p.to_string())?;
+        match &self.secret {
+            Where::Nowhere => Ok(None),
+            Where::File(file) => Ok(config::credential_file(file, self.user.uid)?.password),
+            Where::Configuration(path) => {
+                let read = config::read(path).map_err(|f| f.first().map_or(String::new(), |f| f.what.clone()))?;
+                let workload = read.workloads.into_iter().find(|w| w.name == self.workload);
+                let workload = workload.ok_or_else(|| format!("it is no longer in {}", path.display()))?;
+                Ok(workload.credential.password)
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Reach {
+        use stillpoint_contract::manifest::{Mode, Rows};
+        Reach {
+            workload: "w".into(),
+            program: "/bin/p".into(),
+            user: Ids { uid: 0, gid: 0, groups: vec![] },
+            client: Client {
+                mode: Mode::Session,
+                programs: vec!["p".into()],
+                login: None,
+                arguments: vec![],
+                end: ";".into(),
+                tag: "{tag}".into(),
+                rows: Rows::Quoted,
+                error: String::new(),
+                lost: vec![],
+                identifier_quote: '"',
+            },
+            login: Login::default(),
+            secret: Where::Nowhere,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The guard: a second process that thaws when the keeper cannot. [`Guard`] is what the keeper holds of it; the process
+//! itself is [`process`].
+//!
+//! Every undo is told to it before its freeze is sent, so it needs no file when it fires. Keeper and guard watch each
+//! other: a guard that is gone is replaced before anything more is frozen, and told again what is armed.
+
+pub mod packet;
+pub mod process;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::net::UnixDatagram;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use packet::{AtHand, LONGEST, Packet};
+use process::Start;
+
+/// How long the guard may take to answer: opening its sessions, and everything else.
+const AT_HAND: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// How long handing over may take: a little longer than the guard itself goes on trying.
+const HAND_OVER: Duration = Duration::from_secs(90);
+
+/// The guard of a running cycle, from the keeper's side.
+#[derive(Debug)]
+pub struct Guard {
+    start: Start,
+    at_hand: Vec<AtHand>,
+    lock: File,
+    running: Running,
+    deadline: Option<Duration>,
+    frozen: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    socket: UnixDatagram,
+}
+
+impl Guard {
+    /// Starts a guard and waits until it has everything at hand. It shares the lock, so nobody begins another cycle
+    /// while it thaws.
+    ///
+    /// # Errors
+    /// In words: what it could not open, or why there is none.
+    pub async fn start(start: Start, at_hand: Vec<AtHand>, lock: &File) -> io::Result<Guard> {
+        let lock = lock.try_clone()?;
+        let running = begin(&start, &at_hand, &lock).await?;
+        Ok(Guard { start, at_hand, lock, running, deadline: None, frozen: Vec::new() })
+    }
+
+    /// Tells it something and waits until it has taken that in. A guard that is gone is replaced first; `armed` is what
+    /// the new one must know.
+    ///
+    /// # Errors
+    /// When no guard can be told.
+    pub async fn tell(&mut self, what: &Packet<'_>, armed: &[String]) -> io::Result<()> {
+        if self.running.ask(what, ANSWER).await.is_err() {
+            self.replace(armed).await?;
+            self.running.ask(what, ANSWER).await?;
+        }
+        match what {
+            Packet::Deadline(at) => self.deadline = Some(*at),
+            Packet::Freezing(which) => self.frozen.push(*which),
+            Packet::Thawed(which) => self.frozen.retain(|f| f != which),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Puts another guard in the place of one that is gone.
+    ///
+    /// # Errors
+    /// When none can be started.
+    pub async fn replace(&mut self, armed: &[String]) -> io::Result<()> {
+        let _ = self.running.child.start_kill();
+        let _ = timeout(ANSWER, self.running.child.wait()).await;
+        self.running = begin(&self.start, &self.at_hand, &self.lock).await?;
+        for line in armed {
+            self.running.ask(&Packet::Armed(line.as_bytes()), ANSWER).await?;
+        }
+        for which in &self.frozen {
+            self.running.ask(&Packet::Freezing(*which), ANSWER).await?;
+        }
+        if let Some(at) = self.deadline {
+            self.running.ask(&Packet::Deadline(at), ANSWER).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells it that something was undone, without waiting. False when there is no room: then it must be told later.
+    pub fn undone(&self, line: &str) -> bool {
+        match self.running.socket.try_send(&Packet::Undone(line.as_bytes()).encode()) {
+            Ok(_) => true,
+            // Who is gone needs no telling: its successor learns what is armed.
+            Err(e) => e.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Whether it answers: then it has taken in all that it was told before.
+    pub async fn answers(&mut self) -> bool {
+        let until = crate::sys::boot::now() + HAND_OVER;
+        self.running.ask(&Packet::Releasing(until), ANSWER).await.is_ok()
+    }
+
+    /// Waits until the guard is gone.
+    pub async fn is_gone(&mut self) {
+        let _ = self.running.child.wait().await;
+    }
+
+    /// Has it take back what is armed. When this returns it has done what it could, and has written that down.
+    pub async fn hand_over(&mut self) {
+        let _ = self.running.ask(&Packet::HandOver, HAND_OVER).await;
+        let _ = timeout(ANSWER, self.running.child.wait()).await;
+    }
+
+    /// Nothing is armed any more: waits until it has ended, and with it its hold of the lock.
+    pub async fn end(mut self) {
+        let _ = self.running.ask(&Packet::End, HAND_OVER).await;
+        if timeout(ANSWER, self.running.child.wait()).await.is_err() {
+            let _ = self.running.child.kill().await;
+        }
+    }
+}
+
+impl Running {
+    async fn ask(&mut self, what: &Packet<'_>, longest: Duration) -> io::Result<()> {
+        let bytes = what.encode();
+        if bytes.len() > LONGEST {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "longer than the guard takes"));
+        }
+        let mut answer = [0; 1024];
+        let answered = async {
+            self.socket.send(&bytes).await?;
+            self.socket.recv(&mut answer).await
+        };
+        let length = tokio::select! {
+            answered = timeout(longest, answered) => answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??,
+            ended = self.child.wait() => {
+                let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
+                return Err(io::Error::new(io::ErrorKind::BrokenPipe, format!("the guard is gone: {how}")));
+            }
+        };
+        match answer.get(..length).and_then(|a| a.split_first()) {
+            Some((b'+', _)) => Ok(()),
+            Some((b'-', why)) => Err(io::Error::other(String::from_utf8_lossy(why).into_owned())),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the guard is not understood")),
+        }
+    }
+}
+
+/// One that is being started: given up half-way, it is ended.
+struct Starting(Option<Running>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(running) = &mut self.0 {
+            let _ = running.child.start_kill();
+        }
+    }
+}
+
+/// Starts one, under systemd in a unit of its own: what ends the agent's unit ends every process in it.
+async fn begin(start: &Start, at_hand: &[AtHand], lock: &File) -> io::Result<Running> {
+    if Path::new("/run/systemd/system").is_dir() {
+        let mut scope = Command::new("/usr/bin/systemd-run");
+        scope.args(["--scope", "--quiet", "--collect", "--description=Stillpoint's guard", "--"]);
+        scope.arg(std::env::current_exe()?);
+        // Where there is no scope to be had, a guard in our own is better than none.
+        if let Ok(running) = ready(scope, start, at_hand, lock).await {
+            return Ok(running);
+        }
+    }
+    ready(Command::new("/proc/self/exe"), start, at_hand, lock).await
+}
+
+async fn ready(command: Command, start: &Start, at_hand: &[AtHand], lock: &File) -> io::Result<Running> {
+    let mut starting = Starting(Some(spawn(command, start, lock)?));
+    if let Some(running) = &mut starting.0 {
+        for part in at_hand {
+            running.ask(&Packet::AtHand(&serde_json::to_vec(part)?), AT_HAND).await?;
+        }
+    }
+    starting.0.take().ok_or_else(|| io::Error::other("there is no guard"))
+}
+
+fn spawn(mut command: Command, start: &Start, lock: &File) -> io::Result<Running> {
+    let (ours, theirs) = std::os::unix::net::UnixDatagram::pair()?;
+    ours.set_nonblocking(true)?;
+    command.arg("guard").arg(serde_json::to_string(start)?);
+    command.env_clear().env("LC_ALL", "C.UTF-8");
+    // Nothing is printed on the lock; it is only held.
+    command.stdin(OwnedFd::from(theirs)).stdout(Stdio::from(lock.try_clone()?)).stderr(Stdio::null());
+    command.process_group(0).kill_on_drop(false);
+    Ok(Running { child: command.spawn()?, socket: UnixDatagram::from_std(ours)? })
+}

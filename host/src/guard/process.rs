@@ -1,0 +1,304 @@
+//! The guard itself: a process that waits, and thaws when the keeper does not.
+//!
+//! It lives in a process session of its own, under systemd in a unit of its own, and watches the keeper by a descriptor
+//! that cannot be mistaken for another process. It fires when the keeper is gone, when the keeper lets the deadline pass,
+//! or when it is told to. While it waits it neither allocates nor logs nor opens a file; when it fires, it thaws the
+//! filesystems first, by descriptors that it has held all along, then the databases, through sessions of its own, and
+//! only then writes anything down. A keeper that hangs is killed first: nobody freezes while the guard thaws.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::packet::{AtHand, LONGEST, Packet};
+use crate::crash::{self, Step};
+use crate::cycle::record::{Record, Verdict};
+use crate::fault::{Exit, Fault};
+use crate::keeper::places::Places;
+use crate::keeper::{control, keep_record};
+use crate::ledger::Ledger;
+use crate::ledger::file::{self, LedgerFile};
+use crate::recovery::{Living, take_all_back};
+use crate::sys::{boot, freeze, memory};
+
+/// How late the keeper may be with its own deadline before it counts as hanging.
+const SLACK: Duration = Duration::from_millis(250);
+
+/// How long opening a session may take, in prepare.
+const LOGIN: Duration = Duration::from_secs(10);
+
+/// How long the guard goes on trying what fails. Then it is the next recovery's.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long it waits for a keeper that was killed, between two attempts to thaw what that one may be waiting for.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// Room for the ledger's lines, in bytes.
+const ROOM: usize = 512 * 1024;
+
+/// What a guard is started with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Start {
+    /// Where everything lies.
+    pub places: Places,
+    /// The cycle.
+    pub cycle: String,
+    /// The keeper.
+    pub keeper: i32,
+    /// The first line of the ledger.
+    pub first: String,
+}
+
+/// Why it fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    KeeperGone,
+    KeeperHangs,
+    Told,
+}
+
+struct Guard {
+    start: Start,
+    socket: UnixDatagram,
+    keeper: OwnedFd,
+    timer: boot::Timer,
+    runtime: tokio::runtime::Runtime,
+    living: Living,
+    filesystems: Vec<(File, bool)>,
+    /// The ledger as it was told, byte for byte.
+    lines: Vec<u8>,
+}
+
+/// The guard's whole life. The keeper is at the other end of standard input; standard output is the lock, which is held
+/// for as long as keeper or guard live.
+///
+/// # Errors
+/// When it cannot even begin.
+pub fn guard(start: Start) -> io::Result<Exit> {
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    let _ = rustix::process::setsid();
+    let socket = UnixDatagram::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let keeper = Pid::from_raw(start.keeper).ok_or(io::ErrorKind::InvalidInput)?;
+    let keeper = pidfd_open(keeper, PidfdFlags::empty())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(Duration::from_secs(86_400))
+        .build()?;
+    // Touched once, so that it is there.
+    let mut lines = vec![b' '; ROOM];
+    lines.clear();
+    lines.extend_from_slice(start.first.as_bytes());
+    let timer = boot::Timer::new()?;
+    let mut guard =
+        Guard { start, socket, keeper, timer, runtime, living: Living::default(), filesystems: Vec::new(), lines };
+    memory::lock_what_is_used();
+    guard.socket.set_nonblocking(true)?;
+    guard.wait()
+}
+
+impl Guard {
+    fn wait(&mut self) -> io::Result<Exit> {
+        let mut buffer = vec![0; LONGEST];
+        loop {
+            let mut watched = [
+                PollFd::new(&self.socket, PollFlags::IN),
+                PollFd::new(&self.keeper, PollFlags::IN),
+                PollFd::new(&self.timer, PollFlags::IN),
+            ];
+            match poll(&mut watched, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+            let [_, gone, rang] = watched.map(|w| !w.revents().is_empty());
+            // Whatever woke it: what was told before counts.
+            while let Ok(length) = self.socket.recv(&mut buffer) {
+                if let Some(exit) = self.hear(buffer.get(..length).unwrap_or_default()) {
+                    return Ok(exit);
+                }
+            }
+            if gone {
+                return Ok(self.fire(Why::KeeperGone));
+            }
+            if rang {
+                return Ok(self.fire(Why::KeeperHangs));
+            }
+        }
+    }
+
+    /// Takes in one datagram. `Some` when the guard's life is over.
+    fn hear(&mut self, bytes: &[u8]) -> Option<Exit> {
+        let answer = match Packet::decode(bytes) {
+            Some(Packet::AtHand(json)) => self.have_at_hand(json),
+            Some(Packet::Armed(line)) => self.note(line),
+            Some(Packet::Undone(line)) => {
+                let _ = self.note(line);
+                return None;
+            }
+            Some(Packet::Deadline(at)) => {
+                let set = self.timer.set(at + SLACK);
+                crash::step(Step::GuardArmed);
+                set.map_err(|e| e.to_string())
+            }
+            Some(Packet::Releasing(until)) => self.timer.set(until).map_err(|e| e.to_string()),
+            Some(Packet::Freezing(which)) => self.mark(which, true),
+            Some(Packet::Thawed(which)) => self.mark(which, false),
+            Some(Packet::HandOver) => {
+                let exit = self.fire(Why::Told);
+                let _ = self.socket.send(b"+");
+                return Some(exit);
+            }
+            Some(Packet::End) => {
+                // The keeper's word alone does not end it.
+                let exit = if self.holds_nothing() { Exit::Done } else { self.fire(Why::Told) };
+                let _ = self.socket.send(b"+");
+                return Some(exit);
+            }
+            None => Err("not understood".into()),
+        };
+        let _ = match answer {
+            Ok(()) => self.socket.send(b"+"),
+            Err(why) => self.socket.send(format!("-{why}").as_bytes()),
+        };
+        None
+    }
+
+    /// In prepare: everything that it will need.
+    fn have_at_hand(&mut self, json: &[u8]) -> Result<(), String> {
+        let wanted: AtHand = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+        for filesystem in &wanted.filesystems {
+            let shown = filesystem.path.display();
+            let folder = freeze::open(&filesystem.path).map_err(|e| format!("{shown}: {e}"))?;
+            if freeze::superblock(&folder).map_err(|e| format!("{shown}: {e}"))? != filesystem.superblock {
+                return Err(format!("{shown}: another filesystem is mounted there"));
+            }
+            self.filesystems.push((folder, false));
+        }
+        let (runtime, living) = (&self.runtime, &mut self.living);
+        runtime.block_on(async {
+            for (reach, database) in &wanted.sessions {
+                living
+                    .add(reach, database.as_deref(), Instant::now() + LOGIN)
+                    .await
+                    .map_err(|e| format!("{}: {e}", reach.workload))?;
+            }
+            // The thread that thaws, and the code that takes back, are there from now on.
+            let _ = tokio::task::spawn_blocking(|| ()).await;
+            take_all_back(&mut Ledger::default(), living, Duration::ZERO, |_| ()).await;
+            Ok(())
+        })
+    }
+
+    fn note(&mut self, line: &[u8]) -> Result<(), String> {
+        if self.lines.len() + line.len() > ROOM {
+            return Err("the ledger is longer than the guard has room for".into());
+        }
+        self.lines.extend_from_slice(line);
+        Ok(())
+    }
+
+    fn mark(&mut self, which: u8, frozen: bool) -> Result<(), String> {
+        let filesystem = self.filesystems.get_mut(usize::from(which)).ok_or("no such filesystem")?;
+        filesystem.1 = frozen;
+        Ok(())
+    }
+
+    fn holds_nothing(&self) -> bool {
+        file::replay(&self.lines).is_ok_and(|l| l.is_none_or(|l| l.armed().next().is_none()))
+    }
+
+    /// Thaws everything.
+    fn fire(&mut self, why: Why) -> Exit {
+        if why == Why::KeeperHangs {
+            let _ = pidfd_send_signal(&self.keeper, Signal::KILL);
+        }
+        crash::step(Step::GuardFires);
+        self.thaw_filesystems(why == Why::Told);
+        crash::step(Step::GuardThawedFilesystems);
+        let mut ledger = match file::replay(&self.lines) {
+            Ok(Some(ledger)) => ledger,
+            // It was told nothing but whole lines; what it cannot read, recovery may.
+            Ok(None) | Err(_) => return Exit::NotThawed,
+        };
+        let was_armed = ledger.armed().next().is_some();
+        let mut closing = Vec::new();
+        crash::step(Step::GuardUndoing);
+        let (runtime, living) = (&self.runtime, &mut self.living);
+        let (done, faults) =
+            runtime.block_on(take_all_back(&mut ledger, living, PATIENCE, |line| closing.push(line.clone())));
+        crash::step(Step::GuardUndone);
+        // From here on a disk may be touched.
+        if let Ok(mut file) = LedgerFile::reopen(&self.start.places.ledger()) {
+            for line in &closing {
+                // A line that cannot be written only means that the same is taken back once more.
+                let _ = file.append(line, false);
+            }
+        }
+        if why != Why::Told {
+            self.leave_a_record(why, was_armed, &done, faults.clone());
+            control::end(&self.start.places);
+        }
+        crash::step(Step::GuardClosed);
+        let living = std::mem::take(&mut self.living);
+        self.runtime.block_on(living.close());
+        if faults.is_empty() { Exit::Done } else { Exit::NotThawed }
+    }
+
+    /// Until none is frozen and nobody is left who could freeze one: a keeper that was killed may still be on its way
+    /// into a freeze, and may wait itself for what is frozen.
+    fn thaw_filesystems(&self, keeper_lives: bool) {
+        loop {
+            let glance = Timespec { tv_sec: 0, tv_nsec: GLANCE.subsec_nanos().into() };
+            let mut keeper = [PollFd::new(&self.keeper, PollFlags::IN)];
+            let gone = keeper_lives || poll(&mut keeper, Some(&glance)).is_ok_and(|n| n > 0);
+            for (filesystem, frozen) in self.filesystems.iter().rev() {
+                if *frozen {
+                    // The ledger's entry is thawed once more below, and reports what fails.
+                    let _ = freeze::thaw(filesystem);
+                }
+            }
+            if gone {
+                return;
+            }
+        }
+    }
+
+    /// What the agent is told when it asks for the verdict.
+    fn leave_a_record(&self, why: Why, was_armed: bool, done: &[String], mut faults: Vec<Fault>) {
+        let what = match why {
+            Why::KeeperHangs => "the keeper let the deadline pass and was ended; the guard took back",
+            _ => "the keeper was lost; the guard took back",
+        };
+        let what = if done.is_empty() { format!("{what} nothing.") } else { format!("{what} {}.", done.join(", ")) };
+        let exit = if faults.is_empty() { Exit::Inconsistent } else { Exit::NotThawed };
+        let fault = Fault::new("SP-GUARD-001", exit, what);
+        let fault = if faults.is_empty() { fault.done("Nothing stands still.") } else { fault };
+        faults.push(fault.next("a snapshot of this cycle is not application-consistent: take another"));
+        let now = jiff::Timestamp::now().to_string();
+        let record = Record {
+            cycle: self.start.cycle.clone(),
+            exit,
+            verdict: if was_armed { Verdict::CrashConsistent } else { Verdict::Failed },
+            kind: None,
+            began_at: now.clone(),
+            frozen_at: None,
+            released_at: Some(now.clone()),
+            thawed_at: Some(now),
+            released_by: Some("the guard".into()),
+            standstill_us: None,
+            frozen_us: None,
+            timeout_s: 0,
+            workloads: Vec::new(),
+            warnings: Vec::new(),
+            faults,
+            command: None,
+        };
+        let _ = keep_record(&self.start.places, &record);
+    }
+}

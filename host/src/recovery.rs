@@ -1,0 +1,243 @@
+//! Taking back what a keeper that is gone left frozen: from the ledger alone, without module and, as a rule, without the
+//! configuration. Whoever does it holds the lock. It can be done any number of times.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stillpoint_contract::manifest::Lasts;
+use stillpoint_contract::message::{StatementError, Value};
+use tokio::time::Instant;
+
+use crate::client::reach::Reach;
+use crate::client::session::{self, Most, Session};
+use crate::crash::{self, Step};
+use crate::fault::{Exit, Fault};
+use crate::keeper::places::Places;
+use crate::ledger::file::{self, LedgerFile};
+use crate::ledger::{Answered, Entry, Ledger, Recovery, Statement, Undo, recovery};
+use crate::sys::{freeze, process};
+
+/// How long ending a client, or one undo, may take.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// The first wait before what failed is tried again, and the longest.
+const SOON: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_secs(5);
+
+/// How much of an answer is read.
+const MOST: Most = Most { rows: 16, bytes: 64 * 1024 };
+
+/// Sessions that are open already, one for each workload and database: on some databases a new login hangs while they
+/// stand still.
+#[derive(Default)]
+pub struct Living(BTreeMap<(String, Option<String>), Session>);
+
+impl Living {
+    /// Opens a session and waits until the database has answered in it.
+    ///
+    /// # Errors
+    /// In words: why the database cannot be reached.
+    pub async fn add(&mut self, reach: &Reach, database: Option<&str>, deadline: Instant) -> Result<(), String> {
+        let mut session = open(reach, database)?;
+        session.touch(deadline).await.map_err(|e| e.to_string())?;
+        self.0.insert((reach.workload.clone(), database.map(str::to_owned)), session);
+        Ok(())
+    }
+
+    /// The session for this undo: one that lives, else a new one.
+    fn get(&mut self, workload: &str, undo: &Statement) -> Result<&mut Session, String> {
+        let key = (workload.to_owned(), undo.database.clone());
+        if self.0.get(&key).is_none_or(|s| s.is_lost() || s.is_busy()) {
+            self.0.insert(key.clone(), open(&undo.reach, undo.database.as_deref())?);
+        }
+        self.0.get_mut(&key).ok_or_else(|| "it is not open".into())
+    }
+
+    /// Runs one statement, and once more in a new session where the living one turns out to be dead.
+    async fn execute(&mut self, workload: &str, undo: &Statement, text: &str) -> Result<(), Failed> {
+        for last in [false, true] {
+            let session = self.get(workload, undo).map_err(Failed::NotReached)?;
+            // The living session may hang without an end: it is not given all the time there is.
+            let longest = if last { LONGEST } else { LONGEST / 5 };
+            match session.execute(text, Instant::now() + longest).await {
+                Ok(()) => return Ok(()),
+                Err(StatementError::Failed(e)) => return Err(Failed::Said(e.to_string())),
+                Err(e) if last => return Err(Failed::NotReached(e.to_string())),
+                Err(_) => {}
+            }
+        }
+        Err(Failed::NotReached("it does not answer".into()))
+    }
+
+    /// Asks again what was asked before.
+    async fn ask(&mut self, workload: &str, undo: &Statement, question: &Answered) -> Result<Value, String> {
+        let session = self.get(workload, undo)?;
+        let rows = session.run(&question.text, &question.columns, Instant::now() + LONGEST).await;
+        let rows = rows.map_err(|e| e.to_string())?;
+        let only = if rows.len() == 1 { rows.into_iter().next() } else { None };
+        only.and_then(|row| row.into_iter().next()).ok_or_else(|| "it gave not one row".into())
+    }
+
+    /// Ends them all.
+    pub async fn close(self) {
+        for session in self.0.into_values() {
+            session.close().await;
+        }
+    }
+}
+
+/// Why an undo was not acknowledged.
+enum Failed {
+    /// The database refused it.
+    Said(String),
+    /// The database did not answer.
+    NotReached(String),
+}
+
+fn open(reach: &Reach, database: Option<&str>) -> Result<Session, String> {
+    let secret = reach.secret()?;
+    session::open(reach, secret.as_ref(), database, MOST).map_err(|f| f.what)
+}
+
+/// Takes back everything that is still armed, and tries again what fails for as long as `patience`. Gives what was done,
+/// one line for each. The caller holds the lock.
+///
+/// # Errors
+/// `SP-CYCLE-006` for each entry that could not be taken back, with the words to type.
+pub async fn recover(places: &Places, patience: Duration) -> Result<Vec<String>, Vec<Fault>> {
+    let unreadable = |e: std::io::Error| vec![unreadable(places, &e)];
+    let Some(mut ledger) = file::read(&places.ledger()).map_err(unreadable)? else { return Ok(Vec::new()) };
+    if ledger.armed().next().is_none() {
+        return Ok(Vec::new());
+    }
+    crash::step(Step::RecoveryRead);
+    let mut disk = LedgerFile::reopen(&places.ledger()).map_err(unreadable)?;
+    let mut living = Living::default();
+    let (done, faults) = take_all_back(&mut ledger, &mut living, patience, |line| {
+        // A line that cannot be written only means that the same is taken back once more.
+        let _ = disk.append(line, false);
+    })
+    .await;
+    living.close().await;
+    if faults.is_empty() { Ok(done) } else { Err(faults) }
+}
+
+/// The ledger is there, and nobody knows what it holds.
+pub fn unreadable(places: &Places, why: &std::io::Error) -> Fault {
+    let what = format!("the ledger {} cannot be read: {why}.", places.ledger().display());
+    Fault::new("SP-CYCLE-005", Exit::NotThawed, what)
+        .done("SOMETHING MAY STILL STAND STILL.")
+        .next("look at the file: each line names an undo in its own words")
+}
+
+/// Takes back what a ledger holds, the last first, and each that fails again and again until `patience` has passed:
+/// whatever failed before it. `write` is given each closing line.
+pub async fn take_all_back(
+    ledger: &mut Ledger,
+    living: &mut Living,
+    patience: Duration,
+    mut write: impl FnMut(&crate::ledger::Line),
+) -> (Vec<String>, Vec<Fault>) {
+    let same_boot = process::boot_id().is_ok_and(|b| b == ledger.boot());
+    let end = Instant::now() + patience;
+    let mut wait = SOON;
+    let mut done = Vec::new();
+    loop {
+        let mut faults = Vec::new();
+        let entries: Vec<Entry> = ledger.armed().cloned().collect();
+        for entry in entries {
+            let taken = match crash::may_fail(Step::RecoveryUndoing) {
+                Ok(()) => take_back(&entry, same_boot, living).await,
+                Err(e) => Err(e.to_string()),
+            };
+            match taken {
+                Ok(how) => {
+                    crash::step(Step::RecoveryUndone);
+                    done.push(format!("{} {how}", entry.words()));
+                    ledger.disarm(&how, |e| e.number == entry.number).iter().for_each(&mut write);
+                }
+                Err(why) => faults.push(
+                    Fault::new("SP-CYCLE-006", Exit::NotThawed, format!("{} is not taken back: {why}.", entry.froze))
+                        .of(&entry.workload)
+                        .done("SOMETHING MAY STILL STAND STILL.")
+                        .next(entry.by_hand()),
+                ),
+            }
+        }
+        if faults.is_empty() || Instant::now() + wait > end {
+            return (done, faults);
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LATE);
+    }
+}
+
+async fn take_back(entry: &Entry, same_boot: bool, living: &mut Living) -> Result<String, String> {
+    match (recovery(entry.lasts, same_boot), &entry.undo) {
+        (Recovery::Gone, _) => Ok("ended with the server".into()),
+        (_, Undo::Filesystem(filesystem)) => {
+            let filesystem = filesystem.clone();
+            let thawed = tokio::task::spawn_blocking(move || thaw(&filesystem));
+            match tokio::time::timeout(LONGEST, thawed).await {
+                Ok(done) => done.map_err(|e| e.to_string())?,
+                Err(_) => Err("the filesystem does not answer".into()),
+            }
+        }
+        (Recovery::EndClient, Undo::Statement(undo)) => {
+            let (process, group) = (undo.process, undo.group.clone());
+            let ended = tokio::task::spawn_blocking(move || process.kill(group.as_deref(), LONGEST)).await;
+            ended.map_err(|e| e.to_string())?.map_err(|e| format!("its client {} did not end: {e}", process.pid))?;
+            Ok(match &undo.cancel {
+                // A statement of the client's that still waited for a lock waits on: the server is told to end it.
+                Some(cancel) => match living.execute(&entry.workload, undo, cancel).await {
+                    Ok(()) => "ended with its client, and on the server".into(),
+                    // The server's answer that there is no such session.
+                    Err(Failed::Said(_)) => "ended with its client".into(),
+                    Err(Failed::NotReached(why)) => {
+                        format!("ended with its client; the server could not be asked: {why}")
+                    }
+                },
+                None => "ended with its client".into(),
+            })
+        }
+        (Recovery::Undo, Undo::Statement(undo)) => take_back_by(entry, undo, living).await,
+    }
+}
+
+async fn take_back_by(entry: &Entry, undo: &Statement, living: &mut Living) -> Result<String, String> {
+    let workload = &entry.workload;
+    // What lives in a server's memory must not be undone on the server that came after it.
+    if let (Lasts::Server | Lasts::Expires, Some(then)) = (entry.lasts, &undo.identity)
+        && living.ask(workload, undo, then).await? != then.answer
+    {
+        return Ok("ended with the server that was restarted".into());
+    }
+    // Nor what somebody has changed since. In doubt it is undone.
+    if let (Lasts::Server, Some(set)) = (entry.lasts, &undo.set)
+        && living.ask(workload, undo, set).await.is_ok_and(|now| now != set.answer)
+    {
+        return Ok("found undone".into());
+    }
+    match (living.execute(workload, undo, &undo.text).await, &undo.set) {
+        (Ok(()), _) => Ok("undone".into()),
+        // An undo that finds nothing to undo is done.
+        (Err(Failed::Said(why)), Some(set)) => match living.ask(workload, undo, set).await {
+            Ok(now) if now != set.answer => Ok("found undone".into()),
+            _ => Err(why),
+        },
+        (Err(Failed::Said(why) | Failed::NotReached(why)), _) => Err(why),
+    }
+}
+
+/// Thaws the very filesystem that we froze.
+fn thaw(filesystem: &crate::ledger::Filesystem) -> Result<String, String> {
+    let folder = freeze::open(&filesystem.path).map_err(|e| e.to_string())?;
+    if freeze::superblock(&folder).map_err(|e| e.to_string())? != filesystem.superblock {
+        // It is mounted elsewhere, or no longer: then it cannot be reached by this path.
+        return Err("another filesystem is mounted there".into());
+    }
+    match freeze::thaw(&folder).map_err(|e| e.to_string())? {
+        freeze::Done::Changed => Ok("thawed".into()),
+        freeze::Done::Already => Ok("found thawed".into()),
+    }
+}
