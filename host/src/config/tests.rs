@@ -115,7 +115,7 @@ fn every_mistake_is_named_with_its_place() {
         ("[logbackup]", "SP-CFG-007", "not honoured", 1),
         ("customScriptEnabled = 1", "SP-CFG-007", "stillpoint run", 1),
         ("enforceSlaveOnly = True", "SP-CFG-007", "replica alone", 1),
-        ("filesystems = srv", "SP-CFG-005", "absolute", 1),
+        ("filesystems = srv", "SP-CFG-005", "absolute", 15),
         ("configuration_path = /etc/oratab", "SP-CFG-007", "[workload NAME]", 1),
         ("timeout 90", "SP-CFG-002", "there is no =", 1),
         ("= 90", "SP-CFG-002", "no key", 1),
