@@ -8,6 +8,7 @@
 
 pub mod comparison;
 pub mod dist;
+pub mod fake;
 pub mod mariadb;
 pub mod missing;
 pub mod program;
