@@ -10,6 +10,9 @@ use std::path::Path;
 
 use super::{Ledger, Line};
 
+/// The most that is read of it, in bytes.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
 /// The open file.
 #[derive(Debug)]
 pub struct LedgerFile {
@@ -35,12 +38,19 @@ impl LedgerFile {
         Ok(LedgerFile { file: File::options().append(true).open("/dev/null")? })
     }
 
-    /// Opens the file that is there.
+    /// Opens the file that is there, and cuts a torn tail off: what is written behind one could never be read.
     ///
     /// # Errors
-    /// What the system gives.
+    /// What the system gives; `InvalidData` as for [`read`].
     pub fn reopen(path: &Path) -> io::Result<LedgerFile> {
-        Ok(LedgerFile { file: File::options().append(true).open(path)? })
+        let mut file = File::options().read(true).append(true).open(path)?;
+        let mut bytes = Vec::new();
+        (&mut file).take(LARGEST).read_to_end(&mut bytes)?;
+        let whole = whole(&bytes)?;
+        if whole < bytes.len() {
+            file.set_len(whole as u64)?;
+        }
+        Ok(LedgerFile { file })
     }
 
     /// Appends a line. It survives the death of this process, and with `sync` that of the machine.
@@ -73,7 +83,7 @@ impl LedgerFile {
 pub fn read(path: &Path) -> io::Result<Option<Ledger>> {
     let mut bytes = Vec::new();
     match File::open(path) {
-        Ok(file) => file.take(64 * 1024 * 1024).read_to_end(&mut bytes)?,
+        Ok(file) => file.take(LARGEST).read_to_end(&mut bytes)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
@@ -121,6 +131,16 @@ fn parse(mut bytes: &[u8]) -> io::Result<Vec<Line>> {
     Ok(out)
 }
 
+/// How many bytes hold whole lines.
+fn whole(bytes: &[u8]) -> io::Result<usize> {
+    parse(bytes)?;
+    let mut rest = bytes;
+    while let Some((_, behind)) = next(rest) {
+        rest = behind;
+    }
+    Ok(bytes.len() - rest.len())
+}
+
 fn next(bytes: &[u8]) -> Option<(Line, &[u8])> {
     let space = bytes.iter().take(12).position(|b| *b == b' ')?;
     let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
@@ -135,8 +155,13 @@ fn next(bytes: &[u8]) -> Option<(Line, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::{Entry, Filesystem, Undo};
     use super::*;
+    use crate::sys::freeze::Superblock;
     use proptest::prelude::*;
+    use stillpoint_contract::manifest::Lasts;
 
     fn lines() -> Vec<Line> {
         let mut out = vec![Line::Open { version: super::super::VERSION, cycle: "c".into(), boot: "b".into() }];
@@ -144,7 +169,101 @@ mod tests {
         out
     }
 
+    /// What the server, the disk and the kernel hold, and the bytes of the ledger's file.
+    #[derive(Default)]
+    struct World {
+        frozen: BTreeSet<u8>,
+        bytes: Vec<u8>,
+        /// Steps until the crash; then how many bytes of the line under way are on disk.
+        left: usize,
+        torn: usize,
+    }
+
+    struct Crash;
+
+    impl World {
+        fn step(&mut self) -> Result<(), Crash> {
+            self.left = self.left.checked_sub(1).ok_or(Crash)?;
+            Ok(())
+        }
+
+        fn append(&mut self, what: &Line) -> Result<(), Crash> {
+            let line = line(what).unwrap();
+            if self.step().is_err() {
+                self.bytes.extend_from_slice(&line.as_bytes()[..self.torn % (line.len() + 1)]);
+                return Err(Crash);
+            }
+            self.bytes.extend_from_slice(line.as_bytes());
+            Ok(())
+        }
+
+        /// Freezes, or takes back, in the order that the host keeps.
+        fn act(&mut self, ledger: &mut Ledger, freeze: bool, which: u8) -> Result<(), Crash> {
+            if freeze {
+                if let Some(line) = ledger.arm(entry(which)) {
+                    self.append(&line)?;
+                }
+                self.step()?;
+                self.frozen.insert(which);
+            } else {
+                self.step()?;
+                self.frozen.remove(&which);
+                for line in ledger.disarm("undone", |e| e.froze == which.to_string()) {
+                    self.append(&line)?;
+                }
+            }
+            Ok(())
+        }
+
+        fn recover(&mut self) -> Result<(), Crash> {
+            let mut ledger = replay(&self.bytes).expect("a crash leaves no more than a torn tail").unwrap_or_default();
+            self.bytes.truncate(whole(&self.bytes).unwrap());
+            let armed: Vec<u8> = ledger.armed().map(|e| e.froze.parse().unwrap()).collect();
+            for frozen in &self.frozen {
+                assert!(armed.contains(frozen), "{frozen} stands still, and the ledger knows nothing of it");
+            }
+            for which in armed {
+                self.act(&mut ledger, false, which)?;
+            }
+            Ok(())
+        }
+    }
+
+    fn entry(which: u8) -> Entry {
+        let superblock = Superblock { device: format!("8:{which}"), kind: "ext4".into() };
+        let filesystem = Filesystem { path: format!("/srv/{which}").into(), superblock };
+        let (froze, undo) = (which.to_string(), Undo::Filesystem(filesystem));
+        Entry { number: 0, workload: "w".into(), froze, lasts: Lasts::Disk, undo }
+    }
+
     proptest! {
+        /// Any prefix of any sequence of operations, with a crash and a torn write anywhere, and with more crashes while
+        /// that is taken back, ends with nothing frozen and nothing armed.
+        #[test]
+        fn whatever_is_lost_nothing_stays_armed(
+            acts in prop::collection::vec((any::<bool>(), 0u8..5), 0..30),
+            crashes in prop::collection::vec((0usize..40, 0usize..400), 1..4),
+        ) {
+            let (mut ledger, first) = Ledger::open("c", "b");
+            let mut crashes = crashes.into_iter();
+            let (left, torn) = crashes.next().unwrap();
+            let mut world = World { left, torn, bytes: line(&first).unwrap().into_bytes(), ..World::default() };
+            for (freeze, which) in acts {
+                if world.act(&mut ledger, freeze, which).is_err() {
+                    break;
+                }
+            }
+            for (left, torn) in crashes {
+                (world.left, world.torn) = (left, torn);
+                let _ = world.recover();
+            }
+            world.left = usize::MAX;
+            prop_assert!(world.recover().is_ok());
+            prop_assert!(world.frozen.is_empty());
+            let ledger = replay(&world.bytes).unwrap().unwrap();
+            prop_assert_eq!(ledger.armed().count(), 0);
+        }
+
         #[test]
         fn a_torn_or_broken_tail_costs_only_the_tail(cut in 0usize..400, flip in 0usize..400) {
             let whole: String = lines().iter().map(|l| line(l).unwrap()).collect();
