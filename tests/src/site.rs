@@ -13,6 +13,7 @@ use crate::program::{Ended, Running, run, start, succeed};
 /// One installation. Dropped, it thaws what a failed test left.
 pub struct Site {
     folder: TempDir,
+    program: PathBuf,
 }
 
 impl Default for Site {
@@ -30,7 +31,7 @@ impl Site {
         let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
         // Other users' clients look at files that a test puts here.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let site = Site { folder };
+        let site = Site { folder, program: dist::program("stillpoint") };
         std::fs::create_dir_all(site.path("etc/trust")).unwrap();
         std::fs::create_dir_all(site.path("lib/modules")).unwrap();
         std::fs::copy(dist::dist().join("trust/allowed_signers"), site.path("etc/trust/allowed_signers")).unwrap();
@@ -45,6 +46,13 @@ impl Site {
         let site = Site::new();
         site.configure(configuration);
         site
+    }
+
+    /// From here on the command with crash points is called.
+    #[must_use]
+    pub fn breakable(mut self) -> Site {
+        self.program = dist::crash_program().to_owned();
+        self
     }
 
     /// Replaces the configuration.
@@ -78,7 +86,7 @@ impl Site {
 
     /// The command, ready to run.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(dist::program("stillpoint"));
+        let mut command = Command::new(&self.program);
         command.arg("--state-dir").arg(self.folder.path()).args(arguments);
         command
     }
