@@ -144,7 +144,7 @@ impl Site {
         shell.args(["-c", script, "agent"]).args([&said, &errors, &code]);
         shell.arg(command.get_program()).args(command.get_args());
         let child = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Agent { child, said, code, errors }
+        Agent { child, said, code, errors, killed: false }
     }
 }
 
@@ -154,6 +154,7 @@ pub struct Agent {
     said: PathBuf,
     code: PathBuf,
     errors: PathBuf,
+    killed: bool,
 }
 
 impl Agent {
@@ -161,6 +162,12 @@ impl Agent {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.killed = true;
+    }
+
+    /// Whether the shell was killed: then nobody writes the exit code down.
+    pub fn is_killed(&self) -> bool {
+        self.killed
     }
 
     /// The exit code, once the shell has it; `None` too when the shell was killed.

@@ -140,7 +140,6 @@ pub fn main() -> Exit {
         config: absolute(cli.config),
         output: cli.output,
     };
-    crash::under(&context.places.run);
     match cli.command {
         Command::Check => check::check(&context),
         Command::Run { command } => run::run(&context, &command),

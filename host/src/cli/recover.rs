@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Context, internal, runtime, screen};
+use crate::crash;
 use crate::fault::{Exit, Fault};
 use crate::keeper::places::Places;
 use crate::ledger::file;
@@ -21,6 +22,7 @@ pub fn recover(context: &Context, patience: Duration) -> Exit {
 
 fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, command: Option<String>) -> Exit {
     let places = &context.places;
+    crash::under(&places.run);
     if let Err(e) = places.make() {
         return screen::faults(context.output, &[internal(&e.to_string())]);
     }

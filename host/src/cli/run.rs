@@ -12,10 +12,18 @@ use crate::fault::Exit;
 use crate::keeper::control::{Ask, Say};
 use crate::sys::process;
 
-/// How the command ended.
-struct Ended {
+/// How the snapshot's command ended.
+struct CommandEnded {
     well: bool,
     words: String,
+}
+
+/// How it ended as a whole.
+enum Ended {
+    /// Everybody was told.
+    Told(Exit),
+    /// The keeper is gone without a verdict; the command's end, in words.
+    KeeperLost(Option<String>),
 }
 
 /// One `run`.
@@ -24,29 +32,34 @@ struct Run<'c> {
     command: &'c [String],
     keeper: UnixStream,
     child: Option<Child>,
-    ended: Option<Ended>,
+    ended: Option<CommandEnded>,
     record: Option<Box<Record>>,
     keeper_is_gone: bool,
     signalled: Option<i32>,
 }
 
 pub fn run(context: &Context, command: &[String]) -> Exit {
-    match runtime() {
+    let ended = match runtime() {
         Ok(runtime) => runtime.block_on(cycle(context, command)),
-        Err(fault) => screen::faults(context.output, &[fault]),
+        Err(fault) => return screen::faults(context.output, &[fault]),
+    };
+    match ended {
+        Ended::Told(exit) => exit,
+        // Recovery has a runtime of its own.
+        Ended::KeeperLost(words) => recover::lost_keeper(context, words),
     }
 }
 
-async fn cycle(context: &Context, command: &[String]) -> Exit {
+async fn cycle(context: &Context, command: &[String]) -> Ended {
     // From the first moment on a signal thaws first, and only then reaches the command.
-    let failed = |why: &str| screen::faults(context.output, &[internal(why)]);
+    let failed = |why: &str| Ended::Told(screen::faults(context.output, &[internal(why)]));
     let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let [Ok(mut term), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
         return failed("signals cannot be awaited");
     };
     let agent = match agent::start(context, true) {
         Ok(agent) => agent,
-        Err(fault) => return screen::faults(context.output, &[fault]),
+        Err(fault) => return Ended::Told(screen::faults(context.output, &[fault])),
     };
     let Ok((keeper, mut says)) = agent.listen() else { return failed("the keeper cannot be heard") };
     let mut run = Run {
@@ -72,7 +85,7 @@ async fn cycle(context: &Context, command: &[String]) -> Exit {
                     Some(Say::Frozen(_)) if run.signalled.is_some() => {}
                     Some(Say::Frozen(_)) => run.begin(),
                     Some(Say::Record(record)) => run.thawed(record),
-                    Some(Say::Refused(faults)) => return screen::faults(context.output, &faults),
+                    Some(Say::Refused(faults)) => return Ended::Told(screen::faults(context.output, &faults)),
                     Some(Say::Status(_)) => {}
                     None => run.lost(),
                 }
@@ -99,7 +112,7 @@ impl Run<'_> {
             Ok(child) => self.child = Some(child),
             Err(e) => {
                 let words = format!("{} could not be started: {e}", self.command[0]);
-                self.ended = Some(Ended { well: false, words });
+                self.ended = Some(CommandEnded { well: false, words });
                 // There is no snapshot to vouch for.
                 agent::ask(&mut self.keeper, Ask::Abandon);
             }
@@ -110,7 +123,7 @@ impl Run<'_> {
         self.child = None;
         let well = self.signalled.is_none() && status.as_ref().is_ok_and(std::process::ExitStatus::success);
         let words = status.map_or_else(|e| e.to_string(), |s| s.to_string());
-        self.ended = Some(Ended { well, words });
+        self.ended = Some(CommandEnded { well, words });
         // A command that failed may have cut a snapshot all the same: the verdict is about the standstill.
         agent::ask(&mut self.keeper, Ask::Thaw);
     }
@@ -147,12 +160,12 @@ impl Run<'_> {
         }
     }
 
-    fn finish(self) -> Exit {
+    fn finish(self) -> Ended {
         let words = self.ended.as_ref().map(|e| match self.signalled {
             Some(signal) => format!("{}, after signal {signal}", e.words),
             None => e.words.clone(),
         });
-        let Some(mut record) = self.record else { return recover::lost_keeper(self.context, words) };
+        let Some(mut record) = self.record else { return Ended::KeeperLost(words) };
         if let Some(ended) = &self.ended
             && !ended.well
             && matches!(record.exit, Exit::Done | Exit::Inconsistent)
@@ -161,7 +174,7 @@ impl Run<'_> {
         }
         record.command = words;
         screen::record(self.context.output, &record);
-        record.exit
+        Ended::Told(record.exit)
     }
 }
 
