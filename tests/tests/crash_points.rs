@@ -787,8 +787,9 @@ impl Attempt<'_> {
         }
         self.site.go_on();
         if victim == Victim::Server {
-            // Whoever needs it finds it gone.
-            soon(Duration::from_millis(1500), || self.agent().code().is_some());
+            // Whoever needs it finds it gone. Who thaws tries again until it is back.
+            let longest = if moment < Released { PATIENCE } else { Duration::from_millis(1500) };
+            soon(longest, || self.agent().code().is_some() || self.begun());
             self.bench.start_server(database);
             // What was in its memory is gone, and nothing puts it back.
             self.flag = false;
@@ -1057,6 +1058,29 @@ fn the_selection_covers_everything() {
             assert!(selection.iter().any(|b| is(&b)), "{victim:?} with {kind}");
         }
     }
+}
+
+/// The guard dies when the keeper begins to thaw, and so do the clients: the guard that takes its place knows what is
+/// armed, and takes back what the keeper cannot.
+#[test]
+fn a_guard_that_is_replaced_in_the_thaw_knows_what_is_armed() {
+    let mut bench = Bench::default();
+    let database = Database::Fake("fake-all");
+    bench.prepare(database);
+    let site = Site::with(&bench.configuration(database, 60)).breakable();
+    let mut install = Command::new("cp");
+    install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "fake"));
+    succeed(install.arg(site.path("lib/modules")), "");
+    site.freeze();
+    site.crash_at("keeper.released", "stop");
+    let thaw = site.agent("thaw", &["thaw"]);
+    assert!(soon(PATIENCE, || site.reached().is_some()));
+    let now = Processes::of(&site);
+    now.guards.iter().chain(&now.clients).for_each(Process::kill);
+    site.go_on();
+    assert!(soon(THAW + PATIENCE, || thaw.code().is_some()), "nobody says how it ended");
+    assert_eq!(thaw.code(), Some(5), "{}", thaw.text());
+    assert_eq!(bench.runs(database, false), Ok(()), "{}", thaw.text());
 }
 
 #[test]

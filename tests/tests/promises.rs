@@ -374,11 +374,14 @@ fn a_statement_that_does_not_end_costs_the_stall_budget_and_no_more() {
         let said = site.json(&["run", "--", "true"]);
         writers.get_on(5);
         let pending = server.sql("SELECT id, state FROM information_schema.processlist WHERE state LIKE '%backup%';");
+        // Nor is what was held before it: who begins a backup of his own, beside the slow statement, does not wait.
+        let start = server.try_sql("SET lock_wait_timeout = 1; BACKUP STAGE START; BACKUP STAGE END;");
         server.sql(&format!("KILL {};", server.sql(running).trim()));
         slow.join().unwrap();
         assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-014".to_owned()]), "{}", said.text);
         assert!(said.text.contains("stall_budget"), "{}", said.text);
         assert_eq!(pending, "", "{}", said.text);
+        assert_eq!(start.code, Some(0), "START is still held: {start:?}");
     });
     assert_nothing_is_frozen(&site);
 }
