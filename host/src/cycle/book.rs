@@ -142,9 +142,10 @@ impl Book {
 
     /// The keeper thaws: the guard gives it some time.
     pub async fn releases(&self) {
+        let armed = self.armed_lines();
         if let Some(guard) = self.guard.lock().await.as_mut() {
-            // Without a guard there is nobody to wait for.
-            let _ = guard.tell(&Packet::Releasing(boot::now() + THAW), &[]).await;
+            // Without a guard there is nobody to wait for; one that takes its place now must know what is armed.
+            let _ = guard.tell(&Packet::Releasing(boot::now() + THAW), &armed).await;
         }
     }
 
