@@ -197,10 +197,14 @@ impl Run {
 
     pub(super) async fn freeze(&mut self) {
         let began = Instant::now();
-        if let Err(fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
-            self.faults.push(fault);
+        if let Err(mut fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
             // At once: its writers do not wait for what becomes of the others.
             self.take_back().await;
+            let others = self.broker.locked_by_others();
+            if !others.is_empty() && fault.next.is_none() {
+                fault = fault.next(format!("locks on it are held by {}, and are left alone", others.join(", ")));
+            }
+            self.faults.push(fault);
         }
         self.phases.freeze_us = microseconds(began.elapsed());
         self.frozen_at = Some(Instant::now());
