@@ -21,6 +21,9 @@ pub const LONGEST_FROM_ENGINE: usize = 2 * 1024 * 1024;
 /// The most arguments of a statement.
 pub const MOST_ARGUMENTS: usize = 64;
 
+/// The most notices of one phase: an engine drops what is more, and the keeper ends one that does not.
+pub const MOST_NOTICES: u32 = 10_000;
+
 /// The most findings of one check.
 pub const MOST_FINDINGS: usize = 200;
 

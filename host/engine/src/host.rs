@@ -31,6 +31,8 @@ const HANDLES: usize = 64;
 struct State {
     keeper: Arc<UnixStream>,
     limiter: Limiter,
+    /// How many notices are left in this phase.
+    notices: u32,
 }
 
 /// A module that is instantiated.
@@ -56,7 +58,7 @@ pub fn load(component: &[u8], memory: u64, keeper: Arc<UnixStream>) -> Result<Lo
     }
     let mut linker = Linker::new(&engine);
     Module::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(words)?;
-    let mut store = Store::new(&engine, State { keeper, limiter: Limiter::new(memory) });
+    let mut store = Store::new(&engine, State { keeper, limiter: Limiter::new(memory), notices: 0 });
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(COPIED);
     store.set_max_component_handles(HANDLES);
@@ -91,6 +93,7 @@ impl Loaded {
             return FromEngine::Broken(broken.clone());
         }
         self.store.set_epoch_deadline(Ticker::epochs(budget));
+        self.store.data_mut().notices = message::MOST_NOTICES;
         self.ticker.run();
         let plan = plan_of(plan);
         let lifecycle = self.bindings.stillpoint_workload_lifecycle();
@@ -128,6 +131,15 @@ impl State {
             // Nobody is left to run for.
             Ok(_) | Err(_) => std::process::exit(1),
         }
+    }
+
+    /// Says it, cut to its longest; drops it where enough was said.
+    fn notice(&mut self, notice: Notice) -> wasmtime::Result<()> {
+        let Some(left) = self.notices.checked_sub(1) else { return Ok(()) };
+        self.notices = left;
+        let mut notice = FromEngine::Notice(notice);
+        let _ = notice.cut();
+        self.say(notice)
     }
 
     fn say(&mut self, what: FromEngine) -> wasmtime::Result<()> {
@@ -228,9 +240,8 @@ impl wit::state::Host for State {
 
 impl wit::events::Host for State {
     fn emit(&mut self, kind: String, text: String) -> wasmtime::Result<()> {
-        let mut event = FromEngine::Notice(Notice::Event { kind, text });
-        // A kind cannot be cut; the keeper publishes none that is so long.
-        if event.cut() && event.cut() { Ok(()) } else { self.say(event) }
+        // The keeper publishes none whose kind is so long.
+        if kind.len() > message::LONGEST_KIND { Ok(()) } else { self.notice(Notice::Event { kind, text }) }
     }
 }
 
@@ -242,9 +253,7 @@ impl wit::log::Host for State {
             wit::log::Severity::Warn => message::Severity::Warn,
             wit::log::Severity::Error => message::Severity::Error,
         };
-        let mut line = FromEngine::Notice(Notice::Log { severity, text });
-        let _ = line.cut();
-        self.say(line)
+        self.notice(Notice::Log { severity, text })
     }
 }
 

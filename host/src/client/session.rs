@@ -81,6 +81,7 @@ pub fn open(workload: &Workload, client: &Client, database: Option<&str>, most: 
         ids: Some(Ids { uid: user.uid, gid: user.gid, groups: user.groups.clone() }),
         keep: login.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
         parent: std::process::id().cast_signed(),
+        walls: None,
     };
     let inherit: Vec<_> = login.iter().map(AsFd::as_fd).collect();
     let mut child = spawn(&launch, Stdio::piped(), Stdio::piped(), Stdio::piped(), &inherit)

@@ -5,3 +5,4 @@ pub mod launch;
 pub mod ownership;
 pub mod process;
 pub mod sealed;
+pub mod walls;
