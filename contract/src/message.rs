@@ -589,10 +589,11 @@ mod tests {
         assert!(said.cut());
         assert!(!said.cut());
         assert_eq!(said, FromEngine::Notice(log(&long[..LONGEST_TEXT])));
-        let mut said = FromEngine::Done(Ok(Outcome::Point(vec![
-            Coordinate { name: "gtid".into(), value: long.clone() };
-            MOST_COORDINATES + 1
-        ])));
+        let mut said =
+            FromEngine::Done(Ok(Outcome::Point(vec![
+                Coordinate { name: "gtid".into(), value: long.clone() };
+                MOST_COORDINATES + 1
+            ])));
         assert!(said.cut());
         for request in [
             Request::Get { name: long.clone() },

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::site::{Said, Site};
@@ -184,6 +185,8 @@ fn cycle(evil: &str) -> Cycle {
     let (data, state) = (folder.path().join("data"), folder.path().join("state/ipc"));
     std::fs::create_dir(&data).unwrap();
     std::fs::create_dir_all(&state).unwrap();
+    // With the host's own, as many as may be.
+    (0..63).for_each(|i| std::fs::write(state.join(format!("stillpoint.evil.early{i}")), "x").unwrap());
     let files = ["a.db", "b.db"].map(|f| data.join(f));
     files.iter().for_each(|f| sqlite::make(f, Journal::Wal));
     // A database of another workload, which is not in this one's dbnames.
@@ -211,6 +214,9 @@ fn cycle(evil: &str) -> Cycle {
     writers.iter().for_each(|w| w.get_on(5));
     let status = call(&["status"]);
     assert_eq!((status.code, &status.json["under_way"]), (Some(0), &Value::Null), "{evil}: {}", said.text);
+    let runs =
+        |entry: std::fs::DirEntry| std::fs::read_link(entry.path().join("exe")).is_ok_and(|p| p.starts_with(&bin));
+    wait_until("the engine ends", || !std::fs::read_dir("/proc").unwrap().flatten().any(runs));
     for (log, file) in writers.map(Writers::stop).iter().zip(&files) {
         assert!(log.errors.is_empty(), "{evil}: a writer saw {:?}", log.errors);
         assert!(sqlite::rows(file).len() >= log.acknowledged(), "{evil}: rows are lost");
@@ -273,6 +279,35 @@ fn what_no_module_may_is_refused_to_an_engine_too() {
             assert!(line.contains("(Err("), "{phase}: {line}");
         }
     }
+}
+
+#[test]
+fn no_connection_is_ended_for_it() {
+    let test = "no_connection_is_ended_for_it";
+    let Some(server) = MariaDb::private(test, &[]) else { return };
+    server.make_table();
+    let writers = server.writers(2);
+    writers.get_on(5);
+    for phase in ["check", "prepare", "freeze"] {
+        let folder = tempfile::tempdir().unwrap();
+        let bin = programs(folder.path(), Path::new(env!("CARGO_BIN_EXE_evil-engine")));
+        std::fs::write(bin.join("evil"), format!("{phase}-cancel")).unwrap();
+        let site = Site::with(&format!(
+            "[workload evil]\nworkload_name = mariadb\ncredString = -u root --socket={}\n",
+            server.socket().display()
+        ));
+        let mut command = Command::new(bin.join("stillpoint"));
+        command.args(["--output", "json", "--state-dir"]).arg(site.path("")).args(["run", "--", "true"]);
+        let said = Said::of(run(&mut command, ""));
+        // It asked, and then it froze nothing.
+        assert_eq!(said.code, Some(4), "{}", said.text);
+        let log = said.json["workloads"][0]["log"].as_array().unwrap();
+        assert_eq!(log.len(), 50, "{}", said.text);
+        assert!(log.iter().all(|l| l.as_str().unwrap().contains("(Err(Refused")), "{}", said.text);
+    }
+    writers.get_on(5);
+    let log = writers.stop();
+    assert!(log.errors.is_empty(), "{:?}", log.errors);
 }
 
 #[test]

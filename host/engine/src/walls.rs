@@ -100,7 +100,8 @@ fn allowed() -> Result<Vec<(libc::c_long, Vec<Condition>)>, String> {
         Condition::new(argument, Length::Dword, is, value).map_err(|e| format!("seccomp: {e}"))
     };
     // These bits of the argument are exactly so.
-    let bits = |argument, mask: libc::c_int, value| word(argument, Is::MaskedEq(u64::from(mask.cast_unsigned())), value);
+    let bits =
+        |argument, mask: libc::c_int, value| word(argument, Is::MaskedEq(u64::from(mask.cast_unsigned())), value);
     let none = |argument| Condition::new(argument, Length::Qword, Is::Eq, 0).map_err(|e| format!("seccomp: {e}"));
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let thread = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;

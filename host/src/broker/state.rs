@@ -61,11 +61,7 @@ impl StateFolder {
         if others.len() >= MOST_FILES {
             return Err(format!("more than {MOST_FILES} state files"));
         }
-        let others: u64 = others
-            .iter()
-            .filter_map(|n| self.dir.metadata(self.path(n)).ok())
-            .map(|m| m.len())
-            .sum();
+        let others: u64 = others.iter().filter_map(|n| self.dir.metadata(self.path(n)).ok()).map(|m| m.len()).sum();
         if others + content.len() as u64 > self.most as u64 {
             return Err(format!("more than {} bytes of state", self.most));
         }

@@ -87,7 +87,7 @@ pub async fn start(workload: &str, component: &[u8], memory: u64) -> Result<Engi
     };
     let failed = |e: io::Error| fault(e.to_string());
     let wall = |which: &str| {
-        let what = format!("the module was not run, because a wall round its engine does not stand: {which}.");
+        let what = format!("the module was not run, because its engine could not be walled in: {which}.");
         Fault::new("SP-ENGINE-004", Exit::Internal, what)
             .of(workload)
             .done("Nothing was frozen.")

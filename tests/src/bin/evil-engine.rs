@@ -28,10 +28,9 @@ fn main() {
     }
     engine.say(&FromEngine::Walled(Landlock::Whole));
     let Some(ToEngine::Load { .. }) = engine.hear() else { return };
-    engine.say(&FromEngine::Ready);
-    if evil == "loaded-talk" {
-        engine.log("nobody asked");
-    }
+    let talk = FromEngine::Notice(Notice::Log { severity: Severity::Info, text: "nobody asked".into() });
+    let ready = [FromEngine::Ready, talk];
+    engine.say_at_once(if evil == "loaded-talk" { &ready } else { &ready[..1] });
     while let Some(ToEngine::Call { phase, plan, .. }) = engine.hear() {
         if phase.to_string() == when {
             if way == "asks" {
@@ -43,11 +42,8 @@ fn main() {
                 engine.misbehave(way);
             }
         }
-        let outcome = engine.behave(phase, &plan);
-        engine.say(&FromEngine::Done(Ok(outcome.clone())));
-        if phase.to_string() == when && way == "twice" {
-            engine.say(&FromEngine::Done(Ok(outcome)));
-        }
+        let done = vec![FromEngine::Done(Ok(engine.behave(phase, &plan))); 2];
+        engine.say_at_once(if phase.to_string() == when && way == "twice" { &done } else { &done[..1] });
     }
 }
 
@@ -67,6 +63,12 @@ impl Engine {
         if message::write(&mut self.0, what).is_err() {
             std::process::exit(1);
         }
+    }
+
+    /// In one piece: whoever reads the first finds the others behind it.
+    fn say_at_once(&mut self, what: &[FromEngine]) {
+        let frames: Vec<u8> = what.iter().flat_map(|w| message::frame(w).unwrap()).collect();
+        drop(self.0.write_all(&frames));
     }
 
     fn hear(&mut self) -> Option<ToEngine> {
@@ -145,11 +147,12 @@ impl Engine {
             }
         }
         if phase == Phase::Prepare {
-            let files = |size| move |i| Request::Put { name: format!("evil{i}"), content: vec![b'x'; size] };
-            let replies: Vec<Reply> = (0..70).map(files(10)).map(|r| self.ask(r)).collect();
-            self.log(&format!("asked a file too many: {:?}", replies[69]));
-            let replies: Vec<Reply> = (0..2).map(files(600 << 10)).map(|r| self.ask(r)).collect();
-            self.log(&format!("asked bytes too many: {:?}", replies[1]));
+            // The test has filled the folder.
+            let reply = self.ask(Request::Put { name: "one-more".into(), content: b"x".to_vec() });
+            self.log(&format!("asked for a file too many: {reply:?}"));
+            self.ask(Request::Put { name: "early0".into(), content: vec![b'x'; 600 << 10] });
+            let reply = self.ask(Request::Put { name: "early1".into(), content: vec![b'x'; 600 << 10] });
+            self.log(&format!("asked for bytes too many: {reply:?}"));
         }
     }
 
@@ -183,9 +186,7 @@ impl Engine {
             "done" => self.say(&FromEngine::Done(Ok(Outcome::Nothing))),
             "request" => drop(self.ask(Request::Now)),
             "two" => {
-                let now = FromEngine::Request(Request::Now);
-                let both = [message::frame(&now).unwrap(), message::frame(&now).unwrap()].concat();
-                drop(self.0.write_all(&both));
+                self.say_at_once(&[FromEngine::Request(Request::Now), FromEngine::Request(Request::Now)]);
                 self.wait();
             }
             "notices" => loop {
@@ -197,6 +198,13 @@ impl Engine {
             "lists" => loop {
                 self.ask(Request::List);
             },
+            // Ends connections of a server, one of which is the application's.
+            "cancel" => {
+                for id in 1..=50 {
+                    let reply = self.run("kill", None, vec![Value::Integer(id)]);
+                    self.log(&format!("asked to end {id}: {reply:?}"));
+                }
+            }
             "silent" => self.wait(),
             "gone" => std::process::exit(0),
             _ => {}
