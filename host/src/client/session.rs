@@ -87,6 +87,7 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         keep: login.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
         parent: std::process::id().cast_signed(),
         group: group.clone(),
+        walls: None,
     };
     let inherit: Vec<_> = login.iter().map(AsFd::as_fd).collect();
     let mut child = spawn(&launch, Stdio::piped(), Stdio::piped(), Stdio::piped(), &inherit)

@@ -9,3 +9,4 @@ pub mod memory;
 pub mod ownership;
 pub mod process;
 pub mod sealed;
+pub mod walls;
