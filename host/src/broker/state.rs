@@ -15,6 +15,9 @@ use crate::fault::{Exit, Fault};
 /// The file that is the host's own: no module reads or writes it.
 pub const RECOVERY_POINT: &str = "recovery-point.json";
 
+/// The most files that a module may have. Their bytes are bounded, but an empty file costs the disk something, too.
+const MOST_FILES: usize = 64;
+
 /// The folder of one workload's files, by their prefix. Everything here may block: the filesystem may be frozen by the
 /// agent. So it is called on a thread of its own.
 #[derive(Clone)]
@@ -52,13 +55,12 @@ impl StateFolder {
     /// Replaces a file whole.
     pub fn put(&self, name: &str, content: &[u8]) -> Result<(), String> {
         self.checked(name)?;
-        let others: u64 = self
-            .names()?
-            .iter()
-            .filter(|n| *n != name)
-            .filter_map(|n| self.dir.metadata(self.path(n)).ok())
-            .map(|m| m.len())
-            .sum();
+        let mut others = self.names()?;
+        others.retain(|n| n != name && n != RECOVERY_POINT);
+        if others.len() >= MOST_FILES {
+            return Err(format!("more than {MOST_FILES} state files"));
+        }
+        let others: u64 = others.iter().filter_map(|n| self.dir.metadata(self.path(n)).ok()).map(|m| m.len()).sum();
         if others + content.len() as u64 > self.most as u64 {
             return Err(format!("more than {} bytes of state", self.most));
         }

@@ -17,8 +17,8 @@ impl OnMariaDb for Hostile {
                 Err(e) => tell(e),
             }
         }
-        for (name, value) in std::env::vars() {
-            tell(format_args!("{name}={value}"));
+        for name in ["HOME", "MYSQL_PWD", "CREDENTIALS_DIRECTORY", "STILLPOINT_CREDENTIAL"] {
+            tell(format_args!("{name}: {:?}", std::env::var(name)));
         }
         // What the database itself would show of it.
         injected("identifier", "mysql.global_priv", statement::count(cx, "mysql.global_priv").map(|_| None));

@@ -1,4 +1,4 @@
-;; Gives ten thousand findings that are all the same kilobytes: a hundred of its own become half a gigabyte of ours.
+;; Gives ten thousand findings that are all the same text: 200 kilobytes of its own would become half a gigabyte of ours.
 (module
     (type $phase (func (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 2)
@@ -14,6 +14,7 @@
         (local.set $at (i32.const 65536))
         (drop (memory.grow (i32.const 4)))
         (loop $more
+            (i32.store (local.get $at) (i32.const 0))
             (i32.store offset=4 (local.get $at) (i32.const 64))
             (i32.store offset=8 (local.get $at) (i32.const 50000))
             (local.set $at (i32.add (local.get $at) (i32.const 12)))

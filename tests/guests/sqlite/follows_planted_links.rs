@@ -7,7 +7,7 @@ enum Hostile {}
 
 impl OnSqlite for Hostile {
     fn prepare(_cx: &Prepare) -> Result<()> {
-        for name in ["read", "written", "folder", "removed", "pipe"] {
+        for name in ["read", "inside", "written", "folder", "removed", "pipe"] {
             match state::get(name) {
                 Ok(content) => {
                     tell(format_args!("get {name}: {}", String::from_utf8_lossy(&content.unwrap_or_default())))

@@ -26,7 +26,6 @@ impl OnSqlite for Hostile {
             "a b",
             "*",
             "recovery-point.json",
-            "recovery-point.json.",
             "recovery-point.json/",
             "1digit",
             "stillpoint.hostile.x/..",
