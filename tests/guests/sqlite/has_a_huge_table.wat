@@ -7,7 +7,7 @@
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
         (local $at i32)
         (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
-    (global.set $free (i32.add (local.get $at) (local.get 3)))
+        (global.set $free (i32.add (local.get $at) (local.get 3)))
         local.get $at)
     (func (export "stillpoint:workload/lifecycle@0.1.0#check") (type $phase)
         i32.const 0)
