@@ -1,5 +1,7 @@
 //! Panics in check.
 
+#![allow(clippy::panic)]
+
 use stillpoint_guests::prelude::*;
 use stillpoint_guests::sqlite::{OnSqlite, Sqlite};
 

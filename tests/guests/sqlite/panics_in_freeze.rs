@@ -1,5 +1,7 @@
 //! Panics in freeze, while writers wait.
 
+#![allow(clippy::panic)]
+
 use stillpoint_guests::prelude::*;
 use stillpoint_guests::sqlite::{OnSqlite, Sqlite, stop_writes};
 

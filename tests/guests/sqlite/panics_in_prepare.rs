@@ -1,5 +1,7 @@
 //! Panics in prepare, while it holds something.
 
+#![allow(clippy::panic)]
+
 use stillpoint_guests::prelude::*;
 use stillpoint_guests::sqlite::{OnSqlite, Sqlite, hold};
 

@@ -1,5 +1,7 @@
 //! Panics in thaw, and has let go of nothing.
 
+#![allow(clippy::panic)]
+
 use stillpoint_guests::prelude::*;
 use stillpoint_guests::sqlite::{OnSqlite, Sqlite};
 
