@@ -19,6 +19,9 @@ const MOST_FILES: usize = 64;
 /// The file that is the host's own: no module reads or writes it.
 pub const RECOVERY_POINT: &str = "recovery-point.json";
 
+/// The most files that a module may have. Their bytes are bounded, but an empty file costs the disk something, too.
+const MOST_FILES: usize = 64;
+
 /// The folder of one workload's files, by their prefix. Everything here may block: the filesystem may be frozen by the
 /// agent. So it is called on a thread of its own.
 #[derive(Clone)]
@@ -57,7 +60,7 @@ impl StateFolder {
     pub fn put(&self, name: &str, content: &[u8]) -> Result<(), String> {
         self.checked(name)?;
         let mut others = self.names()?;
-        others.retain(|n| n != name);
+        others.retain(|n| n != name && n != RECOVERY_POINT);
         if others.len() >= MOST_FILES {
             return Err(format!("more than {MOST_FILES} state files"));
         }
