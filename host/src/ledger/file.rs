@@ -89,14 +89,21 @@ pub fn read(path: &Path) -> io::Result<Option<Ledger>> {
     }
 }
 
-fn line(what: &Line) -> io::Result<String> {
+/// A line as it stands in the file.
+///
+/// # Errors
+/// What cannot be written as JSON.
+pub fn line(what: &Line) -> io::Result<String> {
     let json = serde_json::to_string(what)?;
     Ok(format!("{} {:08x} {json}\n", json.len(), crc32fast::hash(json.as_bytes())))
 }
 
 /// Every whole line up to the first that is not. Only the last line can be torn: whole ones behind it mean that the file
 /// was damaged.
-fn parse(mut bytes: &[u8]) -> io::Result<Vec<Line>> {
+///
+/// # Errors
+/// `InvalidData` for a damaged file.
+pub fn parse(mut bytes: &[u8]) -> io::Result<Vec<Line>> {
     let mut out = Vec::new();
     while let Some((what, rest)) = next(bytes) {
         out.push(what);
