@@ -71,8 +71,8 @@ fn is_what_was_printed(format: Rows, cell: &Value, column: &Column, printed: &[u
         Value::Text(_) => assert_eq!(column.kind, ColumnKind::Text),
     }
     if format == Rows::Quoted && *cell != Value::Null {
-        let number = printed.strip_prefix(b"-").or(printed.strip_prefix(b"+")).unwrap_or(printed);
-        let literal = printed.ends_with(b"'") || number.first().is_some_and(u8::is_ascii_digit);
+        let number = |b: &u8| b.is_ascii_digit() || b"+-.eE".contains(b);
+        let literal = printed.ends_with(b"'") || (!printed.is_empty() && printed.iter().all(number));
         assert!(literal, "neither a literal nor a number: {:?}", String::from_utf8_lossy(printed));
     }
 }

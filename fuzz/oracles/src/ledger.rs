@@ -1,10 +1,10 @@
 //! The ledger's file: whatever its bytes, and whatever happens to a good one.
 
-use std::cell::RefCell;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use stillpoint::ledger::file::{line, parse, read};
+use stillpoint::ledger::file::{LedgerFile, line, parse, read};
 use stillpoint::ledger::{Ledger, Line, VERSION};
 use tempfile::NamedTempFile;
 
@@ -15,8 +15,9 @@ use tempfile::NamedTempFile;
 ///
 /// - it reads as its lines, and these write the same file;
 /// - cut anywhere – a torn write – it reads as its whole lines, and never as an error;
-/// - with a byte changed, it is an error or reads as its lines up to the one that changed, and only where that is the
-///   last one: a damaged middle is never taken for a torn tail;
+/// - with a byte changed, it is an error, or reads as the same lines, or as all but the last one where that changed: a
+///   damaged middle is never taken for a torn tail;
+/// - torn, opened again and written to, it reads as its whole lines and what was written;
 /// - what it replays to holds nothing that was undone, and everything that was not;
 /// - a second cycle, or another version, in it arms nothing.
 pub fn check(bytes: &[u8]) {
@@ -33,11 +34,13 @@ pub fn check(bytes: &[u8]) {
             Some(*end)
         })
         .collect();
-    for at in places(bytes, file.len()) {
+    for at in places(bytes, file.len()).into_iter().chain(ends.iter().map(|end| end - 1)) {
         let whole = ends.iter().filter(|end| **end <= at).count();
         assert_eq!(parse(&file[..at]).unwrap(), lines[..whole], "torn at {at}");
         torn_or_broken(&file, &lines, &ends, at, bytes.len() as u8);
     }
+    let at = places(bytes, file.len()).pop().unwrap_or_default();
+    goes_on(&file[..at], lines.first());
     replays(&lines);
 }
 
@@ -52,13 +55,27 @@ fn as_it_is(bytes: &[u8]) {
         assert_eq!(parse(written.concat().as_bytes()).unwrap(), lines);
         assert!(lines.len() <= bytes.iter().filter(|b| **b == b'\n').count());
     }
-    thread_local!(static FILE: RefCell<NamedTempFile> = RefCell::new(NamedTempFile::new().unwrap()));
-    FILE.with_borrow_mut(|file| {
-        use std::io::{Seek, Write};
+    with_file(bytes, |path| is_never_silently_empty(bytes, path));
+}
+
+fn with_file(bytes: &[u8], then: impl Fn(&Path)) {
+    thread_local!(static FILE: NamedTempFile = NamedTempFile::new().unwrap());
+    FILE.with(|file| {
         file.as_file().set_len(0).unwrap();
-        file.rewind().unwrap();
-        file.write_all(bytes).unwrap();
-        is_never_silently_empty(bytes, file.path());
+        file.as_file().write_all_at(bytes, 0).unwrap();
+        then(file.path());
+    });
+}
+
+/// A torn file gets more lines.
+fn goes_on(torn: &[u8], more: Option<&Line>) {
+    let Some(more) = more else { return };
+    with_file(torn, |path| {
+        let mut file = LedgerFile::reopen(path).unwrap();
+        file.append(more, false).unwrap();
+        file.append(more, false).unwrap();
+        let wanted: Vec<Line> = parse(torn).unwrap().into_iter().chain([more.clone(), more.clone()]).collect();
+        assert_eq!(parse(&std::fs::read(path).unwrap()).unwrap(), wanted);
     });
 }
 
@@ -96,7 +113,9 @@ fn torn_or_broken(file: &[u8], lines: &[Line], ends: &[usize], at: usize, change
     let mut broken = file.to_vec();
     broken[at] ^= change.max(1);
     let changed = ends.iter().filter(|end| **end <= at).count();
-    if let Ok(read) = parse(&broken) {
+    if let Ok(read) = parse(&broken)
+        && read != lines
+    {
         assert_eq!(read, lines[..changed], "changed at {at}");
         assert_eq!(
             changed + 1,

@@ -51,7 +51,7 @@ impl StateFolder {
 
     /// Replaces a file whole.
     pub fn put(&self, name: &str, content: &[u8]) -> Result<(), String> {
-        check_name(name)?;
+        self.checked(name)?;
         let others: u64 = self
             .names()?
             .iter()
@@ -85,7 +85,7 @@ impl StateFolder {
 
     /// Reads a file.
     pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
-        check_name(name)?;
+        self.checked(name)?;
         let path = self.path(name);
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file = match self.dir.open_with(&path, OpenOptions::new().read(true).custom_flags(flags)) {
@@ -116,7 +116,7 @@ impl StateFolder {
 
     /// Removes a file; one that is not there is no error.
     pub fn remove(&self, name: &str) -> Result<(), String> {
-        check_name(name)?;
+        self.checked(name)?;
         match self.dir.remove_file(self.path(name)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e.to_string()),
             _ => Ok(()),
@@ -126,16 +126,12 @@ impl StateFolder {
     fn path(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
-}
 
-/// Whether a module may name a state file like this.
-///
-/// # Errors
-/// In words.
-pub fn check_name(name: &str) -> Result<(), String> {
-    let good = (1..=64).contains(&name.len())
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
-        && name != RECOVERY_POINT;
-    if good { Ok(()) } else { Err(format!("{name:?} is no name for a state file")) }
+    fn checked(&self, name: &str) -> Result<(), String> {
+        let good = (1..=64).contains(&name.len())
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
+            && name != RECOVERY_POINT;
+        if good { Ok(()) } else { Err(format!("{name:?} is no name for a state file")) }
+    }
 }

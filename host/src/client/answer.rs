@@ -157,8 +157,9 @@ fn literal(from: &[u8]) -> Result<(Cell, &[u8]), StatementError> {
         return Ok((Cell::Null, rest));
     }
     // Only numbers are printed bare: anything else is no row, but words of the client's own.
-    let digits = bare.strip_prefix(b"-").or(bare.strip_prefix(b"+")).unwrap_or(bare);
-    if !digits.first().is_some_and(u8::is_ascii_digit) {
+    let digits = bare.strip_prefix(b"-").unwrap_or(bare);
+    let number = |b: &u8| b.is_ascii_digit() || b"+-.eE".contains(b);
+    if !digits.first().is_some_and(u8::is_ascii_digit) || !digits.iter().all(number) {
         return Err(unexpected("a word that is no literal"));
     }
     Ok((Cell::Bare(bare.to_vec()), rest))
@@ -217,7 +218,7 @@ mod tests {
             assert!(matches!(parse(format, printed, &one, 9), Err(StatementError::Unexpected(_))));
         }
         let text = [column(ColumnKind::Text, None, false)];
-        for printed in [&b"Error: no\n"[..], b"\n", b"-\n"] {
+        for printed in [&b"Error: no\n"[..], b"\n", b"-\n", b"5'\n"] {
             assert!(matches!(parse(Rows::Quoted, printed, &text, 9), Err(StatementError::Unexpected(_))));
         }
         assert_eq!(parse(Rows::TabSeparated, b"1\n2\n", &one, 1), Err(StatementError::TooLarge));

@@ -35,12 +35,19 @@ impl LedgerFile {
         Ok(LedgerFile { file: File::options().append(true).open("/dev/null")? })
     }
 
-    /// Opens the file that is there.
+    /// Opens the file that is there, while nobody else writes to it.
     ///
     /// # Errors
-    /// What the system gives.
+    /// What the system gives; `InvalidData` for a damaged file.
     pub fn reopen(path: &Path) -> io::Result<LedgerFile> {
-        Ok(LedgerFile { file: File::options().append(true).open(path)? })
+        let file = File::options().append(true).open(path)?;
+        let bytes = std::fs::read(path)?;
+        let whole: usize = parse(&bytes)?.iter().map(line).map(|l| l.map_or(0, |l| l.len())).sum();
+        // Half a line would hide every line behind it, and look like a damaged file.
+        if whole < bytes.len() {
+            file.set_len(whole as u64)?;
+        }
+        Ok(LedgerFile { file })
     }
 
     /// Appends a line. It survives the death of this process, and with `sync` that of the machine.
@@ -109,8 +116,8 @@ pub fn parse(mut bytes: &[u8]) -> io::Result<Vec<Line>> {
         out.push(what);
         bytes = rest;
     }
-    let line_begins = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
-    if line_begins.into_iter().any(|at| next(&bytes[at..]).is_some()) {
+    // Not only where a line begins: the break may have taken the line's end.
+    if (1..bytes.len()).any(|at| next(&bytes[at..]).is_some()) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its line {} is broken", out.len() + 1)));
     }
     Ok(out)
