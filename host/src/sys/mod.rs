@@ -8,4 +8,5 @@ pub mod launch;
 pub mod memory;
 pub mod ownership;
 pub mod process;
+pub mod scope;
 pub mod sealed;
