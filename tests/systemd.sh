@@ -163,7 +163,7 @@ goes_on() {
     expect "$1: status" 'nothing is frozen' "$(inside stillpoint status)"
 }
 freeze() { inside stillpoint freeze > /dev/null 2>&1 || fail 'it did not freeze'; }
-scopes() { inside systemctl list-units --plain --no-legend --all "stillpoint-$1-*.scope" | cut -d ' ' -f 1; }
+scopes() { inside systemctl list-units --plain --no-legend "stillpoint-$1-*.scope" | cut -d ' ' -f 1; }
 none_left() { [ -z "$(scopes '*')" ]; }
 # How a command ended, and what it said.
 code_of() { set +e; said=$("$@" 2>&1); code=$?; set -e; }
@@ -242,13 +242,34 @@ goes_on "the keeper's scope was stopped"
 code_of inside stillpoint thaw
 [ "$code" = 5 ] || fail "a hold that was stopped is no success: $code $said"
 ok "systemctl stop of the keeper's scope, as at shutdown: everything was thawed"
-echo "$said"
+
+# Neither is left: nobody but the service manager knows.
+lose_both() {
+    local keeper guard
+    keeper=$(scopes keeper) guard=$(scopes guard)
+    inside systemctl kill --signal=STOP "$keeper"
+    inside systemctl kill --signal=KILL "$guard"
+    inside systemctl kill --signal=KILL "$keeper"
+}
+freeze
+lose_both
+wait_for 'recovery settles it' inside sh -c '[ "$(stillpoint status)" = "nothing is frozen" ]'
+goes_on 'both were lost'
+freeze
+inside systemctl stop fake.service
+lose_both
+wait_for 'recovery was tried, and is tried again' inside sh -c \
+    '[ "$(systemctl show --value --property NRestarts stillpoint-recover.service)" -ge 1 ]'
+inside systemctl start fake.service
+wait_for 'recovery settles it' inside sh -c '[ "$(stillpoint status)" = "nothing is frozen" ]'
+goes_on 'both were lost, and the server was down'
+ok 'keeper and guard were both killed: the recovery service was started by that, and settled it'
 
 freeze
 inside systemctl start stillpoint-recover.service
 wait_for 'it has ended' inside sh -c '! systemctl is-active stillpoint-recover.service'
 stands_still 'recovery beside a keeper'
-expect 'recovery beside a keeper' success "$(inside systemctl show --value --property Result stillpoint-recover.service)"
+expect 'recovery beside a keeper' exec-condition "$(inside systemctl show --value --property Result stillpoint-recover.service)"
 inside stillpoint thaw > /dev/null
 ok 'the recovery service leaves a cycle under way alone'
 

@@ -21,6 +21,9 @@ const GLANCE: Duration = Duration::from_millis(1);
 /// may need after it. In microseconds.
 const STOP: &str = "120000000";
 
+/// Started by the manager when the scope is empty: what keeper and guard left, if both are lost, is taken back at once.
+const AFTERWARDS: &str = "stillpoint-recover.service";
+
 /// What moves into a scope of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -51,7 +54,8 @@ pub fn leave_unit(who: Who) -> io::Result<()> {
     let deadline = Instant::now() + LONGEST;
     let pid = std::process::id();
     let scope = format!("stillpoint-{}-{pid}.scope", who.name());
-    ask(&scope, who, pid, deadline)?;
+    // Before version 249 no unit could be started after another that ended well.
+    ask(&scope, who, pid, true, deadline).or_else(|_| ask(&scope, who, pid, false, deadline))?;
     while !is_in(&std::fs::read_to_string("/proc/self/cgroup")?, &scope) {
         if Instant::now() > deadline {
             return Err(io::Error::other(format!("systemd did not make {scope} in time")));
@@ -80,13 +84,13 @@ fn is_in(groups: &str, scope: &str) -> bool {
     groups.lines().any(|line| line.split('/').any(|part| part == scope))
 }
 
-fn ask(scope: &str, who: Who, pid: u32, deadline: Instant) -> io::Result<()> {
+fn ask(scope: &str, who: Who, pid: u32, afterwards: bool, deadline: Instant) -> io::Result<()> {
     let (pid, description) = (pid.to_string(), format!("Stillpoint's {}", who.name()));
     let mut command = Command::new("busctl");
     command.env_clear().env("LC_ALL", "C.UTF-8").env("PATH", "/usr/bin:/bin");
     command.args(["--system", "--quiet", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"]);
     command.args(["org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))"]);
-    command.args([scope, "fail", "7"]);
+    command.args([scope, "fail", if afterwards { "9" } else { "7" }]);
     command.args(["Description", "s", &description]);
     command.args(["PIDs", "au", "1", &pid]);
     command.args(["Slice", "s", "system.slice"]);
@@ -96,6 +100,9 @@ fn ask(scope: &str, who: Who, pid: u32, deadline: Instant) -> io::Result<()> {
     command.args(["TimeoutStopUSec", "t", STOP]);
     // When the machine shuts down the keeper is told to thaw; the guard ends after it, not beside it.
     command.args(["DefaultDependencies", "b", if who == Who::Keeper { "true" } else { "false" }]);
+    if afterwards {
+        command.args(["OnSuccess", "as", "1", AFTERWARDS, "OnFailure", "as", "1", AFTERWARDS]);
+    }
     // No other units.
     command.arg("0");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
