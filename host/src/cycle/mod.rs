@@ -135,6 +135,11 @@ impl Cycle {
                 .done("Nothing was frozen.")
                 .next("see whether the database accepts one more connection, and the machine one more process")
         })?;
+        if !guard.is_apart() {
+            let what = "the guard has no unit of its own: what ends the keeper's unit ends the guard, too.";
+            let next = "see whether  busctl  reaches the service manager, as root";
+            self.warn(Fault::new("SP-GUARD-005", Exit::Internal, what).next(next));
+        }
         self.book.watched_by(guard, self.configuration.timeout).await;
         Ok(())
     }

@@ -10,7 +10,6 @@ pub mod process;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -20,6 +19,8 @@ use tokio::time::timeout;
 
 use packet::{AtHand, LONGEST, Packet};
 use process::Start;
+
+use crate::sys::scope;
 
 /// How long the guard may take to answer: opening its sessions, and everything else.
 const AT_HAND: Duration = Duration::from_secs(30);
@@ -111,6 +112,11 @@ impl Guard {
         self.running.ask(&Packet::Releasing(until), ANSWER).await.is_ok()
     }
 
+    /// Whether it survives what ends our own unit. Known once it has everything at hand.
+    pub fn is_apart(&self) -> bool {
+        self.running.child.id().is_none_or(scope::is_apart)
+    }
+
     /// Waits until the guard is gone.
     pub async fn is_gone(&mut self) {
         let _ = self.running.child.wait().await;
@@ -168,22 +174,9 @@ impl Drop for Starting {
     }
 }
 
-/// Starts one, under systemd in a unit of its own: what ends the agent's unit ends every process in it.
+/// Starts one. It leaves our unit by itself.
 async fn begin(start: &Start, at_hand: &[AtHand], lock: &File) -> io::Result<Running> {
-    if Path::new("/run/systemd/system").is_dir() {
-        let mut scope = Command::new("/usr/bin/systemd-run");
-        scope.args(["--scope", "--quiet", "--collect", "--description=Stillpoint's guard", "--"]);
-        scope.arg(std::env::current_exe()?);
-        // Where there is no scope to be had, a guard in our own is better than none.
-        if let Ok(running) = ready(scope, start, at_hand, lock).await {
-            return Ok(running);
-        }
-    }
-    ready(Command::new("/proc/self/exe"), start, at_hand, lock).await
-}
-
-async fn ready(command: Command, start: &Start, at_hand: &[AtHand], lock: &File) -> io::Result<Running> {
-    let mut starting = Starting(Some(spawn(command, start, lock)?));
+    let mut starting = Starting(Some(spawn(start, lock)?));
     if let Some(running) = &mut starting.0 {
         for part in at_hand {
             running.ask(&Packet::AtHand(&serde_json::to_vec(part)?), AT_HAND).await?;
@@ -192,9 +185,10 @@ async fn ready(command: Command, start: &Start, at_hand: &[AtHand], lock: &File)
     starting.0.take().ok_or_else(|| io::Error::other("there is no guard"))
 }
 
-fn spawn(mut command: Command, start: &Start, lock: &File) -> io::Result<Running> {
+fn spawn(start: &Start, lock: &File) -> io::Result<Running> {
     let (ours, theirs) = std::os::unix::net::UnixDatagram::pair()?;
     ours.set_nonblocking(true)?;
+    let mut command = Command::new("/proc/self/exe");
     command.arg("guard").arg(serde_json::to_string(start)?);
     command.env_clear().env("LC_ALL", "C.UTF-8");
     // Nothing is printed on the lock; it is only held.

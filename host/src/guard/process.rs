@@ -26,6 +26,7 @@ use crate::keeper::{control, keep_record};
 use crate::ledger::Ledger;
 use crate::ledger::file::{self, LedgerFile};
 use crate::recovery::{Living, take_all_back};
+use crate::sys::scope::{self, Who};
 use crate::sys::{boot, freeze, memory};
 
 /// How late the keeper may be with its own deadline before it counts as hanging.
@@ -84,6 +85,8 @@ struct Guard {
 pub fn guard(start: Start) -> io::Result<Exit> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let _ = rustix::process::setsid();
+    // Before its clients are started, each in a control group below its own. The keeper looks whether it succeeded.
+    let _ = scope::leave_unit(Who::Guard);
     let socket = UnixDatagram::from(io::stdin().as_fd().try_clone_to_owned()?);
     let keeper = Pid::from_raw(start.keeper).ok_or(io::ErrorKind::InvalidInput)?;
     let keeper = pidfd_open(keeper, PidfdFlags::empty())?;

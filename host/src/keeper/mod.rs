@@ -27,6 +27,7 @@ use crate::cycle::{Cycle, Release};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
 use crate::ledger::{self, Ledger};
+use crate::sys::scope::{self, Who};
 use crate::sys::{cgroup, disk, memory, process};
 use crate::trust::{self, Verified};
 use crate::{guard, recovery};
@@ -109,6 +110,8 @@ pub fn keep(start: &Start) -> io::Result<Exit> {
     // Out of the agent's process group and terminal: what ends those does not end the hold.
     let _ = rustix::process::setsid();
     crash::under(&start.places.run);
+    // Before anything is begun, and before its clients are started, each in a control group below its own.
+    let left = scope::leave_unit(Who::Keeper);
     let agent = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     agent.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -119,13 +122,13 @@ pub fn keep(start: &Start) -> io::Result<Exit> {
     let local = tokio::task::LocalSet::new();
     let exit = local.block_on(&runtime, async {
         let agent = UnixStream::from_std(agent)?;
-        io::Result::Ok(hold(start, agent).await)
+        io::Result::Ok(hold(start, agent, left).await)
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
     exit
 }
 
-async fn hold(start: &Start, agent: UnixStream) -> Exit {
+async fn hold(start: &Start, agent: UnixStream, left: io::Result<()>) -> Exit {
     let (asks, mut asked) = mpsc::channel(16);
     let events_socket = start.places.run.join("events.sock");
     let speaker = control::Speaker::new(agent, asks.clone());
@@ -184,6 +187,11 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     };
     // What is needed while something stands still is not waited for then.
     memory::lock_what_is_used();
+    if let Err(e) = left {
+        let what = format!("the keeper has no unit of its own: {e}. What ends the agent's unit ends the keeper, too.");
+        let next = "see whether  busctl  reaches the service manager, as root";
+        cycle.warn(Fault::new("SP-GUARD-004", Exit::Internal, what).next(next));
+    }
     if !recovered.is_empty() {
         let what = format!("an earlier cycle had lost its keeper; taken back: {}.", recovered.join(", "));
         let next = "a snapshot of that cycle is not application-consistent";
