@@ -11,8 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::fake::FakeServer;
 use stillpoint_tests::loop_mount::{Kind, LoopMount};
 use stillpoint_tests::mariadb::MariaDb;
-use stillpoint_tests::missing::missing;
-use stillpoint_tests::program::{Running, run, succeed};
+use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::site::{Said, Site};
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::wait_until;
@@ -328,4 +327,155 @@ fn the_same_filesystem_twice_is_refused() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         refused(&scene.site, &scene.writers, "SP-FS-001", &words, &[&a, &b]);
     }
+}
+
+/// All that is ours on one filesystem, programs, state and records, and databases elsewhere: as it is for an agent that
+/// freezes everything else once we hold.
+struct Outer {
+    site: Site,
+    writers: Vec<(&'static str, Writers)>,
+    fake: FakeServer,
+    _mariadb: MariaDb,
+    _sqlite: TempDir,
+    // Last: everything of ours runs from it.
+    mount: LoopMount,
+}
+
+fn outer(test: &str, timeout: u32) -> Option<Outer> {
+    let mount = LoopMount::make(test, Kind::Ext4)?;
+    let mariadb = MariaDb::private(test, &[])?;
+    mariadb.make_table();
+    let fake = FakeServer::private();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.db");
+    sqlite::make(&file, Journal::Wal);
+    let site = Site::with_programs_under(&mount.path());
+    site.install_guest("fake");
+    let configuration = [
+        format!("[workload sqlite]\nworkload_name = sqlite\ndbnames = {}\ntimeout = {timeout}\n", file.display()),
+        format!(
+            "[workload mariadb]\nworkload_name = mariadb\ncredString = -u root -S {}\ntimeout = {timeout}\n",
+            mariadb.socket().display()
+        ),
+        // An effect of each lifetime.
+        fake.configuration("fake-all", timeout),
+    ];
+    site.configure(&configuration.join("\n"));
+    let writers =
+        vec![("sqlite", sqlite::writers(&file, 2)), ("mariadb", mariadb.writers(2)), ("fake", fake.writers(2))];
+    writers.iter().for_each(|(_, w)| w.get_on(10));
+    Some(Outer { site, writers, fake, _mariadb: mariadb, _sqlite: folder, mount })
+}
+
+impl Drop for Outer {
+    /// Whatever failed: our own commands must not wait for it.
+    fn drop(&mut self) {
+        self.mount.thaw();
+    }
+}
+
+impl Outer {
+    /// Freezes, and then everything that is ours stands still, too.
+    fn freeze(&self) {
+        self.site.freeze();
+        self.stop_everything_else();
+    }
+
+    fn stop_everything_else(&self) {
+        assert!(self.mount.freeze());
+        assert!(self.mount.is_frozen());
+    }
+
+    /// Waits until every writer gets on.
+    fn databases_get_on(&self) {
+        self.writers.iter().for_each(|(_, w)| w.get_on(1));
+        // What stops no writer is taken back last.
+        wait_until("nothing is frozen", || self.fake.frozen().is_empty());
+    }
+
+    /// Lets our own files go on, and looks whether everything was ended and written down, and whether it works once more.
+    fn thaw_and_go_on(&self, verdict: &str) {
+        assert!(self.mount.is_frozen(), "it was frozen all the time");
+        assert!(self.mount.thaw());
+        wait_for_the_end(&self.site);
+        assert_nothing_is_armed(&self.site);
+        let records: Vec<PathBuf> =
+            std::fs::read_dir(self.site.path("lib/records")).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(records.len(), 1, "the record was written: {records:?}");
+        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(&records[0]).unwrap()).unwrap();
+        assert_eq!(record["verdict"], verdict, "{record}");
+        let left: Vec<PathBuf> = std::fs::read_dir(self.site.path("run")).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(left, [self.site.path("run/lock")], "no socket is left");
+    }
+
+    fn works_again(&self) {
+        let said = self.site.json(&["run", "--", "true"]);
+        assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+        self.databases_get_on();
+    }
+}
+
+#[test]
+fn the_timeout_thaws_databases_while_everything_of_ours_stands_still() {
+    let test = "the_timeout_thaws_databases_while_everything_of_ours_stands_still";
+    let timeout = 6;
+    let Some(outer) = outer(test, timeout) else { return };
+    outer.site.freeze();
+    let began = Instant::now();
+    outer.stop_everything_else();
+    outer.databases_get_on();
+    let after = began.elapsed();
+    assert!(after < Duration::from_secs(timeout.into()) + LATE, "after {after:?}");
+    outer.thaw_and_go_on("crash-consistent");
+    let said = outer.site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    // On a machine that is busy with other tests the keeper may be so late that the guard comes before it.
+    let guard = said.faults() == ["SP-GUARD-001"] && said.text.contains("let the deadline pass");
+    assert!(guard || reason(&said).contains("the timeout"), "{}", said.text);
+    outer.works_again();
+}
+
+#[test]
+fn the_guard_thaws_databases_while_everything_of_ours_stands_still() {
+    let test = "the_guard_thaws_databases_while_everything_of_ours_stands_still";
+    let Some(outer) = outer(test, 60) else { return };
+    outer.freeze();
+    let began = Instant::now();
+    kill(outer.site.process("keeper"), Signal::SIGKILL).unwrap();
+    outer.databases_get_on();
+    let after = began.elapsed();
+    assert!(after < LATE, "after {after:?}");
+    outer.thaw_and_go_on("crash-consistent");
+    let said = outer.site.json(&["thaw"]);
+    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-GUARD-001".to_owned()]), "{}", said.text);
+    outer.works_again();
+}
+
+#[test]
+fn the_agent_is_answered_while_everything_of_ours_stands_still() {
+    let test = "the_agent_is_answered_while_everything_of_ours_stands_still";
+    let Some(outer) = outer(test, 60) else { return };
+    outer.freeze();
+    let began = Instant::now();
+    let thaw = outer.site.start(&["thaw"]);
+    outer.databases_get_on();
+    let after = began.elapsed();
+    assert!(after < LATE, "after {after:?}");
+    // An agent may wait for this answer before it lets anything else go on.
+    let said = Said::of(thaw.end_within(Duration::from_secs(20)));
+    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    assert_eq!(said.json["warnings"][0]["id"], "SP-CYCLE-015", "{}", said.text);
+    // The keeper still answers, and nobody is told to end it.
+    let status = outer.site.json(&["status"]);
+    assert_eq!(
+        (status.code, &status.json["under_way"]["frozen"]),
+        (Some(0), &serde_json::json!([])),
+        "{}",
+        status.text
+    );
+    outer.thaw_and_go_on("application-consistent");
+    // It was told once.
+    let said = outer.site.json(&["thaw"]);
+    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-003".to_owned()]), "{}", said.text);
+    outer.works_again();
 }
