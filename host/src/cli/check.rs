@@ -28,7 +28,7 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
     let runtime = runtime().map_err(one)?;
     let passed = tokio::task::LocalSet::new().block_on(&runtime, async {
         let passed = cycle.check().await;
-        cycle.close(&context.places.ledger()).await;
+        cycle.close().await;
         passed
     });
     let record = cycle.record();

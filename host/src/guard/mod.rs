@@ -122,10 +122,12 @@ impl Guard {
         let _ = self.running.child.wait().await;
     }
 
-    /// Has it take back what is armed. When this returns it has done what it could, and has written that down.
-    pub async fn hand_over(&mut self) {
-        let _ = self.running.ask(&Packet::HandOver, HAND_OVER).await;
+    /// Has it take back what is armed. Gives the numbers of the entries that it could not. It writes down what it did, and
+    /// ends, as soon as the disk allows that.
+    pub async fn hand_over(&mut self) -> Option<Vec<u32>> {
+        let said = self.running.ask(&Packet::HandOver, HAND_OVER).await.ok()?;
         let _ = timeout(ANSWER, self.running.child.wait()).await;
+        serde_json::from_slice(&said).ok()
     }
 
     /// Nothing is armed any more: waits until it has ended, and with it its hold of the lock.
@@ -138,12 +140,13 @@ impl Guard {
 }
 
 impl Running {
-    async fn ask(&mut self, what: &Packet<'_>, longest: Duration) -> io::Result<()> {
+    /// Gives what follows the `+`.
+    async fn ask(&mut self, what: &Packet<'_>, longest: Duration) -> io::Result<Vec<u8>> {
         let bytes = what.encode();
         if bytes.len() > LONGEST {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "longer than the guard takes"));
         }
-        let mut answer = [0; 1024];
+        let mut answer = [0; 16 * 1024];
         let answered = async {
             self.socket.send(&bytes).await?;
             self.socket.recv(&mut answer).await
@@ -156,7 +159,7 @@ impl Running {
             }
         };
         match answer.get(..length).and_then(|a| a.split_first()) {
-            Some((b'+', _)) => Ok(()),
+            Some((b'+', said)) => Ok(said.to_vec()),
             Some((b'-', why)) => Err(io::Error::other(String::from_utf8_lossy(why).into_owned())),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the guard is not understood")),
         }
