@@ -40,6 +40,26 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// The command with crash points, with its engine beside it. Where nobody has built it, it is built first.
+///
+/// # Panics
+/// When that fails.
+pub fn crash_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let path = dist().join("crash/stillpoint");
+        if std::env::var_os("STILLPOINT_DIST").is_none() {
+            let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            command.args(["run", "--quiet", "--package", "xtask", "--", "breakable"]);
+            command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+            let built = command.stdout(std::process::Stdio::null()).status().unwrap();
+            assert!(built.success(), "the command with crash points could not be built");
+        }
+        assert!(path.is_file(), "{} was not built: cargo xtask breakable", path.display());
+        path
+    })
+}
+
 /// All bundles of this kind, `modules` or `guests`.
 pub fn bundles(kind: &str) -> Vec<PathBuf> {
     let mut out: Vec<PathBuf> =

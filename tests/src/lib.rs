@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod comparison;
+pub mod crash;
 pub mod dist;
 pub mod fake;
 pub mod loop_mount;

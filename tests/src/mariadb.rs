@@ -34,6 +34,8 @@ pub struct MariaDb {
     // First: the server must have ended before its folder goes.
     server: Server,
     own: TempDir,
+    data: PathBuf,
+    options: Vec<String>,
 }
 
 struct Server(Child);
@@ -109,6 +111,18 @@ fn as_mysql() -> Option<&'static str> {
     nix::unistd::geteuid().is_root().then_some("--user=mysql")
 }
 
+fn spawn(own: &Path, data: &Path, options: &[String]) -> Server {
+    let errors = std::fs::File::options().create(true).append(true).open(own.join("errors")).unwrap();
+    let mut command = Command::new(find(&["mariadbd"]).expect("it was there a moment ago"));
+    command.args(["--no-defaults", "--skip-networking"]).args(SMALL).args(as_mysql()).args(options);
+    command.arg(format!("--datadir={}", data.display()));
+    command.arg(format!("--socket={}", own.join("s").display()));
+    command.arg(format!("--pid-file={}", own.join("pid").display()));
+    command.arg(format!("--tmpdir={}", own.display()));
+    command.stdin(Stdio::null()).stdout(errors.try_clone().unwrap()).stderr(errors);
+    Server(command.spawn().unwrap())
+}
+
 impl MariaDb {
     /// Starts a server on a folder of its own. `None` where MariaDB is missing.
     pub fn private(test: &str, options: &[&str]) -> Option<MariaDb> {
@@ -139,22 +153,35 @@ impl MariaDb {
 
     fn start(own: TempDir, data: &Path, options: &[&str]) -> Result<MariaDb, String> {
         std::fs::set_permissions(own.path(), PermissionsExt::from_mode(0o777)).unwrap();
-        let errors = std::fs::File::create(own.path().join("errors")).unwrap();
-        let mut command = Command::new(find(&["mariadbd"]).expect("it was there a moment ago"));
-        command.args(["--no-defaults", "--skip-networking"]).args(SMALL).args(as_mysql()).args(options);
-        command.arg(format!("--datadir={}", data.display()));
-        command.arg(format!("--socket={}", own.path().join("s").display()));
-        command.arg(format!("--pid-file={}", own.path().join("pid").display()));
-        command.arg(format!("--tmpdir={}", own.path().display()));
-        command.stdin(Stdio::null()).stdout(errors.try_clone().unwrap()).stderr(errors);
-        let server = Server(command.spawn().unwrap());
-        let mut out = MariaDb { server, own };
+        let options: Vec<String> = options.iter().map(|o| (*o).to_owned()).collect();
+        let server = spawn(own.path(), data, &options);
+        MariaDb { server, own, data: data.to_owned(), options }.answering()
+    }
+
+    fn answering(mut self) -> Result<MariaDb, String> {
         let mut ended = false;
         wait_until("MariaDB answers", || {
-            ended = out.server.0.try_wait().unwrap().is_some();
-            ended || out.try_sql("SELECT 1;").code == Some(0)
+            ended = self.server.0.try_wait().unwrap().is_some();
+            ended || self.try_sql("SELECT 1;").code == Some(0)
         });
-        if ended { Err(format!("MariaDB ended: {}", out.errors())) } else { Ok(out) }
+        if ended { Err(format!("MariaDB ended: {}", self.errors())) } else { Ok(self) }
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(&mut self) {
+        let _ = self.server.0.kill();
+        let _ = self.server.0.wait();
+    }
+
+    /// Starts it again on the same data and socket, after [`MariaDb::kill`].
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    #[must_use]
+    pub fn start_again(mut self) -> MariaDb {
+        self.kill();
+        self.server = spawn(self.own.path(), &self.data, &self.options);
+        self.answering().unwrap()
     }
 
     /// Where it listens.

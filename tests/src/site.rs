@@ -98,6 +98,13 @@ impl Site {
         found[0]
     }
 
+    /// From here on the command with crash points is called.
+    #[must_use]
+    pub fn breakable(mut self) -> Site {
+        self.program = dist::crash_program().to_owned();
+        self
+    }
+
     /// Replaces the configuration.
     ///
     /// # Panics

@@ -1,5 +1,6 @@
 //! What is done with the source: package, demo, test. `cargo xtask --help`
 
+mod crash;
 mod debian;
 mod demo;
 mod package;
@@ -36,6 +37,8 @@ enum Task {
         #[arg(last = true)]
         rest: Vec<String>,
     },
+    /// Builds the command that tests break, beside the one that is shipped.
+    Breakable,
     /// Builds the programs, and builds and signs the modules, into the target folder.
     Package {
         /// Only the modules' components, unsigned, into this folder.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Demo { database } => demo::run(database),
         Task::Test { allow_missing, rest } => test::run(allow_missing, &rest),
+        Task::Breakable => crash::build().map(|folder| println!("{}", folder.display())),
         Task::Package { components: Some(folder), source } => package::components(&folder, source),
         Task::Package { components: None, .. } => package::run().map(|dist| println!("{}", dist.display())),
     };

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use stillpoint_tests::missing::find;
 
-use crate::{cargo, debian, package, succeed, target};
+use crate::{cargo, crash, debian, package, succeed, target};
 
 /// A program that a test needs, and Debian's package of it.
 const NEEDED: [(&str, &str); 9] = [
@@ -32,6 +32,7 @@ pub fn run(allow_missing: bool, rest: &[String]) -> Result<()> {
         // The tests themselves say what is missing.
         eprintln!("! {e:#}");
     }
+    crash::build()?;
     let dist = package::run()?;
     let skipped = target()?.join("stillpoint/skipped");
     let _ = std::fs::remove_file(&skipped);

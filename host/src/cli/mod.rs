@@ -108,6 +108,10 @@ enum Command {
         /// JSON
         plan: String,
     },
+    /// Print the steps at which a test can break something
+    #[cfg(feature = "crash-points")]
+    #[command(hide = true)]
+    CrashPoints,
 }
 
 /// What every command is told.
@@ -168,6 +172,11 @@ pub fn main() -> Exit {
             }
             Err(_) => Exit::Usage,
         },
+        #[cfg(feature = "crash-points")]
+        Command::CrashPoints => {
+            let said = crash::Step::ALL.iter().all(|step| screen::say(step.name()));
+            if said { Exit::Done } else { Exit::Internal }
+        }
     }
 }
 
