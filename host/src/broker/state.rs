@@ -19,9 +19,6 @@ const MOST_FILES: usize = 64;
 /// The file that is the host's own: no module reads or writes it.
 pub const RECOVERY_POINT: &str = "recovery-point.json";
 
-/// The most files that a module may have. Their bytes are bounded, but an empty file costs the disk something, too.
-const MOST_FILES: usize = 64;
-
 /// The folder of one workload's files, by their prefix. Everything here may block: the filesystem may be frozen by the
 /// agent. So it is called on a thread of its own.
 #[derive(Clone)]
