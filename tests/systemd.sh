@@ -162,7 +162,10 @@ for agent in stays asks; do
 Type=notify
 NotifyAccess=all
 KillMode=control-group
+ExecStartPre=/bin/sh -c 'until echo "SELECT STATE;" | fake-client --socket=/srv/fake/socket; do sleep 0.1; done'
 ExecStart=/bin/sh -c 'stillpoint freeze && systemd-notify --ready && exec sleep infinity'
+[Install]
+WantedBy=multi-user.target
 UNIT
 done
 
@@ -355,6 +358,18 @@ expect 'recovery found nothing to do' exec-condition "$(
     inside systemctl show --value --property Result stillpoint-recover.service)"
 goes_on 'after the shutdown'
 ok 'an orderly shutdown in the middle of a hold: the keeper thawed before the server ended'
+
+inside systemctl --quiet enable stays.service
+power_off
+boot
+wait_for 'the boot is done' inside systemctl is-active multi-user.target
+stands_still 'an agent froze at boot'
+expect 'scopes of the keeper' 1 "$(scopes keeper | wc -w)"
+code_of inside stillpoint --output json thaw
+expect "thaw of what an agent froze at boot ($said)" 0 "$code"
+! grep -q 'SP-GUARD' <<< "$said" || fail "a warning: $said"
+goes_on 'after the boot'
+ok 'an agent that is a part of the boot, and freezes in it: neither waits for the other'
 
 inside dpkg --remove stillpoint > /dev/null 2>&1 || fail 'dpkg does not remove it'
 [ -z "$(inside sh -c 'command -v stillpoint')" ] || fail 'it is still there'
