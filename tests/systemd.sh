@@ -4,7 +4,7 @@
 #
 #     cargo xtask package && cargo build -p stillpoint-tests && tests/systemd.sh [SYSTEM]
 #
-# Not part of the test command: it needs root, the programs debootstrap, unshare and nsenter, a control group (version 2)
+# Not part of the test command: it needs root, the programs debootstrap, dpkg-deb, unshare and nsenter, a control group (version 2)
 # that it may make groups in, overlayfs, and, where the folder SYSTEM does not hold a Debian yet, the network.
 set -euo pipefail
 
@@ -106,21 +106,34 @@ mount -t tmpfs tmpfs "$work/disk"
 disk=$work/disk/changes
 mkdir -p "$disk" "$work/disk/work" "$work/disk/root"
 
-# As a package would leave it.
-put() { install -D --mode="$1" "$2" "$disk/$3"; }
-put 755 "$target/debug/stillpoint" usr/bin/stillpoint
-put 755 "$target/debug/stillpoint-engine" usr/libexec/stillpoint/stillpoint-engine
-put 755 "$target/debug/fake-server" usr/bin/fake-server
-put 755 "$target/debug/fake-client" usr/bin/fake-client
-put 644 "$here/packaging/systemd/stillpoint-recover.service" usr/lib/systemd/system/stillpoint-recover.service
-put 644 "$here/packaging/systemd/stillpoint.tmpfiles" usr/lib/tmpfiles.d/stillpoint.conf
-put 644 "$here/packaging/systemd/agent-drop-in.conf" etc/systemd/system/asks.service.d/stillpoint.conf
-put 644 "$target/stillpoint/trust/allowed_signers" etc/stillpoint/trust/allowed_signers
+# A package as packaging/README.md wants it, in two versions.
+put() { install -D --mode="$1" "$2" "$3"; }
+for version in 1.0.0 2.0.0; do
+    deb=$work/deb-$version
+    put 755 "$target/debug/stillpoint" "$deb/usr/bin/stillpoint"
+    put 755 "$target/debug/stillpoint-engine" "$deb/usr/libexec/stillpoint/stillpoint-engine"
+    put 644 "$here/packaging/systemd/stillpoint-recover.service" "$deb/usr/lib/systemd/system/stillpoint-recover.service"
+    put 644 "$here/packaging/systemd/stillpoint.tmpfiles" "$deb/usr/lib/tmpfiles.d/stillpoint.conf"
+    for script in preinst prerm postinst postrm; do put 755 "$here/packaging/debian/$script" "$deb/DEBIAN/$script"; done
+    cat > "$deb/DEBIAN/control" << CONTROL
+Package: stillpoint
+Version: $version
+Architecture: $(dpkg --print-architecture)
+Maintainer: nobody <nobody@localhost>
+Description: a test's package
+CONTROL
+    mkdir -p "$disk/srv/packages"
+    dpkg-deb --build -Znone --root-owner-group "$deb" "$disk/srv/packages/$version.deb" > /dev/null
+    rm -r "$deb"
+done
+put 755 "$target/debug/fake-server" "$disk/usr/bin/fake-server"
+put 755 "$target/debug/fake-client" "$disk/usr/bin/fake-client"
+put 644 "$here/packaging/systemd/agent-drop-in.conf" "$disk/etc/systemd/system/asks.service.d/stillpoint.conf"
+put 644 "$target/stillpoint/trust/allowed_signers" "$disk/etc/stillpoint/trust/allowed_signers"
 install -d --mode=700 "$disk/var/lib/stillpoint/modules"
 cp -r --no-preserve=ownership "$target"/stillpoint/modules/sqlite-* "$target"/stillpoint/guests/fake-* \
     "$disk/var/lib/stillpoint/modules"
-install -d "$disk/srv/fake/faults" "$disk/etc/systemd/system/multi-user.target.wants"
-ln -s /usr/lib/systemd/system/stillpoint-recover.service "$disk/etc/systemd/system/multi-user.target.wants/"
+install -d "$disk/srv/fake/faults"
 cat > "$disk/etc/stillpoint/workload.conf" << 'CONF'
 [workload orders]
 workload_name = sqlite
@@ -131,6 +144,7 @@ timeout       = 90
 [workload fake-server-disk]
 workload_name = fake
 command_path  = /usr/bin
+linux_user    = backup
 credString    = -u root -S /srv/fake/socket
 timeout       = 90
 CONF
@@ -139,6 +153,8 @@ chmod 600 "$disk/etc/stillpoint/workload.conf"
 cat > "$disk/etc/systemd/system/fake.service" << 'UNIT'
 [Service]
 ExecStart=/bin/sh -c 'sleep infinity | exec fake-server /srv/fake'
+[Install]
+WantedBy=multi-user.target
 UNIT
 for agent in stays asks; do
     cat > "$disk/etc/systemd/system/$agent.service" << 'UNIT'
@@ -146,7 +162,10 @@ for agent in stays asks; do
 Type=notify
 NotifyAccess=all
 KillMode=control-group
+ExecStartPre=/bin/sh -c 'until echo "SELECT STATE;" | fake-client --socket=/srv/fake/socket; do sleep 0.1; done'
 ExecStart=/bin/sh -c 'stillpoint freeze && systemd-notify --ready && exec sleep infinity'
+[Install]
+WantedBy=multi-user.target
 UNIT
 done
 
@@ -171,6 +190,11 @@ code_of() { set +e; said=$("$@" 2>&1); code=$?; set -e; }
 boot
 expect 'process 1' systemd "$(inside cat /proc/1/comm)"
 echo "systemd $(inside systemctl --version | head -1) is process 1"
+package() { inside dpkg --install "/srv/packages/$1.deb" 2>&1; }
+code_of package 1.0.0
+expect "the first installation ($said)" 0 "$code"
+expect 'recovery at boot' enabled "$(inside systemctl is-enabled stillpoint-recover.service)"
+ok 'dpkg installs it, and recovery at boot is enabled'
 orders 'PRAGMA journal_mode = WAL; CREATE TABLE t (x)' > /dev/null
 inside systemctl start fake.service
 wait_for 'the fake server' fake 'SELECT STATE'
@@ -205,6 +229,22 @@ for how in stop kill; do
     ok "systemctl $how of the agent's unit: keeper and guard hold in scopes of their own, thaw ends it: $(
         grep -o '"verdict":"[a-z-]*"' <<< "$said" | head -1)"
 done
+
+freeze
+for change in 'install /srv/packages/2.0.0.deb' 'remove stillpoint' 'purge stillpoint'; do
+    code_of inside sh -c "dpkg --$change 2>&1"
+    [ "$code" != 0 ] || fail "dpkg --$change: $said"
+    grep -q 'refused: a backup cycle is under way' <<< "$said" || fail "dpkg --$change: $said"
+    stands_still "dpkg --$change"
+    expect "the version after dpkg --$change" 'installed 1.0.0' "$(
+        inside dpkg-query --show --showformat '${db:Status-Status} ${Version}' stillpoint)"
+done
+code_of inside stillpoint thaw
+expect "thaw after what was refused ($said)" 0 "$code"
+goes_on 'after the thaw'
+code_of package 2.0.0
+expect "upgrade while nothing is frozen ($said)" 0 "$code"
+ok 'dpkg neither upgrades nor removes it while it holds; afterwards it does'
 
 inside systemctl start asks.service
 stands_still 'the agent froze'
@@ -300,6 +340,8 @@ goes_on 'after the boot'
 ok "boot after a loss of power: recovery tried again until the server was up ($(
     inside systemctl show --value --property NRestarts stillpoint-recover.service) times), and settled it"
 
+# As a database that is enabled: it ends after the keeper.
+inside systemctl --quiet enable fake.service
 inside systemctl start stays.service
 stands_still 'the agent froze'
 inside systemctl --no-block halt
@@ -307,10 +349,30 @@ wait_for 'the machine is down' grep -q '^populated 0' "$group/cgroup.events"
 wait "$outer" 2> /dev/null || true
 find "$group" -mindepth 1 -depth -type d -exec rmdir {} +
 boot
-inside systemctl start fake.service
+wait_for 'the boot is done' inside systemctl is-active multi-user.target
 wait_for 'the server is up' fake 'SELECT STATE'
-wait_for 'nothing is armed' inside sh -c '[ "$(stillpoint status)" = "nothing is frozen" ]'
+wait_for 'recovery was asked for' inside sh -c \
+    '[ "$(systemctl show --value --property ExecMainExitTimestampMonotonic stillpoint-recover.service)" != 0 ] ||
+     [ "$(systemctl show --value --property Result stillpoint-recover.service)" != success ]'
+expect 'recovery found nothing to do' exec-condition "$(
+    inside systemctl show --value --property Result stillpoint-recover.service)"
 goes_on 'after the shutdown'
-ok 'an orderly shutdown in the middle of a hold, and the boot after it'
+ok 'an orderly shutdown in the middle of a hold: the keeper thawed before the server ended'
+
+inside systemctl --quiet enable stays.service
+power_off
+boot
+wait_for 'the boot is done' inside systemctl is-active multi-user.target
+stands_still 'an agent froze at boot'
+expect 'scopes of the keeper' 1 "$(scopes keeper | wc -w)"
+code_of inside stillpoint --output json thaw
+expect "thaw of what an agent froze at boot ($said)" 0 "$code"
+! grep -q 'SP-GUARD' <<< "$said" || fail "a warning: $said"
+goes_on 'after the boot'
+ok 'an agent that is a part of the boot, and freezes in it: neither waits for the other'
+
+inside dpkg --remove stillpoint > /dev/null 2>&1 || fail 'dpkg does not remove it'
+[ -z "$(inside sh -c 'command -v stillpoint')" ] || fail 'it is still there'
+ok 'dpkg removes it'
 
 echo "$passed of $passed"

@@ -90,7 +90,9 @@ fn ask(scope: &str, who: Who, pid: u32, afterwards: bool, deadline: Instant) -> 
     command.env_clear().env("LC_ALL", "C.UTF-8").env("PATH", "/usr/bin:/bin");
     command.args(["--system", "--quiet", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"]);
     command.args(["org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))"]);
-    command.args([scope, "fail", if afterwards { "9" } else { "7" }]);
+    let count = 7 + if afterwards { 2 } else { 0 } + u8::from(who == Who::Keeper);
+    // At boot nothing is waited for that stands in "After".
+    command.args([scope, "ignore-dependencies", &count.to_string()]);
     command.args(["Description", "s", &description]);
     command.args(["PIDs", "au", "1", &pid]);
     command.args(["Slice", "s", "system.slice"]);
@@ -98,8 +100,12 @@ fn ask(scope: &str, who: Who, pid: u32, afterwards: bool, deadline: Instant) -> 
     command.args(["Delegate", "b", "true"]);
     command.args(["CollectMode", "s", "inactive-or-failed"]);
     command.args(["TimeoutStopUSec", "t", STOP]);
-    // When the machine shuts down the keeper is told to thaw; the guard ends after it, not beside it.
-    command.args(["DefaultDependencies", "b", if who == Who::Keeper { "true" } else { "false" }]);
+    // When the machine shuts down the keeper is told to thaw, before the databases are told to end; the guard is told
+    // nothing, and ends after the keeper.
+    match who {
+        Who::Keeper => command.args(["DefaultDependencies", "b", "true", "After", "as", "1", "multi-user.target"]),
+        Who::Guard => command.args(["DefaultDependencies", "b", "false"]),
+    };
     if afterwards {
         command.args(["OnSuccess", "as", "1", AFTERWARDS, "OnFailure", "as", "1", AFTERWARDS]);
     }
