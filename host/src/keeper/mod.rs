@@ -35,7 +35,7 @@ use control::{Asked, Say};
 use places::Places;
 
 /// How long the verdict waits for our own disk.
-const OWN_DISK: Duration = Duration::from_secs(3);
+const OWN_DISK: Duration = Duration::from_secs(5);
 
 /// What a keeper is started with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
