@@ -248,7 +248,8 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     }
     book.end_guard().await;
     crash::step(Step::Verdict);
-    // Who hears the verdict may begin the next cycle at once.
+    // Who hears the verdict may begin the next cycle at once. A cycle that came to no guard holds the lock for it.
+    drop(cycle);
     drop(lock);
     if !late {
         let _ = speaker.say(Say::Record(Box::new(record.clone()))).await;
