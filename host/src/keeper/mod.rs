@@ -402,7 +402,10 @@ fn begin(places: &Places) -> Result<std::fs::File, Fault> {
 }
 
 fn not_begun(e: &io::Error) -> Fault {
-    Fault::new("SP-CYCLE-001", Exit::Internal, format!("the cycle could not begin: {e}."))
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let ours = !matches!(e.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem);
+    let exit = if ours { Exit::Internal } else { Exit::NotFrozen };
+    Fault::new("SP-CYCLE-001", exit, format!("the cycle could not begin: {e}."))
         .done("Nothing was frozen.")
         .next("see whether the state directory can be written")
 }
