@@ -449,6 +449,9 @@ fn the_guard_thaws_databases_while_everything_of_ours_stands_still() {
     outer.databases_get_on();
     let after = began.elapsed();
     assert!(after < LATE, "after {after:?}");
+    // The guard cannot write that down, so nobody can say that it did; but nobody is kept waiting.
+    let said = Said::of(outer.site.start(&["thaw"]).end_within(Duration::from_secs(30)));
+    assert_eq!((said.code, said.faults()), (Some(6), vec!["SP-GUARD-003".to_owned()]), "{}", said.text);
     outer.thaw_and_go_on("crash-consistent");
     let said = outer.site.json(&["thaw"]);
     assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-GUARD-001".to_owned()]), "{}", said.text);
