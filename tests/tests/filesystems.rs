@@ -487,6 +487,26 @@ fn the_agent_is_answered_while_everything_of_ours_stands_still() {
     outer.works_again();
 }
 
+/// Everything runs again, and nothing of that is written down: the guard does that.
+#[test]
+fn a_keeper_that_is_killed_while_it_waits_for_our_own_disk() {
+    let test = "a_keeper_that_is_killed_while_it_waits_for_our_own_disk";
+    let Some(m) = LoopMount::make(test, Kind::Xfs) else { return };
+    let Scene { site, writers, _folder } = scene_in(Site::with_programs_under(&m.path()), &elsewhere(), &[], 60);
+    site.freeze();
+    assert!(m.freeze());
+    let said = Said::of(site.start(&["thaw"]).end_within(Duration::from_secs(20)));
+    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    writers.get_on(10);
+    assert!(m.is_frozen());
+    assert!(m.thaw());
+    wait_for_the_end(&site);
+    assert_nothing_is_armed(&site);
+    let said = site.json(&["run", "--", "true"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+}
+
 /// A small filesystem in memory, with room for as much as a test leaves.
 struct Memory {
     folder: TempDir,
