@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::fake::FakeServer;
 use stillpoint_tests::loop_mount::{Kind, LoopMount};
 use stillpoint_tests::mariadb::MariaDb;
+use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::site::{Said, Site};
 use stillpoint_tests::sqlite::{self, Journal};
@@ -295,7 +299,7 @@ fn what_is_no_filesystem_to_freeze_is_refused() {
     let scene = scene(&a.path(), &[], 60);
     for (path, why) in [
         (&memory, "tmpfs"),
-        (&link, "link"),
+        (&link, "it is a symbolic link"),
         (&file, "Not a directory"),
         (&absent, "No such file"),
         (&PathBuf::from("/proc"), "proc"),
@@ -445,6 +449,9 @@ fn the_guard_thaws_databases_while_everything_of_ours_stands_still() {
     outer.databases_get_on();
     let after = began.elapsed();
     assert!(after < LATE, "after {after:?}");
+    // The guard cannot write that down, so nobody can say that it did; but nobody is kept waiting.
+    let said = Said::of(outer.site.start(&["thaw"]).end_within(Duration::from_secs(30)));
+    assert_eq!((said.code, said.faults()), (Some(6), vec!["SP-GUARD-003".to_owned()]), "{}", said.text);
     outer.thaw_and_go_on("crash-consistent");
     let said = outer.site.json(&["thaw"]);
     assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-GUARD-001".to_owned()]), "{}", said.text);
@@ -478,4 +485,118 @@ fn the_agent_is_answered_while_everything_of_ours_stands_still() {
     let said = outer.site.json(&["thaw"]);
     assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-003".to_owned()]), "{}", said.text);
     outer.works_again();
+}
+
+/// Everything runs again, and nothing of that is written down: the guard does that.
+#[test]
+fn a_keeper_that_is_killed_while_it_waits_for_our_own_disk() {
+    let test = "a_keeper_that_is_killed_while_it_waits_for_our_own_disk";
+    let Some(m) = LoopMount::make(test, Kind::Xfs) else { return };
+    let Scene { site, writers, _folder } = scene_in(Site::with_programs_under(&m.path()), &elsewhere(), &[], 60);
+    site.freeze();
+    assert!(m.freeze());
+    let said = Said::of(site.start(&["thaw"]).end_within(Duration::from_secs(20)));
+    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    writers.get_on(10);
+    assert!(m.is_frozen());
+    assert!(m.thaw());
+    wait_for_the_end(&site);
+    assert_nothing_is_armed(&site);
+    let said = site.json(&["run", "--", "true"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+}
+
+/// A small filesystem in memory, with room for as much as a test leaves.
+struct Memory {
+    folder: TempDir,
+}
+
+impl Memory {
+    fn make(test: &str) -> Option<Memory> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64m", "none"]).arg(folder.path());
+        if run(&mut mount, "").code != Some(0) {
+            missing(test, "a small filesystem cannot be mounted (root is needed)");
+            return None;
+        }
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        Some(Memory { folder })
+    }
+
+    /// Fills it, and leaves room for this many pages.
+    fn leave(&self, pages: u64) {
+        let mut ballast = std::fs::File::create(self.folder.path().join("ballast")).unwrap();
+        while ballast.write_all(&[0; PAGE as usize]).is_ok() {}
+        let whole = ballast.metadata().unwrap().len();
+        ballast.set_len(whole.next_multiple_of(PAGE) - pages * PAGE).unwrap();
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(self.folder.path()), "");
+    }
+}
+
+const PAGE: u64 = 4096;
+
+#[test]
+fn a_full_disk_refuses_the_freeze() {
+    let test = "a_full_disk_refuses_the_freeze";
+    let Some(memory) = Memory::make(test) else { return };
+    let Scene { site, writers, _folder } = scene_in(Site::under(memory.folder.path()), &elsewhere(), &[], 60);
+    // Several databases: their undos fill more than a page, so that the freeze can end half-way.
+    let databases: Vec<PathBuf> = (0..6).map(|n| _folder.path().join(format!("{n}.db"))).collect();
+    databases.iter().for_each(|d| sqlite::make(d, Journal::Wal));
+    let listed: Vec<String> = databases.iter().map(|d| d.display().to_string()).collect();
+    let first = _folder.path().join("app.db");
+    site.configure(&configuration(&first, &[], 60).replace(".db\n", &format!(".db, {}\n", listed.join(", "))));
+    let marker = _folder.path().join("snapshot");
+    let mut refused = BTreeSet::new();
+    // From no room at all to enough: it ends somewhere else each time.
+    for pages in 0.. {
+        for place in ["lib/records", "lib/ledger", "lib/unclaimed"] {
+            run(Command::new("rm").arg("-rf").arg(site.path(place)), "");
+        }
+        memory.leave(pages);
+        let _ = std::fs::remove_file(&marker);
+        let said = site.json(&["run", "--", "touch", &marker.display().to_string()]);
+        writers.get_on(5);
+        assert_nothing_is_armed_or_full(&site, &said);
+        if marker.exists() {
+            // It froze, so the undo had been written; what is written afterwards does not change what the snapshot is.
+            assert_eq!(
+                (said.code, &said.json["verdict"]),
+                (Some(0), &"application-consistent".into()),
+                "{}",
+                said.text
+            );
+            if said.faults().is_empty() {
+                break;
+            }
+            assert!(said.faults().iter().all(|f| f == "SP-CYCLE-008" || f == "SP-CYCLE-014"), "{}", said.text);
+        } else {
+            refused.extend(said.faults());
+            assert_eq!(said.code, Some(4), "with room for {pages} pages: {}", said.text);
+            assert!(said.text.contains("No space left"), "with room for {pages} pages: {}", said.text);
+        }
+        assert!(pages < 64, "it never works: {}", said.text);
+    }
+    // Where the ledger could not be begun, and where an undo could not be written.
+    assert!(refused.contains("SP-CYCLE-001") && refused.len() > 1, "{refused:?}");
+    // And once there is room again, everything works.
+    memory.leave(64);
+    site.freeze();
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    assert_nothing_is_armed(&site);
+}
+
+/// A ledger that could not be closed says so until `recover` could.
+fn assert_nothing_is_armed_or_full(site: &Site, said: &Said) {
+    if !said.faults().contains(&"SP-CYCLE-008".to_owned()) {
+        assert_nothing_is_armed(site);
+    }
 }

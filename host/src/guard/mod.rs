@@ -26,6 +26,9 @@ use crate::sys::scope;
 const AT_HAND: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(2);
 
+/// How long is waited for what a guard has said that is gone.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// How long handing over may take: a little longer than the guard itself goes on trying.
 const HAND_OVER: Duration = Duration::from_secs(90);
 
@@ -125,9 +128,9 @@ impl Guard {
     /// Has it take back what is armed. Gives the numbers of the entries that it could not. It writes down what it did, and
     /// ends, as soon as the disk allows that.
     pub async fn hand_over(&mut self) -> Option<Vec<u32>> {
-        let said = self.running.ask(&Packet::HandOver, HAND_OVER).await.ok()?;
+        let said = self.running.ask(&Packet::HandOver, HAND_OVER).await;
         let _ = timeout(ANSWER, self.running.child.wait()).await;
-        serde_json::from_slice(&said).ok()
+        serde_json::from_slice(&said.ok()?).ok()
     }
 
     /// Nothing is armed any more: waits until it has ended, and with it its hold of the lock.
@@ -151,11 +154,19 @@ impl Running {
             self.socket.send(&bytes).await?;
             self.socket.recv(&mut answer).await
         };
-        let length = tokio::select! {
-            answered = timeout(longest, answered) => answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??,
-            ended = self.child.wait() => {
+        let answered = tokio::select! {
+            biased;
+            answered = timeout(longest, answered) => Ok(answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??),
+            ended = self.child.wait() => Err(ended),
+        };
+        let length = match answered {
+            Ok(length) => length,
+            Err(ended) => {
                 let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
-                return Err(io::Error::new(io::ErrorKind::BrokenPipe, format!("the guard is gone: {how}")));
+                // One that ends as it should has answered before.
+                let last = timeout(LAST_WORDS, self.socket.recv(&mut answer)).await;
+                last.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+                    .map_err(|e| io::Error::new(e.kind(), format!("the guard is gone: {how}")))?
             }
         };
         match answer.get(..length).and_then(|a| a.split_first()) {

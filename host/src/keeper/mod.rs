@@ -36,7 +36,7 @@ use control::{Asked, Say};
 use places::Places;
 
 /// How long the verdict waits for our own disk.
-const OWN_DISK: Duration = Duration::from_secs(3);
+const OWN_DISK: Duration = Duration::from_secs(5);
 
 /// What a keeper is started with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -256,7 +256,8 @@ async fn hold(start: &Start, agent: UnixStream, left: io::Result<()>) -> Exit {
     }
     book.end_guard().await;
     crash::step(Step::Verdict);
-    // Who hears the verdict may begin the next cycle at once.
+    // Who hears the verdict may begin the next cycle at once. A cycle that came to no guard holds the lock for it.
+    drop(cycle);
     drop(lock);
     if !late {
         let _ = speaker.say(Say::Record(Box::new(record.clone()))).await;
@@ -409,7 +410,10 @@ fn begin(places: &Places) -> Result<std::fs::File, Fault> {
 }
 
 fn not_begun(e: &io::Error) -> Fault {
-    Fault::new("SP-CYCLE-001", Exit::Internal, format!("the cycle could not begin: {e}."))
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let ours = !matches!(e.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem);
+    let exit = if ours { Exit::Internal } else { Exit::NotFrozen };
+    Fault::new("SP-CYCLE-001", exit, format!("the cycle could not begin: {e}."))
         .done("Nothing was frozen.")
         .next("see whether the state directory can be written")
 }
