@@ -43,6 +43,38 @@ impl Range {
     }
 }
 
+/// What became of a figure that may be negative, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spread {
+    /// The least.
+    pub min: i64,
+    /// Half was not above.
+    pub median: i64,
+    /// 99 of 100 were not above; with fewer than 100 values the most.
+    pub p99: i64,
+    /// The most.
+    pub max: i64,
+}
+
+impl Spread {
+    /// Of at least one value.
+    pub fn of(values: impl IntoIterator<Item = i64>) -> Spread {
+        let mut all: Vec<i64> = values.into_iter().collect();
+        all.sort_unstable();
+        // The nearest rank: a value that was seen, and none that is better than what was.
+        let at = |percent: usize| {
+            all.get((all.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
+        };
+        Spread { min: at(0), median: at(50), p99: at(99), max: at(100) }
+    }
+
+    /// In milliseconds.
+    pub fn json(&self) -> Value {
+        let [min, median, p99, max] = [self.min, self.median, self.p99, self.max].map(signed_milliseconds);
+        json!({ "min": min, "median": median, "p99": p99, "max": max })
+    }
+}
+
 /// What stands above the columns of [`Range::line`].
 pub fn heading(name: &str) -> String {
     let columns = ["min", "p10", "median", "p90", "max"].map(|c| format!("{c:>9}")).concat();
@@ -53,4 +85,22 @@ pub fn heading(name: &str) -> String {
 #[allow(clippy::cast_precision_loss)]
 pub fn milliseconds(us: u64) -> f64 {
     us as f64 / 1000.0
+}
+
+/// Microseconds as milliseconds.
+#[allow(clippy::cast_precision_loss)]
+pub fn signed_milliseconds(us: i64) -> f64 {
+    us as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_seen() {
+        assert_eq!(Spread::of([-3]), Spread { min: -3, median: -3, p99: -3, max: -3 });
+        assert_eq!(Spread::of((1..=60).rev()), Spread { min: 1, median: 30, p99: 60, max: 60 });
+        assert_eq!(Spread::of(1..=200), Spread { min: 1, median: 100, p99: 198, max: 200 });
+    }
 }

@@ -1,9 +1,10 @@
 //! What Stillpoint costs the application: a cycle with a snapshot of zero length, beside the least that could do the
-//! same, and the longest that a writer waited.
+//! same, and the longest that a writer waited. And how soon Stillpoint lets go what it froze when something fails.
 
 mod cycle;
 mod figures;
 mod minimal;
+mod promise;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -33,13 +34,14 @@ struct Arguments {
     #[command(subcommand)]
     part: Option<Part>,
     /// For people, or one JSON object.
-    #[arg(long, default_value = "text")]
+    #[arg(long, global = true, default_value = "text")]
     output: Output,
     /// How many rounds are counted; each holds one cycle by Stillpoint, one by the minimal program, and a quiet time.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Of `promise`: how often each thing fails.
+    #[arg(long, global = true, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// The folder of `stillpoint` and `stillpoint-engine`; otherwise their release build, which is made first.
-    #[arg(long)]
+    #[arg(long, global = true)]
     programs: Option<PathBuf>,
 }
 
@@ -51,6 +53,9 @@ enum Output {
 
 #[derive(Subcommand)]
 enum Part {
+    /// How soon what stands still is let go when a deadline passes or a process of ours fails, and what our processes
+    /// weigh.
+    Promise,
     /// The minimal program: one cycle.
     #[command(hide = true)]
     Minimal { plan: String },
@@ -110,6 +115,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.part {
         Some(Part::Minimal { plan }) => minimal(plan),
+        Some(Part::Promise) => promise(&arguments),
         None => benchmark(&arguments),
     };
     match done {
@@ -127,11 +133,27 @@ fn minimal(plan: &str) -> Result<()> {
     Ok(())
 }
 
+fn promise(arguments: &Arguments) -> Result<()> {
+    let programs = programs(arguments)?;
+    // The fake server and its client.
+    cargo(&["build", "--locked", "--package", "stillpoint-tests", "--bins"])?;
+    let measured = promise::measure(&programs, arguments.rounds.into())?;
+    match arguments.output {
+        Output::Text => print!("{}", promise::text(&measured)),
+        Output::Json => println!("{}", promise::json(&measured)),
+    }
+    Ok(())
+}
+
+fn programs(arguments: &Arguments) -> Result<PathBuf> {
+    match &arguments.programs {
+        Some(folder) => folder.canonicalize().with_context(|| folder.display().to_string()),
+        None => release(),
+    }
+}
+
 fn benchmark(arguments: &Arguments) -> Result<()> {
-    let programs = match &arguments.programs {
-        Some(folder) => folder.canonicalize().with_context(|| folder.display().to_string())?,
-        None => release()?,
-    };
+    let programs = programs(arguments)?;
     let mut all = Vec::new();
     for setting in &SETTINGS {
         eprintln!("measuring: {}", setting.name);
@@ -146,11 +168,15 @@ fn benchmark(arguments: &Arguments) -> Result<()> {
 
 /// Builds the programs as they are shipped.
 fn release() -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--locked", "--package", "stillpoint", "--package", "stillpoint-engine"]);
-    let status = cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).status()?;
-    ensure!(status.success(), "the release build failed");
+    cargo(&["build", "--release", "--locked", "--package", "stillpoint", "--package", "stillpoint-engine"])?;
     Ok(dist::target().join("release"))
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let status = cargo.args(arguments).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).status()?;
+    ensure!(status.success(), "cargo {} failed", arguments.join(" "));
+    Ok(())
 }
 
 /// When a cycle, or the quiet time, was under way.

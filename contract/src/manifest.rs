@@ -692,7 +692,8 @@ impl Manifest {
 /// The names of the `{placeholders}` of a statement's text, in order; one that stands twice is given twice.
 ///
 /// # Errors
-/// In words: a brace without its partner, or an empty name.
+/// In words: a brace without its partner, an empty name, or a place in which an argument could become a part of what
+/// stands beside it: within quotes, after a comment, or without a space.
 pub fn placeholders(text: &str) -> Result<Vec<&str>, String> {
     let mut out = Vec::new();
     let mut rest = text;
@@ -708,8 +709,41 @@ pub fn placeholders(text: &str) -> Result<Vec<&str>, String> {
         }
         out.push(name);
         rest = &tail[end + 1..];
+        let before = &text[..text.len() - tail.len()];
+        let apart = before.ends_with([' ', '(', ',', '=', '<', '>', '.'])
+            && (rest.is_empty() || rest.starts_with([' ', ')', ',', '.', ':']));
+        if !apart {
+            return Err(format!("{{{name}}} needs a space, a comma or a parenthesis on either side"));
+        }
+        outside_of_quotes(before).map_err(|why| format!("{{{name}}} {why}"))?;
     }
     Ok(out)
+}
+
+/// Whether what follows this text stands outside of quotes and comments, however a database reads it: a host that
+/// quotes an argument once more would let it out.
+fn outside_of_quotes(text: &str) -> Result<(), &'static str> {
+    let mut quote = None;
+    let mut last = ' ';
+    for c in text.chars() {
+        match (quote, c) {
+            (_, '\\') => return Err("stands after a backslash, which not every database reads alike"),
+            (Some('`'), '\'' | '"') => {
+                return Err("stands after a quote within ``, which not every database reads alike");
+            }
+            (None, '\'' | '"' | '`') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            (None | Some('`'), '#' | '[') => return Err("stands after # or [, which not every database reads alike"),
+            (None | Some('`'), '$') if !last.is_alphanumeric() && last != '_' => {
+                return Err("stands after a text in dollars, which not every database reads alike");
+            }
+            (None | Some('`'), '-') if last == '-' => return Err("stands after a comment"),
+            (None | Some('`'), '*') if last == '/' => return Err("stands after a comment"),
+            _ => {}
+        }
+        last = c;
+    }
+    if quote.is_none() { Ok(()) } else { Err("stands within quotes: the host quotes it") }
 }
 
 /// The parameters of a statement in the order in which its text first names them: the order of its arguments.
@@ -793,6 +827,13 @@ effect = "undo"
     }
 
     #[test]
+    fn a_parameter_that_stands_apart_is_read() {
+        for text in ["a = 'it''s' + ({a})", "a = {a}", "f({a},{a})", "LIKE '%--' AND v$b >={a} -- why"] {
+            assert_eq!(placeholders(text).map(|p| p.contains(&"a")), Ok(true), "{text}");
+        }
+    }
+
+    #[test]
     fn contradictions_are_refused_in_words() {
         for (from, to, word) in [
             ("format = 1", "format = 2", "not known"),
@@ -805,6 +846,13 @@ effect = "undo"
             ("LOCK {seconds}", "LOCK", "not in its text"),
             ("LOCK {seconds}", "LOCK {seconds} {more}", "{more}"),
             ("LOCK {seconds}", "LOCK {seconds}; DROP TABLE x", "one statement"),
+            ("LOCK {seconds}", "LOCK '{seconds}'", "on either side"),
+            ("LOCK {seconds}", "LOCK ' {seconds} '", "within quotes"),
+            ("LOCK {seconds}", "LOCK -{seconds}", "on either side"),
+            ("LOCK {seconds}", "LOCK {seconds}{seconds}", "on either side"),
+            ("LOCK {seconds}", "LOCK /* {seconds} */", "after a comment"),
+            ("LOCK {seconds}", "LOCK -- {seconds}", "after a comment"),
+            ("LOCK {seconds}", "LOCK # {seconds}", "reads alike"),
             ("text = \"UNLOCK\"\neffect = \"undo\"", "text = \"UNLOCK\"\neffect = \"undo\"\nstops = \"ddl\"", "alone"),
             ("type = \"text\" }", "type = \"text\", nullable = true }", "HEX()"),
             ("text = \"SELECT @@datadir\"", "text = '\\! id'", "no command of the client"),

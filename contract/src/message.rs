@@ -1,25 +1,64 @@
 //! What engine and keeper say to each other over their socket pair: length-prefixed, postcard, capped.
 //! Both ends are of one build; nothing here is kept on disk.
+//!
+//! The keeper believes nothing of what comes: a frame is capped before it is read, a list before it is decoded, and each
+//! text after it ([`FromEngine::cut`]). An honest engine cuts what its module says, so only another one is ever refused.
 
 use std::io::{self, Read, Write};
+use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::manifest::Snapshot;
 
-/// The longest frame, in bytes: a component and some room.
-pub const LONGEST: u32 = 64 * 1024 * 1024;
+/// The longest frame, in bytes: the largest answer that a manifest can ask for, and some room.
+pub const LONGEST: u32 = 17 * 1024 * 1024;
 
 /// The longest frame that the keeper takes from an engine, in bytes: a state file and some room.
 pub const LONGEST_FROM_ENGINE: usize = 2 * 1024 * 1024;
 
+/// The most arguments of a statement.
+pub const MOST_ARGUMENTS: usize = 64;
+
+/// The most notices of one phase: an engine drops what is more, and the keeper ends one that does not.
+pub const MOST_NOTICES: u32 = 10_000;
+
+/// The most findings of one check.
+pub const MOST_FINDINGS: usize = 200;
+
+/// The most coordinates of a recovery point.
+pub const MOST_COORDINATES: usize = 32;
+
+/// The longest recovery point, in bytes of all its names and values.
+pub const LONGEST_POINT: usize = 4096;
+
+/// The longest name of a statement or of a state file, in bytes.
+pub const LONGEST_NAME: usize = 64;
+
+/// The longest name of a database, in bytes: it may be a path.
+pub const LONGEST_DATABASE: usize = 4096;
+
+/// The longest content of a state file, in bytes.
+pub const LONGEST_CONTENT: usize = 1024 * 1024;
+
+/// The longest text for people, in bytes.
+pub const LONGEST_TEXT: usize = 2048;
+
+/// The longest kind of an event, in bytes.
+pub const LONGEST_KIND: usize = 40;
+
+/// The longest data of an event, in bytes.
+pub const LONGEST_EVENT: usize = 4096;
+
 /// What the keeper says to the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToEngine {
-    /// First of all: compile and instantiate this component. Answered by [`FromEngine::Ready`] or [`FromEngine::Unfit`].
+    /// First of all: compile and instantiate the component, which lies, verified and sealed, in the file on the engine's
+    /// standard output. Answered by [`FromEngine::Ready`] or [`FromEngine::Unfit`].
     Load {
-        /// The component, verified.
-        component: Vec<u8>,
+        /// The component's size in bytes.
+        size: u64,
         /// Linear memory it may have, in bytes.
         memory: u64,
     },
@@ -39,6 +78,10 @@ pub enum ToEngine {
 /// What the engine says to the keeper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromEngine {
+    /// First of all, before the engine has read anything: the walls round it stand. How far landlock reaches.
+    Walled(Landlock),
+    /// First of all: a wall could not be raised, so there will be no engine. Which, in words.
+    Unwalled(String),
     /// The module is instantiated.
     Ready,
     /// The component cannot be used: in words.
@@ -51,6 +94,17 @@ pub enum FromEngine {
     Done(Result<Outcome, Failure>),
     /// The module trapped, ran too long or took too much. It is not called again.
     Broken(Broken),
+}
+
+/// How much of landlock the kernel has. All other walls stand, or there is no engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Landlock {
+    /// Files, the network, signals and abstract sockets.
+    Whole,
+    /// An older kernel's: files, and perhaps more.
+    Partly,
+    /// None.
+    Missing,
 }
 
 /// A phase of the cycle that a module has a hand in.
@@ -122,6 +176,7 @@ pub enum Request {
         /// Given exactly where its session is opened for each database.
         database: Option<String>,
         /// In the order of [`crate::manifest::argument_order`].
+        #[serde(deserialize_with = "few::<_, _, MOST_ARGUMENTS>")]
         arguments: Vec<Value>,
     },
     /// Replace a state file. Answered by [`Reply::Done`].
@@ -253,10 +308,11 @@ pub enum Outcome {
         /// The database's version, for people.
         version: String,
         /// What was found.
+        #[serde(deserialize_with = "few::<_, _, MOST_FINDINGS>")]
         findings: Vec<Finding>,
     },
     /// Of freeze: the recovery point.
-    Point(Vec<Coordinate>),
+    Point(#[serde(deserialize_with = "few::<_, _, MOST_COORDINATES>")] Vec<Coordinate>),
     /// Of prepare and thaw.
     Nothing,
 }
@@ -309,6 +365,122 @@ pub enum Broken {
     TooLong,
     /// It wanted more memory than its limit.
     TooMuchMemory,
+}
+
+impl FromEngine {
+    /// Cuts what is for people to its longest. True where anything was too long, also where it cannot be cut.
+    #[must_use]
+    pub fn cut(&mut self) -> bool {
+        match self {
+            FromEngine::Walled(_) | FromEngine::Ready => false,
+            FromEngine::Unwalled(text) | FromEngine::Unfit(text) => cut(text, LONGEST_TEXT),
+            FromEngine::Request(request) => request.is_too_long(),
+            FromEngine::Notice(Notice::Event { kind, text }) => cut(text, LONGEST_EVENT) | (kind.len() > LONGEST_KIND),
+            FromEngine::Notice(Notice::Log { text, .. }) => cut(text, LONGEST_TEXT),
+            FromEngine::Done(Ok(outcome)) => outcome.cut(),
+            FromEngine::Done(Err(failure)) => {
+                cut(&mut failure.text, LONGEST_TEXT) | failure.error.as_mut().is_some_and(StatementError::cut)
+            }
+            FromEngine::Broken(Broken::Trapped(text)) => cut(text, LONGEST_TEXT),
+            FromEngine::Broken(Broken::TooLong | Broken::TooMuchMemory) => false,
+        }
+    }
+}
+
+impl Request {
+    /// Whether a name, an argument or a content is longer than any that is taken.
+    #[must_use]
+    pub fn is_too_long(&self) -> bool {
+        match self {
+            Request::Run { statement, database, arguments } => {
+                statement.len() > LONGEST_NAME
+                    || database.as_ref().is_some_and(|d| d.len() > LONGEST_DATABASE)
+                    || arguments.len() > MOST_ARGUMENTS
+                    || arguments.iter().map(Value::bytes).sum::<usize>() > LONGEST_CONTENT
+            }
+            Request::Put { name, content } => name.len() > LONGEST_NAME || content.len() > LONGEST_CONTENT,
+            Request::Get { name } | Request::Remove { name } => name.len() > LONGEST_NAME,
+            Request::List | Request::Now | Request::Remaining => false,
+        }
+    }
+}
+
+impl Value {
+    fn bytes(&self) -> usize {
+        match self {
+            Value::Null | Value::Integer(_) => 8,
+            Value::Text(t) => t.len(),
+            Value::Bytes(b) => b.len(),
+        }
+    }
+}
+
+impl Outcome {
+    fn cut(&mut self) -> bool {
+        match self {
+            Outcome::Report { version, findings } => {
+                let mut long = cut(version, LONGEST_TEXT) | (findings.len() > MOST_FINDINGS);
+                findings.truncate(MOST_FINDINGS);
+                for finding in findings {
+                    long |= cut(&mut finding.text, LONGEST_TEXT);
+                }
+                long
+            }
+            // Half a coordinate would be another one: it is not cut.
+            Outcome::Point(point) => {
+                let bytes: usize = point.iter().map(|c| c.name.len() + c.value.len()).sum();
+                let long = point.len() > MOST_COORDINATES || bytes > LONGEST_POINT;
+                point.truncate(MOST_COORDINATES);
+                long
+            }
+            Outcome::Nothing => false,
+        }
+    }
+}
+
+impl StatementError {
+    fn cut(&mut self) -> bool {
+        match self {
+            StatementError::Undeclared(t)
+            | StatementError::Refused(t)
+            | StatementError::Lost(t)
+            | StatementError::Unexpected(t) => cut(t, LONGEST_TEXT),
+            StatementError::Failed(e) => {
+                cut(&mut e.code, LONGEST_NAME) | cut(&mut e.state, LONGEST_NAME) | cut(&mut e.message, LONGEST_TEXT)
+            }
+            StatementError::TimedOut | StatementError::TooLarge => false,
+        }
+    }
+}
+
+fn cut(text: &mut String, longest: usize) -> bool {
+    let long = text.len() > longest;
+    text.truncate(text.floor_char_boundary(longest));
+    long
+}
+
+/// A list of at most this many: one more is an error before it is kept, however short each is on the wire.
+fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MOST: usize>(from: D) -> Result<Vec<T>, D::Error> {
+    struct Few<T, const MOST: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Few<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "at most {MOST}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Vec<T>, A::Error> {
+            let mut out = Vec::new();
+            while let Some(next) = from.next_element()? {
+                if out.len() == MOST {
+                    return Err(A::Error::custom("too many"));
+                }
+                out.push(next);
+            }
+            Ok(out)
+        }
+    }
+    from.deserialize_seq(Few::<T, MOST>(PhantomData))
 }
 
 /// Writes one frame.
@@ -391,5 +563,46 @@ mod tests {
     fn a_long_or_broken_frame_is_refused() {
         assert!(read::<ToEngine>(&mut [255u8; 8].as_slice()).is_err());
         assert!(read::<ToEngine>(&mut [2u8, 0, 0, 0, 99, 0].as_slice()).is_err());
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_not_decoded() {
+        let run = |n| {
+            let arguments = vec![Value::Null; n];
+            FromEngine::Request(Request::Run { statement: "version".into(), database: None, arguments })
+        };
+        let decoded = |n| decode::<FromEngine>(&frame(&run(n)).expect("a frame")[4..]);
+        assert_eq!(decoded(MOST_ARGUMENTS).expect("as many as may be"), run(MOST_ARGUMENTS));
+        assert!(decoded(MOST_ARGUMENTS + 1).is_err());
+        // A length that is a lie makes nothing be kept in advance.
+        let mut lie = frame(&FromEngine::Done(Ok(Outcome::Point(Vec::new())))).expect("a frame")[4..].to_vec();
+        lie.pop();
+        lie.extend([255, 255, 255, 255, 15]);
+        assert!(decode::<FromEngine>(&lie).is_err());
+    }
+
+    #[test]
+    fn what_is_too_long_is_found_and_cut() {
+        let long = "x".repeat(LONGEST_CONTENT + 1);
+        let log = |text: &str| Notice::Log { severity: Severity::Info, text: text.into() };
+        let mut said = FromEngine::Notice(log(&long));
+        assert!(said.cut());
+        assert!(!said.cut());
+        assert_eq!(said, FromEngine::Notice(log(&long[..LONGEST_TEXT])));
+        let mut said =
+            FromEngine::Done(Ok(Outcome::Point(vec![
+                Coordinate { name: "gtid".into(), value: long.clone() };
+                MOST_COORDINATES + 1
+            ])));
+        assert!(said.cut());
+        for request in [
+            Request::Get { name: long.clone() },
+            Request::Put { name: "a".into(), content: long.clone().into_bytes() },
+            Request::Run { statement: long.clone(), database: None, arguments: Vec::new() },
+            Request::Run { statement: "a".into(), database: Some(long.clone()), arguments: Vec::new() },
+            Request::Run { statement: "a".into(), database: None, arguments: vec![Value::Text(long)] },
+        ] {
+            assert!(request.is_too_long());
+        }
     }
 }

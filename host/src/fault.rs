@@ -95,14 +95,14 @@ impl fmt::Display for Fault {
         }
         write!(f, "{}", plain(&self.what))?;
         if let Some(done) = &self.done {
-            write!(f, " {done}")?;
+            write!(f, " {}", plain_lines(done))?;
         }
         write!(f, "   {}", self.id)?;
         if let Some(excerpt) = &self.excerpt {
-            write!(f, "\n{excerpt}")?;
+            write!(f, "\n{}", plain_lines(excerpt))?;
         }
         if let Some(next) = &self.next {
-            write!(f, "\n→ {next}")?;
+            write!(f, "\n→ {}", plain_lines(next))?;
         }
         Ok(())
     }
@@ -119,6 +119,11 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if odd(c) { '\u{fffd}' } else { c }).collect()
 }
 
+/// Text of ours that repeats theirs, such as a line of a file with a caret under it.
+fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +133,7 @@ mod tests {
         let said =
             Fault::new("SP-X-001", Exit::Internal, "no such table: \u{1b}[2J\n✔ application-consistent").to_string();
         assert!(!said.contains(['\u{1b}', '\n']), "{said:?}");
+        let fault = Fault::new("SP-X-001", Exit::Internal, "").at("  --> \u{1b}[2J").done("\u{202e}").next("\u{9b}2J");
+        assert!(!fault.to_string().contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{fault:?}");
     }
 }

@@ -51,6 +51,9 @@ pub const WANTED: u32 = 1105;
 /// How long [`FakeServer::writes`] waits for a write.
 const WRITES_WITHIN: Duration = Duration::from_secs(2);
 
+/// Between two rows of a writer.
+const NAP: Duration = Duration::from_millis(1);
+
 /// The writer of the rows that are only written to see whether that works.
 const PROBE: u32 = u32::MAX;
 
@@ -426,7 +429,8 @@ impl FakeServer {
         self.received().iter().filter(|r| r.text == statement).count()
     }
 
-    /// Starts writers: each an open session, which writes row after row.
+    /// Starts writers: each an open session, which writes row after row, with a nap between: nothing here costs what a
+    /// commit costs, and writers that never rest would starve the machine.
     ///
     /// # Panics
     /// When one cannot connect.
@@ -434,6 +438,7 @@ impl FakeServer {
         Writers::start(count, |writer, _| {
             let mut session = self.session().unwrap();
             let write: Write = Box::new(move |sequence| {
+                std::thread::sleep(NAP);
                 session.run(&format!("WRITE {}", number(writer, sequence))).map(drop).map_err(|e| e.to_string())
             });
             write

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -28,7 +29,15 @@ impl Site {
     /// # Panics
     /// When it cannot.
     pub fn new() -> Site {
-        let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
+        Site::under(&std::env::temp_dir())
+    }
+
+    /// Installs all modules in a folder below this one, and no configuration.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn under(parent: &Path) -> Site {
+        let folder = tempfile::Builder::new().prefix("sp").tempdir_in(parent).unwrap();
         // Other users' clients look at files that a test puts here.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let site = Site { folder, program: dist::program("stillpoint") };
@@ -46,6 +55,47 @@ impl Site {
         let site = Site::new();
         site.configure(configuration);
         site
+    }
+
+    /// The same, with the programs themselves beside the state.
+    ///
+    /// # Panics
+    /// When they cannot be copied.
+    pub fn with_programs_under(parent: &Path) -> Site {
+        let mut site = Site::under(parent);
+        for name in ["stillpoint", "stillpoint-engine"] {
+            std::fs::copy(dist::program(name), site.path(name)).unwrap();
+        }
+        site.program = site.path("stillpoint");
+        site
+    }
+
+    /// Installs this guest beside the modules.
+    pub fn install_guest(&self, name: &str) {
+        copy(&dist::bundle("guests", name), &self.path("lib/modules"));
+    }
+
+    /// The processes of this installation that run as `keeper` or `guard`.
+    pub fn processes(&self, role: &str) -> Vec<Pid> {
+        let folder = self.folder.path().display().to_string();
+        let ours = |pid: &i32| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let text = String::from_utf8_lossy(&words);
+            text.split('\0').nth(1) == Some(role) && text.contains(&folder)
+        };
+        let id = |e: std::fs::DirEntry| e.file_name().to_str().and_then(|n| n.parse::<i32>().ok());
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        all.filter_map(id).filter(ours).map(Pid::from_raw).collect()
+    }
+
+    /// The only process in this role.
+    ///
+    /// # Panics
+    /// When there is none, or several.
+    pub fn process(&self, role: &str) -> Pid {
+        let found = self.processes(role);
+        assert_eq!(found.len(), 1, "one {role} runs: {found:?}");
+        found[0]
     }
 
     /// From here on the command with crash points is called.

@@ -102,3 +102,13 @@ pub fn lock(file: &Path) -> Connection {
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     connection
 }
+
+/// Whether a writer would have to wait.
+///
+/// # Panics
+/// When the file cannot be opened.
+pub fn is_locked(file: &Path) -> bool {
+    let connection = Connection::open(file).unwrap();
+    connection.busy_timeout(Duration::ZERO).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err()
+}

@@ -772,7 +772,10 @@ impl Attempt<'_> {
                 // The keeper is dead by then, or nothing of it was started.
                 let absent = match victim {
                     Victim::Engine => moment == Begun || moment >= Firing || matches!(moment, Unguarded | Recorded),
-                    Victim::Client => matches!(moment, Begun | Unguarded | Recorded | Recovering) || moment == Running,
+                    Victim::Client => {
+                        matches!(moment, Begun | Running | Unguarded | Recorded | Recovering)
+                            || (moment == Firing && database == Database::Sqlite)
+                    }
                     Victim::Guard => matches!(moment, Begun | Checked | Unguarded | Recorded | Recovering),
                     Victim::Keeper => matches!(moment, Firing | Recovering),
                     // `freeze` has returned.

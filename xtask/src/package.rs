@@ -4,23 +4,33 @@ use std::fs::{self, File};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
 use stillpoint_contract::{Manifest, NAMESPACE};
 
-use crate::wasm::{Compiler, component};
+use crate::wasm::{Compiler, assemble, component};
 use crate::{cargo, root, succeed, target};
 
 /// Who signs while there is no reviewer: named so wherever it is shown.
 const THROWAWAY: &str = "throwaway@development";
 
-/// A module's source.
+/// A module's source: a package of its own.
 struct Source {
     folder: PathBuf,
     package: String,
     /// `modules`, or `guests` for those that only tests run.
     kind: &'static str,
+}
+
+/// The package of the hostile guests: each is an example of it, or a text.
+const GUESTS: &str = "stillpoint-guests";
+
+/// A hostile guest: one file, beside the manifest that it shares with others.
+struct Guest {
+    file: PathBuf,
+    /// `loops-in-freeze`, of the file `loops_in_freeze.rs`.
+    name: String,
 }
 
 /// Builds programs and modules, and signs the modules with a key that is made here. Gives the folder.
@@ -35,15 +45,24 @@ pub fn run() -> Result<PathBuf> {
         .context("the programs could not be built")?;
     let compiler = Compiler::find(&dist.join("rustup-cannot-add-the-target"))?;
     let sources = sources(&root())?;
-    let built = build(&compiler, &root(), &sources, &target.join("wasm"))?;
+    let folder = build(&compiler, &root(), &sources, &target.join("wasm"))?;
     let key = throwaway_key(&dist.join("throwaway"))?;
     fs::create_dir_all(dist.join("trust"))?;
     let line = format!("{THROWAWAY} namespaces=\"{NAMESPACE}\" {}\n", key.public_key().to_openssh()?);
     replace(&dist.join("trust/allowed_signers"), line.as_bytes())?;
     let mut bundles = Vec::new();
-    for (source, core) in sources.iter().zip(built) {
-        let bundle = bundle(source, &core, &compiler.name()?, &key, &dist.join(source.kind));
+    let compiler = compiler.name()?;
+    for source in &sources {
+        let bundle = source.manifest().and_then(|manifest| {
+            bundle(&manifest, &component(&source.core(&folder))?, &compiler, &key, &dist.join(source.kind))
+        });
         bundles.push(bundle.with_context(|| source.folder.display().to_string())?);
+    }
+    for guest in guests(&root())? {
+        let bundle = guest
+            .manifest()
+            .and_then(|manifest| bundle(&manifest, &guest.component(&folder)?, &compiler, &key, &dist.join("guests")));
+        bundles.push(bundle.with_context(|| guest.file.display().to_string())?);
     }
     // What was packaged from an older source must not be taken for this one.
     for kind in ["modules", "guests"] {
@@ -67,19 +86,49 @@ pub fn components(folder: &Path, copy: Option<PathBuf>) -> Result<()> {
     };
     let sources = sources(&root)?;
     fs::create_dir_all(folder)?;
-    for (source, core) in sources.iter().zip(build(&compiler, &root, &sources, &built_in.join("wasm"))?) {
-        fs::write(folder.join(format!("{}.wasm", source.package)), component(&core)?)?;
+    let built = build(&compiler, &root, &sources, &built_in.join("wasm"))?;
+    for source in &sources {
+        fs::write(folder.join(format!("{}.wasm", source.package)), component(&source.core(&built))?)?;
     }
     Ok(())
 }
 
-fn build(compiler: &Compiler, root: &Path, sources: &[Source], target: &Path) -> Result<Vec<PathBuf>> {
-    let packages: Vec<String> = sources.iter().map(|s| s.package.clone()).collect();
-    let folder = compiler.build(root, &packages, target)?;
-    Ok(packages.iter().map(|p| folder.join(format!("{}.wasm", p.replace('-', "_")))).collect())
+fn build(compiler: &Compiler, root: &Path, sources: &[Source], target: &Path) -> Result<PathBuf> {
+    let packages: Vec<&str> = sources.iter().map(|s| s.package.as_str()).collect();
+    compiler.build(root, &packages, GUESTS, target)
 }
 
-/// Every folder with a manifest is a module.
+impl Source {
+    fn core(&self, built: &Path) -> PathBuf {
+        built.join(format!("{}.wasm", self.package.replace('-', "_")))
+    }
+
+    fn manifest(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder.join("module.toml"))?)
+    }
+}
+
+impl Guest {
+    fn component(&self, built: &Path) -> Result<Vec<u8>> {
+        if self.file.extension().is_some_and(|e| e == "wat") {
+            return assemble(&self.file, &root().join("contract/wit/0.1.0"));
+        }
+        let name = self.file.file_stem().unwrap_or_default();
+        component(&built.join("examples").join(name).with_extension("wasm"))
+    }
+
+    /// The one that it shares, under its own name.
+    fn manifest(&self) -> Result<String> {
+        let shared = fs::read_to_string(self.file.with_file_name("module.toml"))?;
+        let (named, own) = ("\nname      = \"guest\"\n", format!("\nname      = \"{}\"\n", self.name));
+        if !shared.contains(named) {
+            bail!("the manifest does not say  {}", named.trim());
+        }
+        Ok(shared.replacen(named, &own, 1))
+    }
+}
+
+/// Every package with a manifest is a module.
 fn sources(root: &Path) -> Result<Vec<Source>> {
     let mut out = Vec::new();
     for (kind, under, prefix) in
@@ -89,7 +138,7 @@ fn sources(root: &Path) -> Result<Vec<Source>> {
         for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let folder = entry?.path();
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if folder.join("module.toml").exists() {
+            if folder.join("module.toml").exists() && folder.join("Cargo.toml").exists() {
                 out.push(Source { folder, package: format!("{prefix}{name}"), kind });
             }
         }
@@ -98,14 +147,32 @@ fn sources(root: &Path) -> Result<Vec<Source>> {
     Ok(out)
 }
 
-fn bundle(source: &Source, core: &Path, compiler: &str, key: &PrivateKey, to: &Path) -> Result<PathBuf> {
-    let written = fs::read_to_string(source.folder.join("module.toml"))?;
-    let wasm = component(core)?;
-    let digest = hex::encode(Sha256::digest(&wasm));
+/// Every file beside a manifest that belongs to no package is a guest.
+fn guests(root: &Path) -> Result<Vec<Guest>> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(root.join("tests/guests"))? {
+        let folder = entry?.path();
+        if !folder.join("module.toml").exists() || folder.join("Cargo.toml").exists() {
+            continue;
+        }
+        for entry in fs::read_dir(folder)? {
+            let file = entry?.path();
+            if file.extension().is_some_and(|e| e == "rs" || e == "wat") {
+                let name = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+                out.push(Guest { file, name });
+            }
+        }
+    }
+    out.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(out)
+}
+
+fn bundle(written: &str, wasm: &[u8], compiler: &str, key: &PrivateKey, to: &Path) -> Result<PathBuf> {
+    let digest = hex::encode(Sha256::digest(wasm));
     // Packaging adds, and rewrites nothing.
     let manifest = format!(
-        "{}\n[wasm]\nsha256   = \"{digest}\"\nsize     = {}\ncompiler = \"{compiler}\"\n",
-        if written.ends_with('\n') { written } else { written + "\n" },
+        "{written}{}\n[wasm]\nsha256   = \"{digest}\"\nsize     = {}\ncompiler = \"{compiler}\"\n",
+        if written.ends_with('\n') { "" } else { "\n" },
         wasm.len()
     );
     let parsed = Manifest::parse(&manifest).map_err(anyhow::Error::msg).context("module.toml")?;
@@ -115,7 +182,7 @@ fn bundle(source: &Source, core: &Path, compiler: &str, key: &PrivateKey, to: &P
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     }
     let signature = key.sign(NAMESPACE, HashAlg::Sha512, manifest.as_bytes())?.to_pem(LineEnding::LF)?;
-    replace(&folder.join("module.wasm"), &wasm)?;
+    replace(&folder.join("module.wasm"), wasm)?;
     replace(&folder.join("module.toml"), manifest.as_bytes())?;
     replace(&folder.join("signatures/throwaway.sig"), signature.as_bytes())?;
     Ok(folder)

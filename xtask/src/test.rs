@@ -6,11 +6,14 @@ use stillpoint_tests::missing::find;
 use crate::{cargo, crash, debian, package, succeed, target};
 
 /// A program that a test needs, and Debian's package of it.
-const NEEDED: [(&str, &str); 6] = [
+const NEEDED: [(&str, &str); 9] = [
     ("mariadbd", "mariadb-server"),
     ("mariadb", "mariadb-client"),
     ("sqlite3", "sqlite3"),
     ("mkfs.btrfs", "btrfs-progs"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("fsfreeze", "util-linux"),
     ("losetup", "mount"),
     ("ssh-keygen", "openssh-client"),
 ];

@@ -56,11 +56,13 @@ impl Compiler {
         }
     }
 
-    /// Builds these packages of `source` and gives the folder of their core modules.
-    pub fn build(&self, source: &Path, packages: &[String], target: &Path) -> Result<PathBuf> {
+    /// Builds these packages of `source`, and all examples of `examples`, and gives the folder of the core modules; the
+    /// examples lie in `examples` there.
+    pub fn build(&self, source: &Path, packages: &[&str], examples: &str, target: &Path) -> Result<PathBuf> {
         let mut command = cargo();
         command.current_dir(source);
         command.args(["build", "--locked", "--profile", "module", "--target", TARGET, "--target-dir"]).arg(target);
+        command.args(["--lib", "--examples", "--package", examples]);
         for package in packages {
             command.args(["--package", package]);
         }
@@ -87,9 +89,30 @@ impl Compiler {
 
 /// Wraps a core module as a component.
 pub fn component(core: &Path) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(core).with_context(|| core.display().to_string())?;
+    encode(core, &std::fs::read(core).with_context(|| core.display().to_string())?)
+}
+
+/// Assembles a text. A core module becomes a component of our world; what is a component already stays as it is.
+pub fn assemble(text: &Path, world: &Path) -> Result<Vec<u8>> {
+    let mut bytes = wat::parse_file(text)?;
+    if is_component(&bytes) {
+        return Ok(bytes);
+    }
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve.push_dir(world)?;
+    let world = resolve.select_world(&[package], None)?;
+    wit_component::embed_component_metadata(&mut bytes, &resolve, world, wit_component::StringEncoding::UTF8)?;
+    encode(text, &bytes)
+}
+
+/// By the layer in its preamble.
+fn is_component(bytes: &[u8]) -> bool {
+    bytes.get(6) == Some(&1)
+}
+
+fn encode(core: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = wit_component::ComponentEncoder::default();
-    let encoded = encoder.validate(true).module(&bytes).and_then(|e| e.encode());
+    let encoded = encoder.validate(true).module(bytes).and_then(|e| e.encode());
     encoded.with_context(|| format!("{} is no module of ours", core.display()))
 }
 

@@ -1,6 +1,7 @@
 //! One module, and the interfaces that it sees: each is a message to the keeper.
 
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use stillpoint_contract::manifest::Snapshot;
 use stillpoint_contract::message::{self, Broken, FromEngine, Notice, Outcome, Phase, Reply, Request, ToEngine};
@@ -24,9 +25,14 @@ const STACK: usize = 512 * 1024;
 /// What one call of ours may copy out of a module, in bytes.
 const COPIED: usize = 4 * 1024 * 1024;
 
+/// Handles of components that a module may hold: none of our interfaces gives any.
+const HANDLES: usize = 64;
+
 struct State {
-    keeper: UnixStream,
+    keeper: Arc<UnixStream>,
     limiter: Limiter,
+    /// How many notices are left in this phase.
+    notices: u32,
 }
 
 /// A module that is instantiated.
@@ -41,7 +47,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// In words: why it cannot be used.
-pub fn load(component: &[u8], memory: u64, keeper: UnixStream) -> Result<Loaded, String> {
+pub fn load(component: &[u8], memory: u64, keeper: Arc<UnixStream>) -> Result<Loaded, String> {
     let words = |e: wasmtime::Error| format!("{e:#}");
     let engine = Engine::new(&config()).map_err(words)?;
     let component = Component::from_binary(&engine, component).map_err(words)?;
@@ -52,9 +58,10 @@ pub fn load(component: &[u8], memory: u64, keeper: UnixStream) -> Result<Loaded,
     }
     let mut linker = Linker::new(&engine);
     Module::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(words)?;
-    let mut store = Store::new(&engine, State { keeper, limiter: Limiter::new(memory) });
+    let mut store = Store::new(&engine, State { keeper, limiter: Limiter::new(memory), notices: 0 });
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(COPIED);
+    store.set_max_component_handles(HANDLES);
     store.epoch_deadline_trap();
     store.set_epoch_deadline(Ticker::epochs(1000));
     let ticker = Ticker::start(&engine).map_err(|e| e.to_string())?;
@@ -70,6 +77,8 @@ fn config() -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(STACK)
         .concurrency_support(false)
+        // Its image would lie in a file in memory, and the walls let nothing be opened.
+        .memory_init_cow(false)
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_relaxed_simd(false)
@@ -84,6 +93,7 @@ impl Loaded {
             return FromEngine::Broken(broken.clone());
         }
         self.store.set_epoch_deadline(Ticker::epochs(budget));
+        self.store.data_mut().notices = message::MOST_NOTICES;
         self.ticker.run();
         let plan = plan_of(plan);
         let lifecycle = self.bindings.stillpoint_workload_lifecycle();
@@ -97,7 +107,7 @@ impl Loaded {
         };
         self.ticker.rest();
         match returned {
-            Ok(outcome) => FromEngine::Done(outcome.map_err(failure_of)),
+            Ok(outcome) => FromEngine::Done(outcome.and_then(short).map_err(failure_of)),
             Err(error) => {
                 let broken = if self.store.data().limiter.exceeded {
                     Broken::TooMuchMemory
@@ -116,20 +126,54 @@ impl Loaded {
 impl State {
     fn ask(&mut self, request: Request) -> wasmtime::Result<Reply> {
         self.say(FromEngine::Request(request))?;
-        match message::read(&mut self.keeper) {
+        match message::read(&mut &*self.keeper) {
             Ok(Some(ToEngine::Reply(reply))) => Ok(reply),
             // Nobody is left to run for.
             Ok(_) | Err(_) => std::process::exit(1),
         }
     }
 
+    /// Says it, cut to its longest; drops it where enough was said.
+    fn notice(&mut self, notice: Notice) -> wasmtime::Result<()> {
+        let Some(left) = self.notices.checked_sub(1) else { return Ok(()) };
+        self.notices = left;
+        let mut notice = FromEngine::Notice(notice);
+        let _ = notice.cut();
+        self.say(notice)
+    }
+
     fn say(&mut self, what: FromEngine) -> wasmtime::Result<()> {
-        message::write(&mut self.keeper, &what).map_err(|e| wasmtime::Error::msg(e.to_string()))
+        message::write(&mut &*self.keeper, &what).map_err(|e| wasmtime::Error::msg(e.to_string()))
     }
 }
 
 fn out_of_turn<T>() -> wasmtime::Result<T> {
     Err(wasmtime::Error::msg("the keeper gave another answer than was asked for"))
+}
+
+/// What the keeper would say, if it were asked something so long.
+fn too_long(request: &Request) -> String {
+    match request {
+        Request::Put { name, .. } if name.len() <= message::LONGEST_NAME => {
+            format!("more than {} bytes of state", message::LONGEST_CONTENT)
+        }
+        _ => format!("a name longer than {} bytes is no name for a state file", message::LONGEST_NAME),
+    }
+}
+
+/// A recovery point that is too long cannot be cut: it would be another one.
+fn short(mut outcome: Outcome) -> Result<Outcome, types::Failure> {
+    match &mut outcome {
+        Outcome::Point(point) => {
+            point.truncate(message::MOST_COORDINATES);
+            if point.iter().map(|c| c.name.len() + c.value.len()).sum::<usize>() > message::LONGEST_POINT {
+                let text = format!("its recovery point is longer than {} bytes", message::LONGEST_POINT);
+                return Err(types::Failure { text, error: None });
+            }
+            Ok(outcome)
+        }
+        _ => Ok(outcome),
+    }
 }
 
 impl wit::database::Host for State {
@@ -140,7 +184,11 @@ impl wit::database::Host for State {
         arguments: Vec<types::Value>,
     ) -> wasmtime::Result<Result<Vec<Vec<types::Value>>, types::StatementError>> {
         let arguments = arguments.into_iter().map(value_of).collect();
-        match self.ask(Request::Run { statement, database, arguments })? {
+        let request = Request::Run { statement, database, arguments };
+        if request.is_too_long() {
+            return Ok(Err(types::StatementError::Undeclared("no statement has names or arguments so long".into())));
+        }
+        match self.ask(request)? {
             Reply::Rows(Ok(rows)) => Ok(Ok(rows.into_iter().map(|r| r.into_iter().map(value_to).collect()).collect())),
             Reply::Rows(Err(error)) => Ok(Err(error_to(error))),
             _ => out_of_turn(),
@@ -150,14 +198,22 @@ impl wit::database::Host for State {
 
 impl wit::state::Host for State {
     fn put(&mut self, name: String, content: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
-        match self.ask(Request::Put { name, content })? {
+        let request = Request::Put { name, content };
+        if request.is_too_long() {
+            return Ok(Err(too_long(&request)));
+        }
+        match self.ask(request)? {
             Reply::Done(done) => Ok(done),
             _ => out_of_turn(),
         }
     }
 
     fn get(&mut self, name: String) -> wasmtime::Result<Result<Option<Vec<u8>>, String>> {
-        match self.ask(Request::Get { name })? {
+        let request = Request::Get { name };
+        if request.is_too_long() {
+            return Ok(Err(too_long(&request)));
+        }
+        match self.ask(request)? {
             Reply::Content(content) => Ok(content),
             _ => out_of_turn(),
         }
@@ -171,7 +227,11 @@ impl wit::state::Host for State {
     }
 
     fn remove(&mut self, name: String) -> wasmtime::Result<Result<(), String>> {
-        match self.ask(Request::Remove { name })? {
+        let request = Request::Remove { name };
+        if request.is_too_long() {
+            return Ok(Err(too_long(&request)));
+        }
+        match self.ask(request)? {
             Reply::Done(done) => Ok(done),
             _ => out_of_turn(),
         }
@@ -180,7 +240,8 @@ impl wit::state::Host for State {
 
 impl wit::events::Host for State {
     fn emit(&mut self, kind: String, text: String) -> wasmtime::Result<()> {
-        self.say(FromEngine::Notice(Notice::Event { kind, text }))
+        // The keeper publishes none whose kind is so long.
+        if kind.len() > message::LONGEST_KIND { Ok(()) } else { self.notice(Notice::Event { kind, text }) }
     }
 }
 
@@ -192,7 +253,7 @@ impl wit::log::Host for State {
             wit::log::Severity::Warn => message::Severity::Warn,
             wit::log::Severity::Error => message::Severity::Error,
         };
-        self.say(FromEngine::Notice(Notice::Log { severity, text }))
+        self.notice(Notice::Log { severity, text })
     }
 }
 

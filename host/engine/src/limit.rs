@@ -8,14 +8,15 @@ use wasmtime::{Engine, ResourceLimiter};
 /// The epoch rises this often while a call runs.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Elements of one table.
-const TABLE: usize = 20_000;
+/// Elements of all tables together.
+const ELEMENTS: usize = 20_000;
 
 /// Linear memory, tables and instances of one module.
 pub struct Limiter {
     /// Bytes of all its memories together.
     memory: usize,
     used: usize,
+    elements: usize,
     /// Set when it asked for more.
     pub exceeded: bool,
 }
@@ -23,7 +24,7 @@ pub struct Limiter {
 impl Limiter {
     /// With this many bytes of memory.
     pub fn new(memory: u64) -> Limiter {
-        Limiter { memory: usize::try_from(memory).unwrap_or(usize::MAX), used: 0, exceeded: false }
+        Limiter { memory: usize::try_from(memory).unwrap_or(usize::MAX), used: 0, elements: 0, exceeded: false }
     }
 }
 
@@ -38,8 +39,13 @@ impl ResourceLimiter for Limiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE)
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let elements = self.elements.saturating_sub(current).saturating_add(desired);
+        let granted = elements <= ELEMENTS;
+        if granted {
+            self.elements = elements;
+        }
+        Ok(granted)
     }
 
     fn instances(&self) -> usize {

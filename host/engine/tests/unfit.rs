@@ -2,17 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use stillpoint_contract::message::{self, FromEngine, ToEngine};
 
-fn engine() -> (Child, UnixStream) {
+fn engine(component: &[u8]) -> (Child, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(component).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_stillpoint-engine"))
         .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::null())
+        .stdout(file)
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -20,8 +23,11 @@ fn engine() -> (Child, UnixStream) {
 }
 
 fn refused(component: &[u8]) -> String {
-    let (mut child, mut keeper) = engine();
-    message::write(&mut keeper, &ToEngine::Load { component: component.to_vec(), memory: 1 << 20 }).unwrap();
+    let (mut child, mut keeper) = engine(component);
+    let walled = message::read::<FromEngine>(&mut keeper).unwrap();
+    assert!(matches!(walled, Some(FromEngine::Walled(_))), "{walled:?}");
+    let size = component.len() as u64;
+    message::write(&mut keeper, &ToEngine::Load { size, memory: 1 << 20 }).unwrap();
     let said = message::read::<FromEngine>(&mut keeper).unwrap();
     child.wait().unwrap();
     match said {
@@ -42,7 +48,7 @@ fn what_is_no_component_is_unfit() {
 
 #[test]
 fn it_ends_when_its_keeper_is_gone() {
-    let (mut child, keeper) = engine();
+    let (mut child, keeper) = engine(b"");
     drop(keeper);
     assert!(!child.wait().unwrap().success());
 }

@@ -17,12 +17,30 @@ use crate::client::quote::render;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
 use crate::ledger::{self, Answered, Entry};
+use crate::sys::process;
 
 impl Broker {
     /// Whether both are the same running server, or share a database that is a file.
     pub fn is_the_same_as(&self, other: &Broker) -> bool {
         let shared = |f: &DatabaseFile| other.files.iter().any(|o| (o.device, o.inode) == (f.device, f.inode));
         self.files.iter().any(shared) || (self.identity.is_some() && self.identity == other.identity)
+    }
+
+    /// Where databases are files: which processes but our own hold locks on them or on the files beside them, in words.
+    pub fn locked_by_others(&self) -> Vec<String> {
+        let ours: Vec<i32> = self.sessions.values().map(|s| s.process.pid).collect();
+        let mut out = Vec::new();
+        for file in &self.files {
+            let beside = ["", "-shm", "-wal", "-journal"].map(|end| format!("{}{end}", file.path));
+            let inodes = beside.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|m| m.ino());
+            for pid in inodes.flat_map(process::lock_holders) {
+                let words = process::words(pid);
+                if !ours.contains(&pid) && !out.contains(&words) {
+                    out.push(words);
+                }
+            }
+        }
+        out
     }
 
     /// Opens every session and binds its id, so that one can cancel the other.

@@ -1,10 +1,8 @@
 //! The interface `log`: lines for the cycle's record, kept in bounded memory.
 
-use stillpoint_contract::message::Severity;
+use stillpoint_contract::message::{LONGEST_TEXT, Severity};
 
 use super::{Broker, LogLine};
-
-const LONGEST: usize = 2048;
 
 /// Keeps a line, unless the module has used up its number.
 pub fn write(broker: &mut Broker, severity: Severity, mut text: String) {
@@ -12,7 +10,7 @@ pub fn write(broker: &mut Broker, severity: Severity, mut text: String) {
         return;
     }
     broker.lines_left -= 1;
-    let cut = text.floor_char_boundary(LONGEST);
+    let cut = text.floor_char_boundary(LONGEST_TEXT);
     text.truncate(cut);
     broker.log.push(LogLine { phase: broker.phase, severity, text });
 }

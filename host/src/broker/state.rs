@@ -8,9 +8,13 @@ use std::sync::Arc;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use stillpoint_contract::message::LONGEST_NAME;
 
 use crate::config::Workload;
 use crate::fault::{Exit, Fault};
+
+/// The most files of one workload.
+const MOST_FILES: usize = 64;
 
 /// The file that is the host's own: no module reads or writes it.
 pub const RECOVERY_POINT: &str = "recovery-point.json";
@@ -52,13 +56,12 @@ impl StateFolder {
     /// Replaces a file whole.
     pub fn put(&self, name: &str, content: &[u8]) -> Result<(), String> {
         self.checked(name)?;
-        let others: u64 = self
-            .names()?
-            .iter()
-            .filter(|n| *n != name)
-            .filter_map(|n| self.dir.metadata(self.path(n)).ok())
-            .map(|m| m.len())
-            .sum();
+        let mut others = self.names()?;
+        others.retain(|n| n != name && n != RECOVERY_POINT);
+        if others.len() >= MOST_FILES {
+            return Err(format!("more than {MOST_FILES} state files"));
+        }
+        let others: u64 = others.iter().filter_map(|n| self.dir.metadata(self.path(n)).ok()).map(|m| m.len()).sum();
         if others + content.len() as u64 > self.most as u64 {
             return Err(format!("more than {} bytes of state", self.most));
         }
@@ -107,6 +110,10 @@ impl StateFolder {
         for entry in self.dir.entries().map_err(|e| e.to_string())? {
             let name = entry.map_err(|e| e.to_string())?.file_name().to_string_lossy().into_owned();
             if let Some(name) = name.strip_prefix(&self.prefix) {
+                // Others may write to the folder too. One more than a module can make is the host's own.
+                if out.len() > MOST_FILES {
+                    return Err(format!("more than {MOST_FILES} state files"));
+                }
                 out.push(name.to_owned());
             }
         }
@@ -128,7 +135,7 @@ impl StateFolder {
     }
 
     fn checked(&self, name: &str) -> Result<(), String> {
-        let good = (1..=64).contains(&name.len())
+        let good = (1..=LONGEST_NAME).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
             && name != RECOVERY_POINT;

@@ -28,17 +28,23 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
     let runtime = runtime().map_err(one)?;
     let passed = tokio::task::LocalSet::new().block_on(&runtime, async {
         let passed = cycle.check().await;
-        cycle.close(&context.places.ledger()).await;
+        cycle.close().await;
         passed
     });
     let record = cycle.record();
+    let missing = cycle.missing_walls();
     match context.output {
         super::Output::Json => {
-            screen::say(serde_json::json!({ "passed": passed, "warnings": warnings, "workloads": record.workloads }));
+            screen::say(serde_json::json!({
+                "passed": passed, "warnings": warnings, "missing_walls": missing, "workloads": record.workloads,
+            }));
         }
         super::Output::Text => {
             for warning in &warnings {
                 screen::say(format_args!("  ! {warning}"));
+            }
+            for wall in &missing {
+                screen::say(format_args!("  ! {wall}"));
             }
             for w in &record.workloads {
                 screen::say(format_args!(

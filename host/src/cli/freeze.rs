@@ -26,7 +26,7 @@ pub fn freeze(context: &Context) -> Exit {
                 return screen::faults(context.output, &[internal("\"frozen\" could not be written; it is thawed")]);
             }
             Some(Say::Record(record)) => {
-                if screen::record(context.output, &record) {
+                if screen::record(context.output, &record) && record.is_written() {
                     let _ = context.places.forget_unclaimed();
                 }
                 return record.exit;

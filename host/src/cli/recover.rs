@@ -10,6 +10,9 @@ use crate::ledger::file;
 use crate::recovery;
 use crate::sys::disk;
 
+/// A little longer than a guard goes on trying.
+const GUARD: Duration = Duration::from_secs(75);
+
 /// The keeper died under a command that waited for it: the guard takes back what it held, and what that one could not is
 /// taken back here.
 pub fn lost_keeper(context: &Context, command: Option<String>) -> Exit {
@@ -26,16 +29,10 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
     if let Err(e) = places.make() {
         return screen::faults(context.output, &[internal(&e.to_string())]);
     }
-    let lock = if keeper_lost { lock_soon(places) } else { disk::lock(&places.lock()) };
+    let lock = if keeper_lost { lock_soon(places, GUARD) } else { disk::lock(&places.lock()) };
     let _lock = match lock {
         Ok(Some(lock)) => lock,
-        Ok(None) if keeper_lost => {
-            let fault =
-                Fault::new("SP-GUARD-003", Exit::NotThawed, "the keeper was lost, and its guard is not done yet.")
-                    .done("SOMETHING MAY STILL STAND STILL.")
-                    .next("wait a minute, then  stillpoint recover");
-            return screen::faults(context.output, &[fault]);
-        }
+        Ok(None) if keeper_lost => return screen::faults(context.output, &[not_done_yet()]),
         Ok(None) => {
             let fault =
                 Fault::new("SP-CYCLE-007", Exit::Busy, "another cycle is under way.").next("see  stillpoint status");
@@ -92,9 +89,29 @@ fn taken_back_before(places: &Places) -> Vec<String> {
     ledger.undone().map(|(entry, how)| format!("{} {how}", entry.words())).collect()
 }
 
+/// Waits until nobody holds the lock any more.
+///
+/// # Errors
+/// `SP-GUARD-003`: the guard of a keeper that was lost still does.
+pub fn wait_for_the_guard(places: &Places, longest: Duration) -> Result<(), Fault> {
+    match lock_soon(places, longest) {
+        Ok(None) => Err(not_done_yet()),
+        // What cannot be locked shows in what comes next.
+        Ok(Some(_)) | Err(_) => Ok(()),
+    }
+}
+
+fn not_done_yet() -> Fault {
+    Fault::new("SP-GUARD-003", Exit::NotThawed, "the keeper was lost, and its guard is not done yet.")
+        .done("SOMETHING MAY STILL STAND STILL.")
+        .next(
+            "let the filesystem of the state directory go on, if it is frozen; wait a minute, then  stillpoint recover",
+        )
+}
+
 /// A keeper that was just killed holds its lock until the system has let go of it, and its guard until it is done.
-fn lock_soon(places: &Places) -> std::io::Result<Option<std::fs::File>> {
-    let deadline = std::time::Instant::now() + Duration::from_secs(75);
+fn lock_soon(places: &Places, longest: Duration) -> std::io::Result<Option<std::fs::File>> {
+    let deadline = std::time::Instant::now() + longest;
     loop {
         match disk::lock(&places.lock()) {
             Ok(None) if std::time::Instant::now() < deadline => {

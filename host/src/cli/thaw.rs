@@ -11,6 +11,9 @@ use crate::ledger::file;
 /// Longer than any thaw takes, with every client hanging.
 const LONGEST: Duration = Duration::from_secs(120);
 
+/// How long a guard is waited for. It may wait for our own disk, and the agent may let that go on only afterwards.
+const GUARD: Duration = Duration::from_secs(10);
+
 pub fn thaw(context: &Context) -> Exit {
     if let Some(mut agent) = agent::find(context) {
         match agent.answer(Ask::Thaw, LONGEST) {
@@ -19,11 +22,16 @@ pub fn thaw(context: &Context) -> Exit {
             Err(fault) => return screen::faults(context.output, &[fault]),
         }
     }
-    // No keeper. It died: then its ledger says what to take back.
-    if !file::read(&context.places.ledger()).is_ok_and(|l| l.is_none_or(|l| l.armed().next().is_none())) {
-        let exit = recover::recover(context, Duration::ZERO);
-        let _ = context.places.forget_unclaimed();
-        return exit;
+    // No keeper. It died: then its guard is at it, or its ledger says what to take back.
+    if is_armed(context) {
+        if let Err(fault) = recover::wait_for_the_guard(&context.places, GUARD) {
+            return screen::faults(context.output, &[fault]);
+        }
+        if is_armed(context) {
+            let exit = recover::recover(context, Duration::ZERO);
+            let _ = context.places.forget_unclaimed();
+            return exit;
+        }
     }
     // Or it ended by itself and left its verdict; or there was none.
     match unclaimed(context) {
@@ -37,9 +45,14 @@ pub fn thaw(context: &Context) -> Exit {
     }
 }
 
-/// The verdict is told once it was written.
+/// Also when nobody knows.
+fn is_armed(context: &Context) -> bool {
+    !file::read(&context.places.ledger()).is_ok_and(|l| l.is_none_or(|l| l.armed().next().is_none()))
+}
+
+/// The verdict is told once. Where our own disk stands still the keeper notes that: who thaws must not wait for it.
 fn tell(context: &Context, record: &Record) -> Exit {
-    if screen::record(context.output, record) {
+    if screen::record(context.output, record) && record.is_written() {
         let _ = context.places.forget_unclaimed();
     }
     record.exit

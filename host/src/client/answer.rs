@@ -153,7 +153,16 @@ fn literal(from: &[u8]) -> Result<(Cell, &[u8]), StatementError> {
     }
     let end = from.iter().position(|b| matches!(b, b',' | b'\n')).unwrap_or(from.len());
     let (bare, rest) = from.split_at(end);
-    Ok((if bare == b"NULL" { Cell::Null } else { Cell::Bare(bare.to_vec()) }, rest))
+    if bare == b"NULL" {
+        return Ok((Cell::Null, rest));
+    }
+    // Only numbers are printed bare: anything else is no row, but words of the client's own.
+    let digits = bare.strip_prefix(b"-").unwrap_or(bare);
+    let number = |b: &u8| b.is_ascii_digit() || b"+-.eE".contains(b);
+    if !digits.first().is_some_and(u8::is_ascii_digit) || !digits.iter().all(number) {
+        return Err(unexpected("a word that is no literal"));
+    }
+    Ok((Cell::Bare(bare.to_vec()), rest))
 }
 
 fn until_quote(mut from: &[u8]) -> Result<(Vec<u8>, &[u8]), StatementError> {
@@ -204,8 +213,13 @@ mod tests {
             (Rows::TabSeparated, b"NULL\n"),
             (Rows::Quoted, b"'1\n"),
             (Rows::Quoted, b"1 2\n"),
+            (Rows::Quoted, b"\n"),
         ] {
             assert!(matches!(parse(format, printed, &one, 9), Err(StatementError::Unexpected(_))));
+        }
+        let text = [column(ColumnKind::Text, None, false)];
+        for printed in [&b"Error: no\n"[..], b"\n", b"-\n", b"5'\n"] {
+            assert!(matches!(parse(Rows::Quoted, printed, &text, 9), Err(StatementError::Unexpected(_))));
         }
         assert_eq!(parse(Rows::TabSeparated, b"1\n2\n", &one, 1), Err(StatementError::TooLarge));
     }

@@ -87,6 +87,7 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         keep: login.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
         parent: std::process::id().cast_signed(),
         group: group.clone(),
+        walls: None,
     };
     let inherit: Vec<_> = login.iter().map(AsFd::as_fd).collect();
     let mut child = spawn(&launch, Stdio::piped(), Stdio::piped(), Stdio::piped(), &inherit)
@@ -298,14 +299,7 @@ impl Session {
     }
 
     fn errors(&self) -> Vec<DatabaseError> {
-        String::from_utf8_lossy(&self.said)
-            .lines()
-            .filter_map(|line| {
-                let found = self.error.captures(line)?;
-                let group = |name| found.name(name).map_or("", |m| m.as_str()).to_owned();
-                Some(DatabaseError { code: group("code"), state: group("state"), message: group("message") })
-            })
-            .collect()
+        errors(&self.error, &self.said)
     }
 
     /// The session is gone: with the database's own words where it said some.
@@ -335,8 +329,20 @@ impl Drop for Session {
     }
 }
 
+/// The database's errors among the lines of a client's standard error: those that this pattern of the manifest's knows.
+pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
+    String::from_utf8_lossy(said)
+        .lines()
+        .filter_map(|line| {
+            let found = pattern.captures(line)?;
+            let group = |name| found.name(name).map_or("", |m| m.as_str()).to_owned();
+            Some(DatabaseError { code: group("code"), state: group("state"), message: group("message") })
+        })
+        .collect()
+}
+
 /// Where the tag begins, once it is the last line: nothing is printed after it until the next statement is sent.
-fn find_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
+pub fn find_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
     let line = printed.strip_suffix(b"\n")?;
     let (line, quoted) = match line.strip_suffix(b"'") {
         Some(line) => (line, true),

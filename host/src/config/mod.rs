@@ -140,8 +140,8 @@ pub fn find(named: Option<&Path>, etc: &Path) -> PathBuf {
 /// # Errors
 /// Every mistake at once.
 pub fn read(path: &Path) -> Result<Configuration, Vec<Fault>> {
-    let (text, mode) = load(path).map_err(|fault| vec![fault])?;
-    section::read(path, &text, mode & 0o044 != 0)
+    let (bytes, mode) = load(path).map_err(|fault| vec![fault])?;
+    parse(path, bytes, mode & 0o044 != 0)
 }
 
 /// Reads a `credential_file` once more, for recovery: nobody but root or `uid` could have written it, nobody else reads it.
@@ -161,10 +161,24 @@ pub fn credential_file(path: &Path, uid: u32) -> Result<Credential, String> {
     Credential::parse(&text).map_err(|why| format!("credential_file {shown} is not understood: {why}"))
 }
 
-/// The text of the configuration, and the file's mode.
-fn load(path: &Path) -> Result<(String, u32), Fault> {
+/// Reads the bytes of a configuration. `others_read` tells whether others than its owner can read the file. Users,
+/// folders and credential files that it names are looked up on this machine.
+///
+/// # Errors
+/// Every mistake at once.
+pub fn parse(path: &Path, bytes: Vec<u8>, others_read: bool) -> Result<Configuration, Vec<Fault>> {
+    let text = text(path, bytes).map_err(|fault| vec![fault])?;
+    section::read(path, &text, others_read)
+}
+
+/// A fault before anything was begun.
+fn fault(id: &str, what: String) -> Fault {
+    Fault::new(id, Exit::Usage, what).done("Nothing was started.")
+}
+
+/// The bytes of the configuration, and the file's mode.
+fn load(path: &Path) -> Result<(Vec<u8>, u32), Fault> {
     let shown = path.display();
-    let fault = |id: &str, what: String| Fault::new(id, Exit::Usage, what).done("Nothing was started.");
     let unread = |why: String| {
         fault("SP-CFG-001", format!("the configuration {shown} cannot be read: {why}."))
             .next("write the configuration there, or name another file with  --config")
@@ -174,6 +188,12 @@ fn load(path: &Path) -> Result<(String, u32), Fault> {
         fault("SP-CFG-010", format!("others could have written the configuration: {p}."))
             .next(format!("chown root {shown} && chmod go-w {shown}  and the same for the folders above it"))
     })?;
+    Ok((bytes, meta.mode()))
+}
+
+/// The text of the configuration.
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String, Fault> {
+    let shown = path.display();
     let text = String::from_utf8(bytes).map_err(|e| {
         let good = e.utf8_error().valid_up_to();
         let line = e.as_bytes().iter().take(good).filter(|b| **b == b'\n').count() + 1;
@@ -190,7 +210,7 @@ fn load(path: &Path) -> Result<(String, u32), Fault> {
         )
         .next("save it as plain UTF-8 text"));
     }
-    Ok((text, meta.mode()))
+    Ok(text)
 }
 
 /// The bytes of a file of at most `largest` bytes, and what it is: of the very file that was read. Never waits for a pipe.

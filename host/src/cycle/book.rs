@@ -20,6 +20,23 @@ use crate::sys::boot;
 /// How long the keeper may take to thaw, once it has begun to, before the guard takes over.
 const THAW: Duration = Duration::from_secs(60);
 
+/// The lines that close a ledger. Writing them may block for as long as our own disk stands still.
+#[derive(Debug)]
+pub struct Closing {
+    lines: Vec<Line>,
+    file: LedgerFile,
+}
+
+impl Closing {
+    /// Writes them.
+    ///
+    /// # Errors
+    /// What the system gives: then `recover` finds the entries armed, and undoes what is undone already.
+    pub fn write(mut self) -> io::Result<()> {
+        self.lines.iter().try_for_each(|line| self.file.append(line, false))
+    }
+}
+
 /// What is armed, and since when something stands still.
 #[derive(Debug)]
 pub struct Book {
@@ -166,26 +183,32 @@ impl Book {
         }
     }
 
-    /// Ends the guard. What is still armed it tries to take back first, by its own means; what it could is then disarmed
-    /// here, too.
-    pub async fn end_guard(&self, ledger: &Path) {
-        let Some(mut guard) = self.guard.lock().await.take() else { return };
+    /// Tells the guard all that was undone. What is still armed it tries to take back, by its own means, and ends; what it
+    /// could is then disarmed here, too. Waits for no disk.
+    pub async fn settle(&self) {
+        let mut held = self.guard.lock().await;
+        let Some(guard) = held.as_mut() else { return };
         // There is room when it has answered.
         while !self.untold.borrow().is_empty() && guard.answers().await {
-            self.tell_undone(Some(&guard));
+            self.tell_undone(Some(guard));
         }
         if !self.is_armed() {
-            return guard.end().await;
+            return;
         }
-        guard.hand_over().await;
-        let path = ledger.to_owned();
-        let read = tokio::task::spawn_blocking(move || file::read(&path)).await;
-        if let Ok(Ok(Some(left))) = read {
-            let still: Vec<u32> = left.armed().map(|e| e.number).collect();
+        if let Some(still) = guard.hand_over().await {
+            // It writes these lines itself.
             let gone = self.ledger.borrow_mut().disarm("by the guard", |e| !still.contains(&e.number));
             if !gone.is_empty() {
                 self.last_undo.set(Some(Instant::now()));
             }
+        }
+        *held = None;
+    }
+
+    /// Ends the guard: everything is written down.
+    pub async fn end_guard(&self) {
+        if let Some(guard) = self.guard.lock().await.take() {
+            guard.end().await;
         }
     }
 
@@ -244,16 +267,13 @@ impl Book {
         self.ledger.borrow().armed().next().is_some()
     }
 
-    /// Writes the closing lines, on a thread that may block. Called after the thaw.
+    /// The closing lines. Called after the thaw.
     ///
     /// # Errors
-    /// What the system gives: then `recover` finds the entries armed, and undoes what is undone already.
-    pub async fn close(&self) -> io::Result<()> {
+    /// What the system gives.
+    pub fn closing(&self) -> io::Result<Closing> {
         let lines = std::mem::take(&mut *self.closing.borrow_mut());
-        let mut file = self.file.borrow().again()?;
-        tokio::task::spawn_blocking(move || lines.iter().try_for_each(|line| file.append(line, false)))
-            .await
-            .unwrap_or_else(|e| Err(io::Error::other(e)))
+        Ok(Closing { lines, file: self.file.borrow().again()? })
     }
 
     /// Ends when `limit` has passed since the first freezing statement of the cycle.

@@ -1,12 +1,19 @@
 //! The engine from the keeper's side: a process of its own that runs one module and asks over one socket pair.
+//!
+//! It is taken for an intruder: it speaks when it is its turn and about as often as a module may, nothing it says is kept
+//! before it was measured, and each wait for it has a deadline. Whatever else it does ends it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use stillpoint_contract::message::{self, Broken, Failure, FromEngine, Outcome, Phase, Plan, ToEngine};
+use rustix::net::{RecvFlags, recv};
+use stillpoint_contract::message::{
+    self, Broken, Failure, FromEngine, Landlock, Outcome, Phase, Plan, Reply, StatementError, ToEngine,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Child;
@@ -15,6 +22,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::broker::Broker;
 use crate::fault::{Exit, Fault};
 use crate::sys::launch::{Launch, spawn};
+use crate::sys::sealed::sealed;
+use crate::sys::walls::{self, Walls};
 
 /// How long the engine may be late with saying that a module ran too long.
 const GRACE: Duration = Duration::from_millis(200);
@@ -22,10 +31,20 @@ const GRACE: Duration = Duration::from_millis(200);
 /// How long compiling a module may take.
 const COMPILE: Duration = Duration::from_secs(60);
 
+/// What an engine may write to besides its module's memory, in bytes: itself, and what compiling takes for each byte
+/// of a component.
+const ROOM: u64 = 64 * 1024 * 1024;
+const ROOM_FOR_BYTE: u64 = 32;
+
+/// The most requests of one phase. Each is answered before the next, so a module that only asks needs half a minute.
+const MOST_REQUESTS: u32 = 1_000_000;
+
 /// A running engine.
 pub struct Engine {
     child: Child,
     socket: UnixStream,
+    /// Walls that this machine does not have, for people.
+    missing: Vec<&'static str>,
     /// Set while a call is open: a call that was dropped leaves the engine where nobody knows.
     lost: bool,
 }
@@ -57,46 +76,80 @@ impl std::fmt::Display for Stopped {
     }
 }
 
-/// Starts an engine and gives it its module.
+/// Starts an engine and, once the walls round it stand, gives it its module.
 ///
 /// # Errors
-/// `SP-ENGINE-001`: no engine. `SP-ENGINE-002`: the module cannot be used.
+/// `SP-ENGINE-001`: no engine. `SP-ENGINE-002`: the module cannot be used. `SP-ENGINE-004`: a wall does not stand.
 pub async fn start(workload: &str, component: &[u8], memory: u64) -> Result<Engine, Fault> {
     let fault = |what: String| {
-        Fault::new("SP-ENGINE-001", Exit::Internal, format!("the engine could not be started: {what}.")).of(workload)
+        let what = format!("the engine could not be started: {what}.");
+        Fault::new("SP-ENGINE-001", Exit::Internal, what).of(workload).done("Nothing was frozen.")
     };
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(|e| fault(e.to_string()))?;
-    ours.set_nonblocking(true).map_err(|e| fault(e.to_string()))?;
-    let program = program().map_err(|e| fault(e.to_string()))?;
+    let failed = |e: io::Error| fault(e.to_string());
+    let wall = |which: &str| {
+        let what = format!("the module was not run, because its engine could not be walled in: {which}.");
+        Fault::new("SP-ENGINE-004", Exit::Internal, what)
+            .of(workload)
+            .done("Nothing was frozen.")
+            .next("run stillpoint as root of the machine itself, or as a user without any privilege")
+    };
+    let size = component.len() as u64;
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+    ours.set_nonblocking(true).map_err(failed)?;
     let launch = Launch {
-        program,
+        program: program().map_err(failed)?,
         arguments: Vec::new(),
         ids: None,
         keep: Vec::new(),
         parent: std::process::id().cast_signed(),
         group: None,
+        walls: Some(Walls { memory: memory + ROOM + ROOM_FOR_BYTE * size }),
     };
-    let child = spawn(&launch, OwnedFd::from(theirs).into(), Stdio::null(), Stdio::null(), &[])
-        .map_err(|e| fault(e.to_string()))?;
-    let socket = UnixStream::from_std(ours).map_err(|e| fault(e.to_string()))?;
-    let mut engine = Engine { child, socket, lost: false };
+    // Its standard output, so that it needs no number and no other descriptor; nothing can be written there.
+    let file = sealed(component, 0, 0).map_err(failed)?;
+    let child = spawn(&launch, OwnedFd::from(theirs).into(), file.into(), Stdio::null(), &[]).map_err(failed)?;
+    let socket = UnixStream::from_std(ours).map_err(failed)?;
+    let mut engine = Engine { child, socket, missing: Vec::new(), lost: false };
     let deadline = Instant::now() + COMPILE;
+    let late = |_| fault("it took longer than a minute".into());
+    match timeout_at(deadline, engine.hear()).await.map_err(late)?.map_err(failed)? {
+        FromEngine::Walled(landlock) => engine.missing = not_there(landlock),
+        FromEngine::Unwalled(which) => return Err(wall(&which)),
+        _ => return Err(fault("it spoke out of turn".into())),
+    }
+    // It says so; the kernel knows. Nothing of the module was given to it yet.
+    let pid = engine.child.id().ok_or_else(|| fault("it ended".into()))?;
+    let missing = walls::missing(pid).map_err(failed)?;
+    if !missing.is_empty() {
+        return Err(wall(&missing.join(", ")));
+    }
     let said = timeout_at(deadline, async {
-        engine.say(&ToEngine::Load { component: component.to_vec(), memory }).await?;
+        engine.say(&ToEngine::Load { size, memory }).await?;
         engine.hear().await
-    })
-    .await;
-    match said {
-        Ok(Ok(FromEngine::Ready)) => Ok(engine),
-        Ok(Ok(FromEngine::Unfit(why))) => {
+    });
+    match said.await.map_err(late)?.map_err(failed)? {
+        FromEngine::Ready => Ok(engine),
+        FromEngine::Unfit(why) => {
             Err(Fault::new("SP-ENGINE-002", Exit::Untrusted, format!("its module cannot be used: {why}."))
                 .of(workload)
                 .done("Nothing was frozen."))
         }
-        Ok(Ok(_)) => Err(fault("it spoke out of turn".into())),
-        Ok(Err(e)) => Err(fault(e.to_string())),
-        Err(_) => Err(fault("compiling the module took longer than a minute".into())),
+        _ => Err(fault("it spoke out of turn".into())),
     }
+}
+
+/// The walls that this kernel or this user cannot give. Every other one stands.
+fn not_there(landlock: Landlock) -> Vec<&'static str> {
+    let mut out = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        out.push("the engine shares your user id: only root can give it one of its own");
+    }
+    match landlock {
+        Landlock::Whole => {}
+        Landlock::Partly => out.push("the engine has landlock only in part: this kernel's is older than Linux 6.12"),
+        Landlock::Missing => out.push("the engine has no landlock: this kernel has none"),
+    }
+    out
 }
 
 /// The engine's program: beside this one, or where packages put it.
@@ -134,20 +187,27 @@ impl Engine {
         broker.enter(phase, deadline);
         self.lost = true;
         let gone = |e: io::Error| Stopped::Gone(e.to_string());
+        let (mut requests, mut notices) = (MOST_REQUESTS, message::MOST_NOTICES);
         let ended = timeout_at(deadline + GRACE, async {
+            self.is_silent()?;
             self.say(&ToEngine::Call { phase, plan: plan.clone(), budget }).await.map_err(gone)?;
             loop {
                 match self.hear().await.map_err(gone)? {
                     FromEngine::Request(request) => {
+                        count(&mut requests)?;
                         let reply = broker.answer(request).await;
-                        self.say(&ToEngine::Reply(reply)).await.map_err(gone)?;
+                        self.is_silent()?;
+                        self.reply(reply).await.map_err(gone)?;
                     }
-                    FromEngine::Notice(notice) => broker.notice(notice),
+                    FromEngine::Notice(notice) => {
+                        count(&mut notices)?;
+                        broker.notice(notice);
+                    }
                     FromEngine::Done(Ok(outcome)) => return Ok(outcome),
                     FromEngine::Done(Err(failure)) => return Err(Stopped::Failed(failure)),
                     FromEngine::Broken(broken) => return Err(Stopped::Broken(broken)),
-                    FromEngine::Ready | FromEngine::Unfit(_) => {
-                        return Err(Stopped::Gone("it spoke out of turn".into()));
+                    FromEngine::Walled(_) | FromEngine::Unwalled(_) | FromEngine::Ready | FromEngine::Unfit(_) => {
+                        return Err(out_of_turn());
                     }
                 }
             }
@@ -173,8 +233,27 @@ impl Engine {
         let _ = self.child.start_kill();
     }
 
+    /// Whether it waits, as it must while it is the keeper's turn.
+    fn is_silent(&self) -> Result<(), Stopped> {
+        match recv(&self.socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, 1..)) => Err(out_of_turn()),
+            // Its end is heard where it is waited for.
+            Ok((_, 0)) | Err(_) => Ok(()),
+        }
+    }
+
     async fn say(&mut self, what: &ToEngine) -> io::Result<()> {
         self.socket.write_all(&message::frame(what)?).await
+    }
+
+    async fn reply(&mut self, reply: Reply) -> io::Result<()> {
+        let frame = match message::frame(&ToEngine::Reply(reply)) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                message::frame(&ToEngine::Reply(Reply::Rows(Err(StatementError::TooLarge))))?
+            }
+            other => other?,
+        };
+        self.socket.write_all(&frame).await
     }
 
     async fn hear(&mut self) -> io::Result<FromEngine> {
@@ -186,6 +265,27 @@ impl Engine {
         }
         let mut body = vec![0; length];
         self.socket.read_exact(&mut body).await?;
-        message::decode(&body)
+        let mut said: FromEngine = message::decode(&body)?;
+        if said.cut() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it said more than it may"));
+        }
+        Ok(said)
+    }
+}
+
+fn out_of_turn() -> Stopped {
+    Stopped::Gone("it spoke out of turn".into())
+}
+
+fn count(left: &mut u32) -> Result<(), Stopped> {
+    *left = left.checked_sub(1).ok_or_else(|| Stopped::Gone("it said more than it may".into()))?;
+    Ok(())
+}
+
+impl super::Cycle {
+    /// The walls that stand round none of the engines of this cycle, for people.
+    pub fn missing_walls(&self) -> Vec<&'static str> {
+        let engines = self.runs.iter().filter_map(|r| r.engine.as_ref());
+        engines.flat_map(|e| e.missing.iter().copied()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }

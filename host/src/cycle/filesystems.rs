@@ -66,7 +66,10 @@ impl Filesystems {
             return Err(refused(Path::new("filesystems"), &format!("more than {MOST} are listed")));
         }
         for path in paths {
-            let folder = freeze::open(path).map_err(|e| refused(path, &e.to_string()))?;
+            let folder = freeze::open(path).map_err(|e| {
+                let link = path.is_symlink();
+                refused(path, &if link { "it is a symbolic link".into() } else { e.to_string() })
+            })?;
             let superblock = freeze::superblock(&folder).map_err(|e| refused(path, &e.to_string()))?;
             if NEVER.contains(&superblock.kind.as_str()) || superblock.kind.starts_with("fuse") {
                 return Err(refused(path, &format!("it is of the kind {}", superblock.kind)));

@@ -12,7 +12,7 @@ mod run;
 mod thaw;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
@@ -135,6 +135,11 @@ impl Cycle {
                 .done("Nothing was frozen.")
                 .next("see whether the database accepts one more connection, and the machine one more process")
         })?;
+        if !guard.is_apart() {
+            let what = "the guard has no unit of its own: what ends the keeper's unit ends the guard, too.";
+            let next = "see whether  busctl  reaches the service manager, as root";
+            self.warn(Fault::new("SP-GUARD-005", Exit::Internal, what).next(next));
+        }
         self.book.watched_by(guard, self.configuration.timeout).await;
         Ok(())
     }
@@ -232,14 +237,12 @@ impl Cycle {
         self.events.publish("cycle.thawed", None, data);
     }
 
-    /// Ends clients and engines, writes the ledger's closing lines, and ends the guard, which first takes back what is
-    /// still armed.
-    pub async fn close(&mut self, ledger: &Path) {
+    /// Ends clients and engines, and has the guard take back what is still armed. Waits for no disk.
+    pub async fn close(&mut self) {
         join_all(self.runs.iter_mut().map(Run::close)).await;
         crash::step(Step::Closing);
-        let closed = self.book.close().await;
         let was_armed = self.book.is_armed();
-        self.book.end_guard(ledger).await;
+        self.book.settle().await;
         if was_armed && !self.book.is_armed() {
             let all = self.faults.iter_mut().chain(self.runs.iter_mut().flat_map(|r| &mut r.faults));
             for fault in all.filter(|f| f.exit == Exit::NotThawed) {
@@ -247,16 +250,6 @@ impl Cycle {
                 fault.done = Some("The guard took it back.".into());
                 fault.next = None;
             }
-        }
-        if let Err(e) = closed {
-            self.faults.push(
-                Fault::new(
-                    "SP-CYCLE-008",
-                    Exit::Internal,
-                    format!("the ledger's closing lines could not be written: {e}."),
-                )
-                .next("run  stillpoint recover  once the disk can be written again"),
-            );
         }
     }
 

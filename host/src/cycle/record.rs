@@ -47,6 +47,9 @@ impl std::fmt::Display for Kind {
     }
 }
 
+/// The warning that a record carries which could not be written before it was told.
+pub const NOT_WRITTEN: &str = "SP-CYCLE-015";
+
 /// How long each phase took, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phases {
@@ -151,6 +154,13 @@ pub struct Record {
     /// For `run`: how the command ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub command: Option<String>,
+}
+
+impl Record {
+    /// Whether it was written before it was told.
+    pub fn is_written(&self) -> bool {
+        self.warnings.iter().all(|w| w.id != NOT_WRITTEN)
+    }
 }
 
 /// Whole microseconds.

@@ -28,6 +28,7 @@ const SLACK: Duration = Duration::from_millis(500);
 /// The most of each that is taken from a module.
 const MOST_FINDINGS: usize = 200;
 const MOST_COORDINATES: usize = 32;
+const MOST_POINT_BYTES: usize = 4096;
 
 const NOT_THIS_SNAPSHOT: &str = "this module gives no consistent copy under the kind of snapshot that is configured";
 
@@ -197,10 +198,14 @@ impl Run {
 
     pub(super) async fn freeze(&mut self) {
         let began = Instant::now();
-        if let Err(fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
-            self.faults.push(fault);
+        if let Err(mut fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
             // At once: its writers do not wait for what becomes of the others.
             self.take_back().await;
+            let others = self.broker.locked_by_others();
+            if !others.is_empty() && fault.next.is_none() {
+                fault = fault.next(format!("locks on it are held by {}, and are left alone", others.join(", ")));
+            }
+            self.faults.push(fault);
         }
         self.phases.freeze_us = microseconds(began.elapsed());
         self.frozen_at = Some(Instant::now());
@@ -209,12 +214,27 @@ impl Run {
     async fn try_freeze(&mut self, deadline: Instant) -> Result<(), Fault> {
         let name = self.name();
         match self.call(Phase::Freeze, deadline).await? {
-            // More than 4 KiB of it is refused where it is written.
             Outcome::Point(point) => self.point = point.into_iter().take(MOST_COORDINATES).collect(),
             _ => return Err(self.unexpected(Phase::Freeze)),
         }
+        if Instant::now() >= deadline {
+            let what = "freeze came to its end when the time for it was over.";
+            return Err(Fault::new("SP-MODULE-005", Exit::NotFrozen, what)
+                .of(&name)
+                .done("What it froze is thawed.")
+                .next("raise  stall_budget  if the database needs more, or report it to the module's author"));
+        }
         if let Some(why) = self.froze_too_little() {
             return Err(Fault::new("SP-MODULE-003", Exit::NotFrozen, format!("freeze ended well, but {why}."))
+                .of(&name)
+                .done("What it froze is thawed.")
+                .next("report it to the module's author"));
+        }
+        // It ends up in every record, and in a file whose size is fixed.
+        if self.point.iter().map(|c| c.name.len() + c.value.len()).sum::<usize>() > MOST_POINT_BYTES {
+            let what = format!("its recovery point is longer than {MOST_POINT_BYTES} bytes.");
+            self.point.clear();
+            return Err(Fault::new("SP-MODULE-004", Exit::NotFrozen, what)
                 .of(&name)
                 .done("What it froze is thawed.")
                 .next("report it to the module's author"));

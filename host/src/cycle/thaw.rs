@@ -9,8 +9,10 @@ use tokio::time::Instant;
 use super::Release;
 use super::record::microseconds;
 use super::run::Run;
+use crate::broker::SessionKey;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
+use crate::ledger::Statement;
 
 /// How long the module's own thaw, one undo of ours, and the end of a session may take.
 const GRACEFUL: Duration = Duration::from_secs(2);
@@ -98,9 +100,20 @@ impl Run {
                         self.not_thawed(&undo.name, "its session could not be ended");
                     }
                 }
+                // An undo that finds nothing to undo is done.
+                Err(_) if self.is_undone(&key, undo).await => {
+                    self.broker.taken_back("found undone", &key, &undo.text);
+                }
                 Err(e) => self.not_thawed(&undo.name, &e.to_string()),
             }
         }
+    }
+
+    /// Whether what was set is no longer so, where that can be asked.
+    async fn is_undone(&mut self, key: &SessionKey, undo: &Statement) -> bool {
+        let (Some(set), Some(session)) = (&undo.set, self.broker.sessions.get_mut(key)) else { return false };
+        let rows = session.run(&set.text, &set.columns, Instant::now() + UNDO).await.unwrap_or_default();
+        matches!(rows.as_slice(), [row] if row.first().is_some_and(|now| *now != set.answer))
     }
 
     fn not_thawed(&mut self, undo: &str, why: &str) {

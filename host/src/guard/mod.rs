@@ -10,7 +10,6 @@ pub mod process;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -21,9 +20,14 @@ use tokio::time::timeout;
 use packet::{AtHand, LONGEST, Packet};
 use process::Start;
 
+use crate::sys::scope;
+
 /// How long the guard may take to answer: opening its sessions, and everything else.
 const AT_HAND: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// How long is waited for what a guard has said that is gone.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// How long handing over may take: a little longer than the guard itself goes on trying.
 const HAND_OVER: Duration = Duration::from_secs(90);
@@ -111,15 +115,22 @@ impl Guard {
         self.running.ask(&Packet::Releasing(until), ANSWER).await.is_ok()
     }
 
+    /// Whether it survives what ends our own unit. Known once it has everything at hand.
+    pub fn is_apart(&self) -> bool {
+        self.running.child.id().is_none_or(scope::is_apart)
+    }
+
     /// Waits until the guard is gone.
     pub async fn is_gone(&mut self) {
         let _ = self.running.child.wait().await;
     }
 
-    /// Has it take back what is armed. When this returns it has done what it could, and has written that down.
-    pub async fn hand_over(&mut self) {
-        let _ = self.running.ask(&Packet::HandOver, HAND_OVER).await;
+    /// Has it take back what is armed. Gives the numbers of the entries that it could not. It writes down what it did, and
+    /// ends, as soon as the disk allows that.
+    pub async fn hand_over(&mut self) -> Option<Vec<u32>> {
+        let said = self.running.ask(&Packet::HandOver, HAND_OVER).await;
         let _ = timeout(ANSWER, self.running.child.wait()).await;
+        serde_json::from_slice(&said.ok()?).ok()
     }
 
     /// Nothing is armed any more: waits until it has ended, and with it its hold of the lock.
@@ -132,25 +143,34 @@ impl Guard {
 }
 
 impl Running {
-    async fn ask(&mut self, what: &Packet<'_>, longest: Duration) -> io::Result<()> {
+    /// Gives what follows the `+`.
+    async fn ask(&mut self, what: &Packet<'_>, longest: Duration) -> io::Result<Vec<u8>> {
         let bytes = what.encode();
         if bytes.len() > LONGEST {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "longer than the guard takes"));
         }
-        let mut answer = [0; 1024];
+        let mut answer = [0; 16 * 1024];
         let answered = async {
             self.socket.send(&bytes).await?;
             self.socket.recv(&mut answer).await
         };
-        let length = tokio::select! {
-            answered = timeout(longest, answered) => answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??,
-            ended = self.child.wait() => {
+        let answered = tokio::select! {
+            biased;
+            answered = timeout(longest, answered) => Ok(answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??),
+            ended = self.child.wait() => Err(ended),
+        };
+        let length = match answered {
+            Ok(length) => length,
+            Err(ended) => {
                 let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
-                return Err(io::Error::new(io::ErrorKind::BrokenPipe, format!("the guard is gone: {how}")));
+                // One that ends as it should has answered before.
+                let last = timeout(LAST_WORDS, self.socket.recv(&mut answer)).await;
+                last.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+                    .map_err(|e| io::Error::new(e.kind(), format!("the guard is gone: {how}")))?
             }
         };
         match answer.get(..length).and_then(|a| a.split_first()) {
-            Some((b'+', _)) => Ok(()),
+            Some((b'+', said)) => Ok(said.to_vec()),
             Some((b'-', why)) => Err(io::Error::other(String::from_utf8_lossy(why).into_owned())),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the guard is not understood")),
         }
@@ -168,22 +188,9 @@ impl Drop for Starting {
     }
 }
 
-/// Starts one, under systemd in a unit of its own: what ends the agent's unit ends every process in it.
+/// Starts one. It leaves our unit by itself.
 async fn begin(start: &Start, at_hand: &[AtHand], lock: &File) -> io::Result<Running> {
-    if Path::new("/run/systemd/system").is_dir() {
-        let mut scope = Command::new("/usr/bin/systemd-run");
-        scope.args(["--scope", "--quiet", "--collect", "--description=Stillpoint's guard", "--"]);
-        scope.arg(std::env::current_exe()?);
-        // Where there is no scope to be had, a guard in our own is better than none.
-        if let Ok(running) = ready(scope, start, at_hand, lock).await {
-            return Ok(running);
-        }
-    }
-    ready(Command::new("/proc/self/exe"), start, at_hand, lock).await
-}
-
-async fn ready(command: Command, start: &Start, at_hand: &[AtHand], lock: &File) -> io::Result<Running> {
-    let mut starting = Starting(Some(spawn(command, start, lock)?));
+    let mut starting = Starting(Some(spawn(start, lock)?));
     if let Some(running) = &mut starting.0 {
         for part in at_hand {
             running.ask(&Packet::AtHand(&serde_json::to_vec(part)?), AT_HAND).await?;
@@ -192,9 +199,10 @@ async fn ready(command: Command, start: &Start, at_hand: &[AtHand], lock: &File)
     starting.0.take().ok_or_else(|| io::Error::other("there is no guard"))
 }
 
-fn spawn(mut command: Command, start: &Start, lock: &File) -> io::Result<Running> {
+fn spawn(start: &Start, lock: &File) -> io::Result<Running> {
     let (ours, theirs) = std::os::unix::net::UnixDatagram::pair()?;
     ours.set_nonblocking(true)?;
+    let mut command = Command::new("/proc/self/exe");
     command.arg("guard").arg(serde_json::to_string(start)?);
     command.env_clear().env("LC_ALL", "C.UTF-8");
     // Nothing is printed on the lock; it is only held.

@@ -1,5 +1,6 @@
 //! What the keeper tells the guard: one datagram each. The first byte says what it is; all but [`Packet::Undone`] are
-//! answered by `+`, or by `-` and words.
+//! answered by `+`, or by `-` and words. Behind the `+` for [`Packet::HandOver`] stand, in JSON, the numbers of the entries
+//! that are still armed.
 
 use std::time::Duration;
 

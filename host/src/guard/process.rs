@@ -23,9 +23,10 @@ use crate::cycle::record::{Record, Verdict};
 use crate::fault::{Exit, Fault};
 use crate::keeper::places::Places;
 use crate::keeper::{control, keep_record};
-use crate::ledger::Ledger;
 use crate::ledger::file::{self, LedgerFile};
+use crate::ledger::{Ledger, Line};
 use crate::recovery::{Living, take_all_back};
+use crate::sys::scope::{self, Who};
 use crate::sys::{boot, freeze, memory};
 
 /// How late the keeper may be with its own deadline before it counts as hanging.
@@ -39,6 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long it waits for a keeper that was killed, between two attempts to thaw what that one may be waiting for.
 const GLANCE: Duration = Duration::from_millis(5);
+
+/// When it looks again whether something is armed.
+const LATER: Duration = Duration::from_secs(60);
 
 /// Room for the ledger's lines, in bytes.
 const ROOM: usize = 512 * 1024;
@@ -84,6 +88,8 @@ struct Guard {
 pub fn guard(start: Start) -> io::Result<Exit> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let _ = rustix::process::setsid();
+    // Before its clients are started, each in a control group below its own. The keeper looks whether it succeeded.
+    let _ = scope::leave_unit(Who::Guard);
     let socket = UnixDatagram::from(io::stdin().as_fd().try_clone_to_owned()?);
     let keeper = Pid::from_raw(start.keeper).ok_or(io::ErrorKind::InvalidInput)?;
     let keeper = pidfd_open(keeper, PidfdFlags::empty())?;
@@ -127,7 +133,12 @@ impl Guard {
                 return Ok(self.fire(Why::KeeperGone));
             }
             if rang {
-                return Ok(self.fire(Why::KeeperHangs));
+                // A keeper that has taken everything back may wait for a disk for as long as it likes.
+                if self.filesystems.iter().all(|(_, frozen)| !frozen) && self.holds_nothing() {
+                    self.timer.set(boot::now() + LATER)?;
+                } else {
+                    return Ok(self.fire(Why::KeeperHangs));
+                }
             }
         }
     }
@@ -149,16 +160,12 @@ impl Guard {
             Some(Packet::Releasing(until)) => self.timer.set(until).map_err(|e| e.to_string()),
             Some(Packet::Freezing(which)) => self.mark(which, true),
             Some(Packet::Thawed(which)) => self.mark(which, false),
-            Some(Packet::HandOver) => {
-                let exit = self.fire(Why::Told);
-                let _ = self.socket.send(b"+");
-                return Some(exit);
-            }
+            Some(Packet::HandOver) => return Some(self.fire(Why::Told)),
+            // The keeper's word alone does not end it.
+            Some(Packet::End) if !self.holds_nothing() => return Some(self.fire(Why::Told)),
             Some(Packet::End) => {
-                // The keeper's word alone does not end it.
-                let exit = if self.holds_nothing() { Exit::Done } else { self.fire(Why::Told) };
                 let _ = self.socket.send(b"+");
-                return Some(exit);
+                return Some(Exit::Done);
             }
             None => Err("not understood".into()),
         };
@@ -233,21 +240,35 @@ impl Guard {
         let (done, faults) =
             runtime.block_on(take_all_back(&mut ledger, living, PATIENCE, |line| closing.push(line.clone())));
         crash::step(Step::GuardUndone);
-        // From here on a disk may be touched.
-        if let Ok(mut file) = LedgerFile::reopen(&self.start.places.ledger()) {
-            for line in &closing {
-                // A line that cannot be written only means that the same is taken back once more.
-                let _ = file.append(line, false);
-            }
+        let living = std::mem::take(&mut self.living);
+        self.runtime.block_on(living.close());
+        // Before anything is written: our own disk may stand still.
+        if why == Why::Told {
+            let still: Vec<u32> = ledger.armed().map(|e| e.number).collect();
+            let _ = self.socket.send(format!("+{}", serde_json::json!(still)).as_bytes());
+        } else {
+            // What the keeper had taken back, and could not write any more.
+            closing.extend(ledger.undone().map(|(e, how)| Line::Undone { number: e.number, how: how.clone() }));
         }
+        // From here on a disk may be touched.
+        self.write(&closing);
         if why != Why::Told {
             self.leave_a_record(why, was_armed, &done, faults.clone());
             control::end(&self.start.places);
         }
         crash::step(Step::GuardClosed);
-        let living = std::mem::take(&mut self.living);
-        self.runtime.block_on(living.close());
         if faults.is_empty() { Exit::Done } else { Exit::NotThawed }
+    }
+
+    /// Closes the ledger, where the file does not say so already. A line that cannot be written only means that the same is
+    /// taken back once more.
+    fn write(&self, closing: &[Line]) {
+        let path = self.start.places.ledger();
+        let (Ok(Some(left)), Ok(mut file)) = (file::read(&path), LedgerFile::reopen(&path)) else { return };
+        let is_armed = |n: u32| left.armed().any(|e| e.number == n);
+        for line in closing.iter().filter(|l| matches!(l, Line::Undone { number, .. } if is_armed(*number))) {
+            let _ = file.append(line, false);
+        }
     }
 
     /// Until none is frozen and nobody is left who could freeze one: a keeper that was killed may still be on its way

@@ -17,21 +17,26 @@ use serde::{Deserialize, Serialize};
 use stillpoint_contract::manifest::Mode as ClientMode;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::config::{self, Configuration};
 use crate::crash::{self, Step};
-use crate::cycle::book::Book;
-use crate::cycle::record::Record;
+use crate::cycle::book::{Book, Closing};
+use crate::cycle::record::{NOT_WRITTEN, Record};
 use crate::cycle::{Cycle, Release};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
 use crate::ledger::{self, Ledger};
+use crate::sys::scope::{self, Who};
 use crate::sys::{cgroup, disk, memory, process};
 use crate::trust::{self, Verified};
 use crate::{guard, recovery};
 use control::{Asked, Say};
 use places::Places;
+
+/// How long the verdict waits for our own disk.
+const OWN_DISK: Duration = Duration::from_secs(5);
 
 /// What a keeper is started with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -109,6 +114,8 @@ pub fn keep(start: &Start) -> io::Result<Exit> {
     // Out of the agent's process group and terminal: what ends those does not end the hold.
     let _ = rustix::process::setsid();
     crash::under(&start.places.run);
+    // Before anything is begun, and before its clients are started, each in a control group below its own.
+    let left = scope::leave_unit(Who::Keeper);
     let agent = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     agent.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -119,13 +126,13 @@ pub fn keep(start: &Start) -> io::Result<Exit> {
     let local = tokio::task::LocalSet::new();
     let exit = local.block_on(&runtime, async {
         let agent = UnixStream::from_std(agent)?;
-        io::Result::Ok(hold(start, agent).await)
+        io::Result::Ok(hold(start, agent, left).await)
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
     exit
 }
 
-async fn hold(start: &Start, agent: UnixStream) -> Exit {
+async fn hold(start: &Start, agent: UnixStream, left: io::Result<()>) -> Exit {
     let (asks, mut asked) = mpsc::channel(16);
     let events_socket = start.places.run.join("events.sock");
     let speaker = control::Speaker::new(agent, asks.clone());
@@ -184,6 +191,11 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     };
     // What is needed while something stands still is not waited for then.
     memory::lock_what_is_used();
+    if let Err(e) = left {
+        let what = format!("the keeper has no unit of its own: {e}. What ends the agent's unit ends the keeper, too.");
+        let next = "see whether  busctl  reaches the service manager, as root";
+        cycle.warn(Fault::new("SP-GUARD-004", Exit::Internal, what).next(next));
+    }
     if !recovered.is_empty() {
         let what = format!("an earlier cycle had lost its keeper; taken back: {}.", recovered.join(", "));
         let next = "a snapshot of that cycle is not application-consistent";
@@ -192,32 +204,65 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     speaker.tell_events(&events);
     let (release, reply) = until_release(&mut cycle, &events, &speaker, &mut asked, start.tied).await;
     crash::step(Step::Released);
-    cycle.thaw(&release).await;
-    crash::step(Step::Thawed);
-    cycle.close(&start.places.ledger()).await;
-    crash::step(Step::Closed);
+    let (book, limit) = (Rc::clone(&cycle.book), cycle.configuration.timeout);
+    let cycle_id = cycle.id.clone();
+    let status = || control::Status::now(&cycle_id, &book, limit);
+    let mut waiting: Vec<_> = reply.into_iter().collect();
+    answering(&mut asked, &mut waiting, &status, async {
+        cycle.thaw(&release).await;
+        crash::step(Step::Thawed);
+        cycle.close().await;
+    })
+    .await;
     let mut record = cycle.record();
-    let (places, kept) = (start.places.clone(), record.clone());
-    let kept = tokio::task::spawn_blocking(move || keep_record(&places, &kept)).await;
-    let kept = kept.unwrap_or_else(|e| Err(io::Error::other(e)));
-    if let Err(e) = kept.and_then(|()| crash::may_fail(Step::Recorded)) {
-        let what = format!("the cycle's record could not be written: {e}.");
-        record.faults.push(Fault::new("SP-CYCLE-014", Exit::Internal, what).next("see whether the disk is full"));
+    let (places, closing, kept) = (start.places.clone(), book.closing(), record.clone());
+    let mut writing = tokio::task::spawn_blocking(move || write_down(&places, closing, kept));
+    let written = answering(&mut asked, &mut waiting, &status, timeout(OWN_DISK, &mut writing)).await;
+    let verdict = |record: &Record| {
+        let (cycle, verdict, kind, exit) = (&record.cycle, record.verdict, record.kind, record.exit);
+        let data = serde_json::json!({ "cycle": cycle, "verdict": verdict, "kind": kind, "exit": exit });
+        events.publish("cycle.verdict", None, data);
+        events.end();
+    };
+    let late = written.is_err();
+    if let Ok(written) = written {
+        record = written.unwrap_or(record);
+        verdict(&record);
+    } else {
+        // The agent may have frozen our own disk and wait for this answer before it lets it go on.
+        let what = format!("our own disk has not answered for {} seconds.", OWN_DISK.as_secs());
+        let warning = Fault::new(NOT_WRITTEN, Exit::Inconsistent, what)
+            .done("Nothing waits for it; the cycle's record is written, and the cycle over, as soon as it answers.");
+        record.warnings.push(warning.next("let the filesystem of the state directory go on, if it is frozen"));
+        verdict(&record);
+        let mut told = speaker.say(Say::Record(Box::new(record.clone()))).await;
+        let written = async {
+            let _ = writing.await;
+        };
+        tokio::pin!(written);
+        loop {
+            for reply in waiting.drain(..) {
+                told |= reply.send(Say::Record(Box::new(record.clone()))).is_ok();
+            }
+            // Whoever asks from here on is told at once.
+            if answering_one(&mut asked, &mut waiting, &status, written.as_mut()).await.is_some() {
+                break;
+            }
+        }
+        if told {
+            let places = start.places.clone();
+            let _ = tokio::task::spawn_blocking(move || places.forget_unclaimed()).await;
+        }
     }
-    events.publish(
-        "cycle.verdict",
-        None,
-        serde_json::json!({
-            "cycle": record.cycle, "verdict": record.verdict, "kind": record.kind, "exit": record.exit,
-        }),
-    );
-    events.end();
-    control::end(&start.places);
+    book.end_guard().await;
     crash::step(Step::Verdict);
-    // Who hears the verdict may begin the next cycle at once.
+    // Who hears the verdict may begin the next cycle at once. A cycle that came to no guard holds the lock for it.
+    drop(cycle);
     drop(lock);
-    let _ = speaker.say(Say::Record(Box::new(record.clone()))).await;
-    if let Some(reply) = reply {
+    if !late {
+        let _ = speaker.say(Say::Record(Box::new(record.clone()))).await;
+    }
+    for reply in waiting {
         let _ = reply.send(Say::Record(Box::new(record.clone())));
     }
     drop(asked);
@@ -225,7 +270,59 @@ async fn hold(start: &Start, agent: UnixStream) -> Exit {
     record.exit
 }
 
-type Reply = Option<tokio::sync::oneshot::Sender<Say>>;
+/// Everything that is written once nothing stands still any more. On a thread that may block: our own disk may be frozen
+/// by the agent. Gives the record with what went wrong meanwhile.
+fn write_down(places: &Places, closing: io::Result<Closing>, mut record: Record) -> Record {
+    if let Err(e) = closing.and_then(Closing::write) {
+        let what = format!("the ledger's closing lines could not be written: {e}.");
+        let fault = Fault::new("SP-CYCLE-008", Exit::Internal, what);
+        record.faults.push(fault.next("run  stillpoint recover  once the disk can be written again"));
+    }
+    crash::step(Step::Closed);
+    if let Err(e) = keep_record(places, &record).and_then(|()| crash::may_fail(Step::Recorded)) {
+        let what = format!("the cycle's record could not be written: {e}.");
+        record.faults.push(Fault::new("SP-CYCLE-014", Exit::Internal, what).next("see whether the disk is full"));
+    }
+    control::end(places);
+    record
+}
+
+/// Answers one question, or gives what `done` gives. Who asks for the thaw waits for the verdict.
+async fn answering_one<T>(
+    asked: &mut mpsc::Receiver<Asked>,
+    waiting: &mut Vec<oneshot::Sender<Say>>,
+    status: &impl Fn() -> control::Status,
+    done: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = done => return Some(done),
+        Some(what) = asked.recv() => match what {
+            Asked::Thaw(reply) => waiting.push(reply),
+            Asked::Status(reply) => drop(reply.send(Say::Status(status()))),
+            // It thaws already.
+            Asked::AgentThaws | Asked::AgentAbandons | Asked::AgentLost => {}
+        },
+    }
+    None
+}
+
+/// Does something, and answers meanwhile.
+async fn answering<T>(
+    asked: &mut mpsc::Receiver<Asked>,
+    waiting: &mut Vec<oneshot::Sender<Say>>,
+    status: &impl Fn() -> control::Status,
+    what: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(what);
+    loop {
+        if let Some(done) = answering_one(asked, waiting, status, what.as_mut()).await {
+            return done;
+        }
+    }
+}
+
+type Reply = Option<oneshot::Sender<Say>>;
 
 /// Freezes and holds, until something says that it is over.
 async fn until_release(
@@ -313,7 +410,10 @@ fn begin(places: &Places) -> Result<std::fs::File, Fault> {
 }
 
 fn not_begun(e: &io::Error) -> Fault {
-    Fault::new("SP-CYCLE-001", Exit::Internal, format!("the cycle could not begin: {e}."))
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let ours = !matches!(e.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem);
+    let exit = if ours { Exit::Internal } else { Exit::NotFrozen };
+    Fault::new("SP-CYCLE-001", exit, format!("the cycle could not begin: {e}."))
         .done("Nothing was frozen.")
         .next("see whether the state directory can be written")
 }

@@ -38,7 +38,10 @@ impl Places {
     /// What the system gives.
     pub fn make(&self) -> io::Result<()> {
         for folder in [&self.lib, &self.records(), &self.run] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            // Making it would wait for a disk that is frozen, also where it is there.
+            if !folder.is_dir() {
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            }
             // Undos are read from here and run: nobody else may have written them.
             ownership::check(folder, &[]).map_err(io::Error::other)?;
         }

@@ -118,14 +118,17 @@ pub fn line(what: &Line) -> io::Result<String> {
 
 /// Every whole line up to the first that is not. Only the last line can be torn: whole ones behind it mean that the file
 /// was damaged.
-fn parse(mut bytes: &[u8]) -> io::Result<Vec<Line>> {
+///
+/// # Errors
+/// `InvalidData` for a damaged file.
+pub fn parse(mut bytes: &[u8]) -> io::Result<Vec<Line>> {
     let mut out = Vec::new();
     while let Some((what, rest)) = next(bytes) {
         out.push(what);
         bytes = rest;
     }
-    let line_begins = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
-    if line_begins.into_iter().any(|at| next(&bytes[at..]).is_some()) {
+    // Not only where a line begins: the break may have taken the line's end.
+    if (1..bytes.len()).any(|at| next(&bytes[at..]).is_some()) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its line {} is broken", out.len() + 1)));
     }
     Ok(out)

@@ -29,14 +29,15 @@ pub fn sync_filesystem(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What opening the file gives.
 pub fn lock(path: &Path) -> io::Result<Option<File>> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(NOFOLLOW)
-        .open(path)?;
+    let open = |create: bool| {
+        let mut options = File::options();
+        options.read(true).write(true).create(create).truncate(false).mode(0o600).custom_flags(NOFOLLOW).open(path)
+    };
+    // Asking for it to be made would wait for a disk that is frozen, also where it is there.
+    let file = match open(false) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => open(true)?,
+        other => other?,
+    };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

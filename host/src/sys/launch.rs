@@ -3,8 +3,10 @@
 //! The keeper never forks by itself: it starts this binary once more as `stillpoint launch PLAN`, which changes itself
 //! and then becomes the program. So nothing runs between `fork` and `exec` but what the standard library does.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,9 +14,13 @@ use std::process::{Command, Stdio};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, getppid, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{Gid, Uid, fexecve, getppid, setgroups, setresgid, setresuid, setsid};
+use rustix::fs::{OFlags, open};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
+use stillpoint_contract::message::{self, FromEngine};
+
+use super::walls::{self, Walls};
 
 use super::cgroup;
 
@@ -44,6 +50,9 @@ pub struct Launch {
     pub parent: i32,
     /// The control group that it enters.
     pub group: Option<PathBuf>,
+    /// The walls round it: only engines have them.
+    #[serde(default)]
+    pub walls: Option<Walls>,
 }
 
 /// Starts it, with these standard streams. `inherit` must be what `launch.keep` names.
@@ -74,6 +83,17 @@ pub fn spawn(
 
 /// Becomes the program. Returns only when it could not.
 pub fn become_it(launch: &Launch) -> io::Error {
+    if launch.walls.is_some() {
+        let why = match become_engine(launch) {
+            Ok(never) => match never {},
+            Err(why) => why,
+        };
+        // Whoever waits for an engine hears which wall it was.
+        if let Ok(keeper) = std::io::stdin().as_fd().try_clone_to_owned() {
+            let _ = message::write(&mut UnixStream::from(keeper), &FromEngine::Unwalled(why.to_string()));
+        }
+        return why;
+    }
     match prepare(launch) {
         Err(e) => e,
         Ok(()) => Command::new(&launch.program)
@@ -83,6 +103,15 @@ pub fn become_it(launch: &Launch) -> io::Error {
             .env("PATH", "/usr/bin:/bin")
             .exec(),
     }
+}
+
+/// As somebody who may not even look at the folder that the program lies in: it is opened before.
+fn become_engine(launch: &Launch) -> io::Result<Infallible> {
+    let of_program = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", launch.program.display()));
+    let program = open(&launch.program, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+    let program = program.map_err(io::Error::from).map_err(of_program)?;
+    prepare(launch)?;
+    fexecve(program, &[c"stillpoint-engine"], &[c""; 0]).map_err(io::Error::from).map_err(of_program)
 }
 
 fn prepare(launch: &Launch) -> io::Result<()> {
@@ -104,6 +133,9 @@ fn prepare(launch: &Launch) -> io::Result<()> {
         setgroups(&groups)?;
         setresgid(gid, gid, gid)?;
         setresuid(uid, uid, uid)?;
+    }
+    if let Some(walls) = launch.walls {
+        walls::raise(walls)?;
     }
     // After the change of user, which would clear it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;

@@ -8,4 +8,6 @@ pub mod launch;
 pub mod memory;
 pub mod ownership;
 pub mod process;
+pub mod scope;
 pub mod sealed;
+pub mod walls;

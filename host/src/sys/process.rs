@@ -75,6 +75,32 @@ impl ProcessId {
     }
 }
 
+/// A process, for people: its name, its number, and since when it runs.
+pub fn words(pid: i32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let ticks = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100));
+    let started = ProcessId::of(pid).zip(ticks.ok()).map(|(id, ticks)| Duration::from_secs(id.started / ticks.max(1)));
+    let since = started.map(|s| super::boot::now().saturating_sub(s));
+    let since = since.map_or(String::new(), |d| format!(", running for {} s", d.as_secs()));
+    format!("{} (process {pid}{since})", name.trim())
+}
+
+/// The processes that hold a lock on this file, or wait for one: as the kernel lists them, without those that the lock
+/// belongs to an open file and not to a process.
+pub fn lock_holders(inode: u64) -> Vec<i32> {
+    let list = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let holder = |line: &str| {
+        // 1: POSIX  ADVISORY  WRITE 1234 fe:00:5678 128 128
+        let mut fields = line.split_whitespace().skip_while(|f| f.ends_with(':') || *f == "->").skip(3);
+        let (pid, file) = (fields.next()?.parse::<i32>().ok()?, fields.next()?);
+        (file.rsplit(':').next()? == inode.to_string() && pid > 0).then_some(pid)
+    };
+    let mut out: Vec<i32> = list.lines().filter_map(holder).collect();
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
 /// Kills a child of ours that has not been waited for, and all that it started.
 pub fn kill_all(pid: i32, group: Option<&Path>) {
     if let Some(group) = group {

@@ -10,6 +10,9 @@ const LONG: i64 = 30;
 /// The login lacks a privilege for this statement.
 const ACCESS_DENIED: &str = "1227";
 
+/// The login may not read this table.
+const TABLE_DENIED: &str = "1142";
+
 /// What the statements of this module need, and nothing else.
 const NEEDED: [(&str, &str); 3] = [
     ("RELOAD", "BACKUP STAGE and FLUSH BINARY LOGS need it"),
@@ -52,6 +55,22 @@ impl Workload for MariaDb {
             }
             // Said above: the login may not see them.
             Err(e) if e.code() == Some(ACCESS_DENIED) => {}
+            Err(e) => return Err(e),
+        }
+        match sql::held_by_others(cx) {
+            Ok(found) => {
+                for other in found {
+                    // A foreign FLUSH TABLES WITH READ LOCK does not keep us from our own stages; another backup does.
+                    cx.warn(format_args!(
+                        "connection {} of {} holds the server still already, and has been idle or busy with that for {} s \
+                         (BACKUP STAGE or FLUSH TABLES WITH READ LOCK). It is not ours and is left alone: wait for it, or \
+                         end it by hand",
+                        other.id, other.who, other.seconds
+                    ));
+                }
+            }
+            // The login may not look there: then the freeze finds out, and gives up after stall_budget.
+            Err(e) if e.code() == Some(TABLE_DENIED) => {}
             Err(e) => return Err(e),
         }
         let outside = sql::outside_transactions(cx)?.one()?.tables;

@@ -1,4 +1,7 @@
 //! The fake database server, frozen with what the workload's name says: `fake-session`, `fake-server-disk`, `fake-all`.
+//! `fake-server-trap` traps when everything is frozen, `SELECT ROWS` being the last that it asks.
+
+#![allow(clippy::panic)]
 
 use stillpoint_sdk::prelude::*;
 
@@ -17,6 +20,7 @@ struct Chosen {
     disk: bool,
     suspend: bool,
     forget: bool,
+    trap: bool,
 }
 
 fn chosen(workload: &str) -> Chosen {
@@ -30,6 +34,7 @@ fn chosen(workload: &str) -> Chosen {
         disk: is("disk"),
         suspend: is("suspend"),
         forget: says("forget"),
+        trap: says("trap"),
     }
 }
 
@@ -74,7 +79,11 @@ impl Workload for Fake {
         if what.suspend {
             sql::suspend_disk(cx)?;
         }
-        Ok(RecoveryPoint::new().and("rows", sql::rows(cx)?.one()?.rows))
+        let rows = sql::rows(cx)?.one()?.rows;
+        if what.trap {
+            panic!("the workload's name wants this");
+        }
+        Ok(RecoveryPoint::new().and("rows", rows))
     }
 
     /// What was set in the server's memory is left to the host, which knows the value that was there.

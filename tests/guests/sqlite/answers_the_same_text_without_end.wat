@@ -1,0 +1,28 @@
+;; Gives ten thousand findings that are all the same text: 200 kilobytes of its own would become half a gigabyte of ours.
+(module
+    (type $phase (func (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 2)
+    (global $free (mut i32) (i32.const 65536))
+    (data (i32.const 4) "\00\00\00\00\00\00\00\00\00\00\01\00\10\27\00\00")
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+        (local $at i32)
+        (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+        (global.set $free (i32.add (local.get $at) (local.get 3)))
+        local.get $at)
+    (func (export "stillpoint:workload/lifecycle@0.1.0#check") (type $phase)
+        (local $at i32)
+        (local.set $at (i32.const 65536))
+        (drop (memory.grow (i32.const 4)))
+        (loop $more
+            (i32.store (local.get $at) (i32.const 0))
+            (i32.store offset=4 (local.get $at) (i32.const 64))
+            (i32.store offset=8 (local.get $at) (i32.const 50000))
+            (local.set $at (i32.add (local.get $at) (i32.const 12)))
+            (br_if $more (i32.lt_u (local.get $at) (i32.const 185536))))
+        i32.const 0)
+    ;; Zeros: done, with nothing to say.
+    (func $done (type $phase) i32.const 0)
+    (export "stillpoint:workload/lifecycle@0.1.0#prepare" (func $done))
+    (export "stillpoint:workload/lifecycle@0.1.0#freeze" (func $done))
+    (export "stillpoint:workload/lifecycle@0.1.0#thaw" (func $done))
+)

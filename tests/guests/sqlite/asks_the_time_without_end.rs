@@ -1,0 +1,17 @@
+//! Asks the host without end, while writers wait.
+
+use stillpoint_guests::prelude::*;
+use stillpoint_guests::sqlite::{OnSqlite, Sqlite, stop_writes};
+
+enum Hostile {}
+
+impl OnSqlite for Hostile {
+    fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
+        stop_writes(cx)?;
+        loop {
+            black_box((clock::now(), clock::remaining()));
+        }
+    }
+}
+
+export!(Sqlite<Hostile>);

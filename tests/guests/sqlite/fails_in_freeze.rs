@@ -1,0 +1,15 @@
+//! Says that it cannot, in freeze, while writers wait.
+
+use stillpoint_guests::prelude::*;
+use stillpoint_guests::sqlite::{OnSqlite, Sqlite, stop_writes};
+
+enum Hostile {}
+
+impl OnSqlite for Hostile {
+    fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
+        stop_writes(cx)?;
+        Err(Error::new("this one always fails"))
+    }
+}
+
+export!(Sqlite<Hostile>);

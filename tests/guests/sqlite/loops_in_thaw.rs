@@ -1,0 +1,14 @@
+//! Never returns from thaw, and has let go of nothing.
+
+use stillpoint_guests::prelude::*;
+use stillpoint_guests::sqlite::{OnSqlite, Sqlite};
+
+enum Hostile {}
+
+impl OnSqlite for Hostile {
+    fn thaw(_cx: &Thaw) -> Result<()> {
+        forever()
+    }
+}
+
+export!(Sqlite<Hostile>);

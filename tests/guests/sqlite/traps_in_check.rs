@@ -1,0 +1,14 @@
+//! Traps in check.
+
+use stillpoint_guests::prelude::*;
+use stillpoint_guests::sqlite::{OnSqlite, Sqlite};
+
+enum Hostile {}
+
+impl OnSqlite for Hostile {
+    fn check(_cx: &Check) -> Result<()> {
+        std::process::abort()
+    }
+}
+
+export!(Sqlite<Hostile>);
