@@ -36,6 +36,40 @@ impl Kind {
     }
 }
 
+thread_local! {
+    /// Where this test has mounted.
+    static MOUNTED: RefCell<Vec<PathBuf>> = RefCell::default();
+}
+
+/// A folder on a filesystem that may be frozen. Dropped, it first thaws all that this test has mounted: taking a folder
+/// away on a frozen one waits for ever, also in a test that failed.
+pub struct Folder(TempDir);
+
+impl Folder {
+    /// Makes one.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn under(parent: &Path) -> Folder {
+        Folder(tempfile::tempdir_in(parent).unwrap())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        MOUNTED.with_borrow(|all| {
+            for at in all {
+                run(Command::new("fsfreeze").arg("--unfreeze").arg(at), "");
+            }
+        });
+    }
+}
+
 /// A mounted filesystem. Dropped, it is thawed, unmounted, and its device detached.
 pub struct LoopMount {
     folder: TempDir,
@@ -77,6 +111,7 @@ impl LoopMount {
         mount.args(["-o", "noatime"]).arg(out.device.as_deref().unwrap_or_default()).arg(out.path());
         let said = run(&mut mount, "");
         if said.code == Some(0) {
+            MOUNTED.with_borrow_mut(|all| all.push(out.path()));
             std::fs::set_permissions(out.path(), PermissionsExt::from_mode(0o755)).unwrap();
             return Some(out);
         }

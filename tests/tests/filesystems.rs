@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::fake::FakeServer;
-use stillpoint_tests::loop_mount::{Kind, LoopMount};
+use stillpoint_tests::loop_mount::{Folder, Kind, LoopMount};
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::{run, succeed};
@@ -27,10 +27,11 @@ const LATE: Duration = Duration::from_secs(5);
 
 /// A SQLite database with writers, and Stillpoint configured to freeze it and filesystems.
 struct Scene {
-    // First: what still stands is thawed before anything else goes.
+    // Its end thaws whatever a test that failed left frozen, so it is the first to go: as a field it stands first, and
+    // bound by a pattern last.
+    _folder: Folder,
     site: Site,
     writers: Writers,
-    _folder: TempDir,
 }
 
 /// The database lies under `parent`, with its `ipc_folder` beside it.
@@ -39,7 +40,7 @@ fn scene(parent: &Path, filesystems: &[PathBuf], timeout: u32) -> Scene {
 }
 
 fn scene_in(site: Site, parent: &Path, filesystems: &[PathBuf], timeout: u32) -> Scene {
-    let folder = tempfile::tempdir_in(parent).unwrap();
+    let folder = Folder::under(parent);
     let (file, ipc) = (folder.path().join("app.db"), folder.path().join("ipc"));
     std::fs::create_dir(&ipc).unwrap();
     sqlite::make(&file, Journal::Wal);

@@ -116,7 +116,13 @@ fn with_secrets(text: &str) -> String {
             format!("{line} {SECRET}")
         }
     };
-    text.split('\n').map(|line| secret(line.strip_suffix('\r').unwrap_or(line))).collect::<Vec<_>>().join("\n")
+    // The mark that some editors begin a file with belongs to no line.
+    text.strip_prefix('\u{feff}')
+        .unwrap_or(text)
+        .split('\n')
+        .map(|line| secret(line.strip_suffix('\r').unwrap_or(line)))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn tells_no_secret(read: &Result<Configuration, Vec<Fault>>) {
