@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stillpoint_contract::manifest::Lasts;
-use stillpoint_contract::message::{StatementError, Value};
+use stillpoint_contract::message::{Rows, StatementError, Value};
 use tokio::time::Instant;
 
 use crate::client::reach::Reach;
@@ -69,13 +69,25 @@ impl Living {
         Err(Failed::NotReached("it does not answer".into()))
     }
 
-    /// Asks again what was asked before.
+    /// Asks again what was asked before, and once more in a new session where the living one turns out to be dead.
     async fn ask(&mut self, workload: &str, undo: &Statement, question: &Answered) -> Result<Value, String> {
-        let session = self.get(workload, undo)?;
-        let rows = session.run(&question.text, &question.columns, Instant::now() + LONGEST).await;
+        let mut rows = self.ask_once(workload, undo, question).await?;
+        if matches!(rows, Err(StatementError::Lost(_))) {
+            rows = self.ask_once(workload, undo, question).await?;
+        }
         let rows = rows.map_err(|e| e.to_string())?;
         let only = if rows.len() == 1 { rows.into_iter().next() } else { None };
         only.and_then(|row| row.into_iter().next()).ok_or_else(|| "it gave not one row".into())
+    }
+
+    async fn ask_once(
+        &mut self,
+        workload: &str,
+        undo: &Statement,
+        question: &Answered,
+    ) -> Result<Result<Rows, StatementError>, String> {
+        let session = self.get(workload, undo)?;
+        Ok(session.run(&question.text, &question.columns, Instant::now() + LONGEST).await)
     }
 
     /// Ends them all.

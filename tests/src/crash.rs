@@ -45,6 +45,11 @@ impl Process {
         }
     }
 
+    /// Stops it: it does nothing any more, and can be killed.
+    pub fn stop(&self) {
+        let _ = kill(Pid::from_raw(self.pid), Signal::SIGSTOP);
+    }
+
     fn word(&self, at: usize) -> &str {
         self.words.get(at).map_or("", String::as_str)
     }

@@ -96,8 +96,8 @@ impl LoopMount {
         let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let image = folder.path().join("image");
-        // Sparse. XFS wants no less.
-        std::fs::File::create(&image).and_then(|f| f.set_len(512 * 1024 * 1024)).unwrap();
+        // Sparse; large enough for the log of writers that never pause.
+        std::fs::File::create(&image).and_then(|f| f.set_len(4 * 1024 * 1024 * 1024)).unwrap();
         succeed(Command::new(maker).arg("-q").arg(&image), "");
         let said = run(Command::new("losetup").args(["--find", "--show"]).arg(&image), "");
         if said.code != Some(0) {

@@ -283,25 +283,20 @@ impl Break {
                 // What the keeper wrote down is told to who asks; `run` asked nobody else.
                 (_, Some(Victim::Keeper | Victim::KeeperAndGuard)) => moment == Recorded && self.way == Way::FreezeThaw,
             };
-        let nobody_left = match victim {
-            Some(Victim::KeeperAndGuard) => moment != Recovering,
-            Some(Victim::Guard) => moment == Firing,
-            Some(Victim::Command) => moment == Recovering,
-            _ => false,
+        let nobody_left = match (moment, victim) {
+            (Firing, victim) => matches!(victim, Some(Victim::Guard | Victim::KeeperAndGuard)),
+            // Who recovers may be a guard, or the keeper of the next cycle, and tries once where nobody waits for it.
+            (Recovering, Some(Victim::Guard)) => self.step != "recovery.read",
+            (Recovering, Some(Victim::Command | Victim::Server)) => true,
+            (Recovering, _) => self.act == Act::Fail,
+            (_, victim) => victim == Some(Victim::KeeperAndGuard),
         };
-        // The command that waits for the keeper recovers by itself.
-        let command_waits = match moment {
-            Told => self.way == Way::Run,
-            Firing => self.way == Way::Run && self.act != Act::Stop(Victim::Command),
-            Recovering => false,
-            _ => true,
-        };
+        // The command that waits for the keeper alone recovers by itself; `run` waits for the snapshot first.
+        let command_waits = !matches!(moment, Told | Firing | Recovering);
         let stands = !self.before_arming() && !matches!(moment, Running | Unguarded | Recorded);
         let by_itself = if self.act == Act::Hang {
             // Nobody guards the guard, nor who recovers.
             !stands || self.step == "guard.armed" || !recovers || self.database.ends_with_the_session()
-        } else if moment == Recovering && self.act == Act::Fail {
-            false
         } else {
             !stands || !nobody_left || command_waits || self.database.ends_with_the_session()
         };
@@ -701,6 +696,8 @@ impl Attempt<'_> {
                 if by_guard {
                     self.site.crash_at(step, act);
                 } else {
+                    // It would put another in the place of its guard.
+                    now.keepers.iter().for_each(Process::stop);
                     now.guards.iter().for_each(Process::kill);
                 }
                 now.keepers.iter().for_each(Process::kill);

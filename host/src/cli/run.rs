@@ -140,7 +140,9 @@ impl Run<'_> {
     fn lost(&mut self) {
         self.keeper_is_gone = true;
         if self.child.is_some() {
-            screen::say_beside("stillpoint · the keeper is gone: the databases run again, the command goes on");
+            screen::say_beside(
+                "stillpoint · the keeper is gone: its guard lets the databases run again, the command goes on",
+            );
         }
         self.pass_signal_on();
     }

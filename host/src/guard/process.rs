@@ -250,10 +250,12 @@ impl Guard {
             // What the keeper had taken back, and could not write any more.
             closing.extend(ledger.undone().map(|(e, how)| Line::Undone { number: e.number, how: how.clone() }));
         }
-        // From here on a disk may be touched.
-        self.write(&closing);
+        // From here on a disk may be touched. The record comes first: once the ledger is closed, it is asked for.
         if why != Why::Told {
             self.leave_a_record(why, was_armed, &done, faults.clone());
+        }
+        self.write(&closing);
+        if why != Why::Told {
             control::end(&self.start.places);
         }
         crash::step(Step::GuardClosed);
