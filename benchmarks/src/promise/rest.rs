@@ -31,7 +31,8 @@ impl Memory {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", process.id));
         let (rollup, status) = (read("smaps_rollup")?, read("status")?);
         let kib = |text: &str, name: &str| {
-            let line = text.lines().find_map(|l| l.strip_prefix(name)).with_context(|| format!("there is no {name}"))?;
+            let line =
+                text.lines().find_map(|l| l.strip_prefix(name)).with_context(|| format!("there is no {name}"))?;
             anyhow::Ok(line.trim().trim_end_matches(" kB").parse::<u64>()?)
         };
         Ok(Memory {
@@ -86,7 +87,8 @@ pub fn text(all: &[Weighed]) -> String {
                 Some(by) => format!("✘ missed by {:.1}", megabytes(by)),
             };
             let name = format!("{}, {name}", weighed.database);
-            out += &format!("    {name:<18}{target:>8}{pss:>10.1}{private:>10.1}{rss:>10.1}{locked:>10.1}  {verdict}\n");
+            out +=
+                &format!("    {name:<18}{target:>8}{pss:>10.1}{private:>10.1}{rss:>10.1}{locked:>10.1}  {verdict}\n");
         }
     }
     out + "\n  The target is of PSS. Locked is address space: only what was used of it is in memory.\n"

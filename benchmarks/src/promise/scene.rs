@@ -44,13 +44,13 @@ impl<'a> Installed<'a> {
         let folder = folder.trim_end_matches('/');
         let all = Process::all();
         let one = |role: &str| {
-            let is = |p: &&Process| p.words.get(1).is_some_and(|w| w == role) && p.words.iter().any(|w| w.contains(folder));
+            let is =
+                |p: &&Process| p.words.get(1).is_some_and(|w| w == role) && p.words.iter().any(|w| w.contains(folder));
             all.iter().find(is).cloned().with_context(|| format!("there is no {role}"))
         };
         let (keeper, guard) = (one("keeper")?, one("guard")?);
-        let is_engine = |p: &&Process| {
-            p.parent == keeper.id && p.words.first().is_some_and(|w| w.ends_with("stillpoint-engine"))
-        };
+        let is_engine =
+            |p: &&Process| p.parent == keeper.id && p.words.first().is_some_and(|w| w.ends_with("stillpoint-engine"));
         let engine = all.iter().find(is_engine).cloned().context("there is no engine")?;
         Ok(Processes { keeper, guard, engine })
     }
