@@ -185,8 +185,8 @@ fn cycle(evil: &str) -> Cycle {
     let (data, state) = (folder.path().join("data"), folder.path().join("state/ipc"));
     std::fs::create_dir(&data).unwrap();
     std::fs::create_dir_all(&state).unwrap();
-    // With the host's own, as many as may be.
-    (0..63).for_each(|i| std::fs::write(state.join(format!("stillpoint.evil.early{i}")), "x").unwrap());
+    // As many as may be.
+    (0..64).for_each(|i| std::fs::write(state.join(format!("stillpoint.evil.early{i}")), "x").unwrap());
     let files = ["a.db", "b.db"].map(|f| data.join(f));
     files.iter().for_each(|f| sqlite::make(f, Journal::Wal));
     // A database of another workload, which is not in this one's dbnames.
@@ -198,7 +198,7 @@ fn cycle(evil: &str) -> Cycle {
         state.display()
     ));
     let mut install = Command::new("cp");
-    install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "hostile"));
+    install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "fails-in-check"));
     succeed(install.arg(site.path("lib/modules")), "");
     let writers = files.each_ref().map(|f| sqlite::writers(f, 1));
     writers.iter().for_each(|w| w.get_on(5));

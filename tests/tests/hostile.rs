@@ -98,9 +98,9 @@ const IN_FREEZE: [Case; 15] = [
     case("answers-at-the-last-moment", 0, NO_FAULT, ""),
     case("asks-the-time-without-end", 4, BROKEN, "ran longer than it may"),
     case("repeats-a-statement-without-end", 4, "SP-", "freeze failed"),
-    case("sends-a-huge-message", 4, "SP-ENGINE-003", "it said more than it may"),
+    case("sends-a-huge-message", 4, "SP-DB-014", "bytes of state"),
     case("fails-with-a-huge-text", 4, "SP-DB-014", "freeze failed: why why"),
-    case("gives-a-huge-recovery-point", 4, "SP-MODULE-004", "longer than 4096 bytes"),
+    case("gives-a-huge-recovery-point", 4, "SP-DB-014", "longer than 4096 bytes"),
     case("gives-too-many-coordinates", 0, NO_FAULT, "c31"),
     case("freezes-twice", 0, NO_FAULT, "within a transaction"),
 ];

@@ -214,10 +214,11 @@ impl Engine {
         })
         .await
         .unwrap_or(Err(Stopped::Broken(Broken::TooLong)));
-        if matches!(ended, Ok(_) | Err(Stopped::Failed(_))) {
-            self.lost = false;
-        } else {
-            self.kill();
+        match &ended {
+            Ok(_) | Err(Stopped::Failed(_)) => self.lost = false,
+            // It rests, and is not asked again: it is ended with the cycle. The undo comes first.
+            Err(Stopped::Broken(Broken::Trapped(_) | Broken::TooMuchMemory)) => {}
+            Err(_) => self.kill(),
         }
         ended
     }

@@ -220,7 +220,7 @@ impl Cycle {
             let fault = Fault::new("SP-CYCLE-012", Exit::NotFrozen, format!("the freeze was given up, by {why}."));
             self.faults.push(fault.done("Everything is thawed."));
         }
-        self.book.releases().await;
+        self.book.releases();
         // A database whose filesystem stands still could not even answer.
         let (reason, mut faults) = self.filesystems.thaw(&self.book).await;
         for run in self.runs.iter_mut().filter(|r| r.stands) {

@@ -111,8 +111,13 @@ impl Guard {
 
     /// Whether it answers: then it has taken in all that it was told before.
     pub async fn answers(&mut self) -> bool {
-        let until = crate::sys::boot::now() + HAND_OVER;
-        self.running.ask(&Packet::Releasing(until), ANSWER).await.is_ok()
+        self.running.ask(&Packet::Asked, ANSWER).await.is_ok()
+    }
+
+    /// Tells it that the keeper thaws, and must have done so at this time since boot. Never waits.
+    pub fn releases(&self, until: Duration) {
+        // One that does not hear it ends a keeper that thaws, and thaws itself.
+        let _ = self.running.socket.try_send(&Packet::Releasing(until).encode());
     }
 
     /// Whether it survives what ends our own unit. Known once it has everything at hand.

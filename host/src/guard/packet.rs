@@ -1,6 +1,6 @@
-//! What the keeper tells the guard: one datagram each. The first byte says what it is; all but [`Packet::Undone`] are
-//! answered by `+`, or by `-` and words. Behind the `+` for [`Packet::HandOver`] stand, in JSON, the numbers of the entries
-//! that are still armed.
+//! What the keeper tells the guard: one datagram each. The first byte says what it is; all but [`Packet::Undone`] and
+//! [`Packet::Releasing`] are answered by `+`, or by `-` and words. Behind the `+` for [`Packet::HandOver`] stand, in JSON,
+//! the numbers of the entries that are still armed.
 
 use std::time::Duration;
 
@@ -36,8 +36,10 @@ pub enum Packet<'a> {
     Freezing(u8),
     /// It was thawed.
     Thawed(u8),
-    /// The keeper thaws, and must have done so at this time since boot.
+    /// The keeper thaws, and must have done so at this time since boot. Not answered: no undo waits for it.
     Releasing(Duration),
+    /// Whether the guard has taken in all that it was told before.
+    Asked,
     /// The keeper could not: take back what is armed.
     HandOver,
     /// It is over.
@@ -57,6 +59,7 @@ impl Packet<'_> {
             Packet::Freezing(which) => with(b'F', &[*which]),
             Packet::Thawed(which) => with(b'T', &[*which]),
             Packet::Releasing(until) => with(b'R', &time(until)),
+            Packet::Asked => with(b'Q', &[]),
             Packet::HandOver => with(b'H', &[]),
             Packet::End => with(b'E', &[]),
         }
@@ -75,6 +78,7 @@ impl Packet<'_> {
             b'F' => Packet::Freezing(which()?),
             b'T' => Packet::Thawed(which()?),
             b'R' => Packet::Releasing(time()?),
+            b'Q' => Packet::Asked,
             b'H' => Packet::HandOver,
             b'E' => Packet::End,
             _ => return None,
@@ -97,6 +101,7 @@ mod tests {
             Packet::Freezing(3),
             Packet::Thawed(3),
             Packet::Releasing(at),
+            Packet::Asked,
             Packet::HandOver,
             Packet::End,
         ] {

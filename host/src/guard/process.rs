@@ -157,7 +157,11 @@ impl Guard {
                 crash::step(Step::GuardArmed);
                 set.map_err(|e| e.to_string())
             }
-            Some(Packet::Releasing(until)) => self.timer.set(until).map_err(|e| e.to_string()),
+            Some(Packet::Releasing(until)) => {
+                let _ = self.timer.set(until);
+                return None;
+            }
+            Some(Packet::Asked) => Ok(()),
             Some(Packet::Freezing(which)) => self.mark(which, true),
             Some(Packet::Thawed(which)) => self.mark(which, false),
             Some(Packet::HandOver) => return Some(self.fire(Why::Told)),
