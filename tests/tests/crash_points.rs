@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use stillpoint_tests::crash::{Agent, Process, Processes, soon};
 use stillpoint_tests::fake::FakeServer;
+use stillpoint_tests::loop_mount::{Kind, LoopMount};
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::site::Site;
@@ -858,7 +860,10 @@ impl Attempt<'_> {
         let longest = if hangs { THAW + PATIENCE } else { PATIENCE };
         let mut why = String::new();
         let runs = soon(longest, || match self.bench.runs(self.what.database, self.flag) {
-            Ok(()) => self.filesystem_is_thawed(),
+            Ok(()) => {
+                why = "a filesystem stands still".into();
+                self.filesystem_is_thawed()
+            }
             Err(e) => {
                 why = e;
                 false
@@ -998,7 +1003,6 @@ fn try_all(list: &[Break], threads: usize) -> Vec<Row> {
                     let line = row.to_string();
                     println!("{line}");
                     if let Some(table) = &table {
-                        use std::io::Write;
                         let file = std::fs::File::options().append(true).create(true).open(table);
                         file.and_then(|mut f| writeln!(f, "{line}")).unwrap();
                     }
@@ -1082,6 +1086,31 @@ fn a_guard_that_is_replaced_in_the_thaw_knows_what_is_armed() {
     assert!(soon(THAW + PATIENCE, || thaw.code().is_some()), "nobody says how it ended");
     assert_eq!(thaw.code(), Some(5), "{}", thaw.text());
     assert_eq!(bench.runs(database, false), Ok(()), "{}", thaw.text());
+}
+
+/// The kernel takes its time to freeze a filesystem that has much to write out first. Whoever no longer waits for it thaws
+/// it all the same, once it is frozen.
+#[test]
+fn a_filesystem_that_is_frozen_only_after_the_agent_is_lost() {
+    let test = "a_filesystem_that_is_frozen_only_after_the_agent_is_lost";
+    let Some(mount) = LoopMount::make(test, Kind::Ext4) else { return };
+    let mut bench = Bench::default();
+    bench.prepare(Database::Sqlite);
+    let configuration = bench.configuration(Database::Sqlite, 60);
+    let site = Site::with(&format!("{configuration}filesystems = {}\n", mount.path().display())).breakable();
+    site.crash_at("keeper.filesystem-armed", "stop");
+    let freeze = site.agent("freeze", &["freeze"]);
+    assert!(soon(PATIENCE, || site.reached().is_some()), "{}", freeze.text());
+    let much = std::fs::File::create(mount.path().join("much")).unwrap();
+    (0..300).for_each(|_| (&much).write_all(&[7; 1 << 20]).unwrap());
+    let now = Processes::of(&site);
+    now.commands.iter().for_each(Process::kill);
+    site.go_on();
+    assert!(soon(THAW, || !now.all().any(Process::runs)), "these still run: {now:?}");
+    assert!(!mount.is_frozen(), "it stands still, and nobody knows");
+    let status = site.json(&["status"]);
+    assert_eq!(status.code, Some(0), "{}", status.text);
+    assert_eq!(bench.runs(Database::Sqlite, false), Ok(()));
 }
 
 #[test]

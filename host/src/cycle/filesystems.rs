@@ -121,14 +121,9 @@ impl Filesystems {
             book.arm(entry).await.map_err(|e| failed(e.to_string()))?;
             book.tell_filesystem(Packet::Freezing(one.number)).await.map_err(|e| failed(e.to_string()))?;
             crash::may_fail(Step::FilesystemArmed).map_err(|e| failed(e.to_string()))?;
-            let folder = Arc::clone(&one.folder);
-            let mut freezing = tokio::task::spawn_blocking(move || freeze::freeze(&folder));
-            let done = match timeout_at(deadline, &mut freezing).await {
-                Ok(done) => done.unwrap_or_else(|e| Err(io::Error::other(e))),
-                Err(_) => {
-                    one.state = State::Freezing(freezing);
-                    return Err(failed("it took longer than stall_budget".into()));
-                }
+            let done = match one.ask_to_freeze(deadline).await {
+                Some(done) => done,
+                None => return Err(failed("it took longer than stall_budget".into())),
             };
             crash::step(Step::FilesystemFrozen);
             match done {
@@ -195,6 +190,18 @@ impl Filesystems {
 }
 
 impl One {
+    /// `None` when the kernel has not answered at the deadline. Until it has, the state says so: whoever stops waiting
+    /// sooner, the filesystem may be frozen later.
+    async fn ask_to_freeze(&mut self, deadline: Instant) -> Option<io::Result<Done>> {
+        let folder = Arc::clone(&self.folder);
+        let freezing = tokio::task::spawn_blocking(move || freeze::freeze(&folder));
+        self.state = State::Freezing(freezing);
+        let State::Freezing(freezing) = &mut self.state else { return None };
+        let done = timeout_at(deadline, freezing).await.ok()?;
+        self.state = State::Thawed;
+        Some(done.unwrap_or_else(|e| Err(io::Error::other(e))))
+    }
+
     async fn ask_to_thaw(&self) -> io::Result<Done> {
         let folder = Arc::clone(&self.folder);
         let thawing = tokio::task::spawn_blocking(move || freeze::thaw(&folder));
