@@ -253,7 +253,10 @@ impl Guard {
         // From here on a disk may be touched.
         self.write(&closing);
         if why != Why::Told {
-            self.leave_a_record(why, was_armed, &done, faults.clone());
+            // A keeper that died after its verdict was written down has said all that there is to say.
+            if was_armed || !self.start.places.record(&self.start.cycle).exists() {
+                self.leave_a_record(why, was_armed, &done, faults.clone());
+            }
             control::end(&self.start.places);
         }
         crash::step(Step::GuardClosed);
