@@ -773,7 +773,7 @@ impl Attempt<'_> {
                     Victim::Engine => moment == Begun || moment >= Firing || matches!(moment, Unguarded | Recorded),
                     Victim::Client => {
                         matches!(moment, Begun | Running | Unguarded | Recorded | Recovering)
-                            || (moment == Firing && database == Database::Sqlite)
+                            || (moment == Firing && (database == Database::Sqlite || self.what.step == "guard.closed"))
                     }
                     Victim::Guard => matches!(moment, Begun | Checked | Unguarded | Recorded | Recovering),
                     Victim::Keeper => matches!(moment, Firing | Recovering),

@@ -184,7 +184,7 @@ impl Book {
     }
 
     /// Tells the guard all that was undone. What is still armed it tries to take back, by its own means, and ends; what it
-    /// could is then disarmed here, too. Waits for no disk.
+    /// could is then disarmed here. Waits for no disk.
     pub async fn settle(&self) {
         let mut held = self.guard.lock().await;
         let Some(guard) = held.as_mut() else { return };
@@ -196,10 +196,10 @@ impl Book {
             return;
         }
         if let Some(still) = guard.hand_over().await {
-            // It writes these lines itself.
             let gone = self.ledger.borrow_mut().disarm("by the guard", |e| !still.contains(&e.number));
             if !gone.is_empty() {
                 self.last_undo.set(Some(Instant::now()));
+                self.closing.borrow_mut().extend(gone);
             }
         }
         *held = None;

@@ -246,20 +246,19 @@ impl Guard {
         crash::step(Step::GuardUndone);
         let living = std::mem::take(&mut self.living);
         self.runtime.block_on(living.close());
-        // Before anything is written: our own disk may stand still.
         if why == Why::Told {
+            // The keeper writes: two who write to one ledger would cut each other's lines.
             let still: Vec<u32> = ledger.armed().map(|e| e.number).collect();
             let _ = self.socket.send(format!("+{}", serde_json::json!(still)).as_bytes());
         } else {
             // What the keeper had taken back, and could not write any more.
             closing.extend(ledger.undone().map(|(e, how)| Line::Undone { number: e.number, how: how.clone() }));
-        }
-        // From here on a disk may be touched. The record comes first: once the ledger is closed, it is asked for.
-        if why != Why::Told {
-            self.leave_a_record(why, was_armed, &done, faults.clone());
-        }
-        self.write(&closing);
-        if why != Why::Told {
+            // From here on a disk may be touched. The record comes first: once the ledger is closed, it is asked for. A
+            // keeper that died after its verdict was written down has said all that there is to say.
+            if was_armed || !self.start.places.record(&self.start.cycle).exists() {
+                self.leave_a_record(why, was_armed, &done, faults.clone());
+            }
+            self.write(&closing);
             control::end(&self.start.places);
         }
         crash::step(Step::GuardClosed);
