@@ -2,16 +2,19 @@
 //! configuration. Whoever does it holds the lock. It can be done any number of times.
 
 use std::collections::BTreeMap;
+use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use stillpoint_contract::manifest::Lasts;
 use stillpoint_contract::message::{Rows, StatementError, Value};
 use tokio::time::Instant;
 
-use crate::client::reach::Reach;
+use crate::client::reach::{Login, Reach};
 use crate::client::session::{self, Most, Session};
 use crate::crash::{self, Step};
+use crate::cycle::record::Record;
 use crate::fault::{Exit, Fault};
+use crate::keeper::keep_record;
 use crate::keeper::places::Places;
 use crate::ledger::file::{self, LedgerFile};
 use crate::ledger::{Answered, Entry, Ledger, Recovery, Statement, Undo, recovery};
@@ -23,6 +26,9 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// The first wait before what failed is tried again, and the longest.
 const SOON: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_secs(5);
+
+/// How long a connection may take that only shows whether anybody is there.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// How much of an answer is read.
 const MOST: Most = Most { rows: 16, bytes: 64 * 1024 };
@@ -131,7 +137,18 @@ pub async fn recover(places: &Places, patience: Duration) -> Result<Vec<String>,
     })
     .await;
     living.close().await;
-    if faults.is_empty() { Ok(done) } else { Err(faults) }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    // For an agent that asks for its verdict later. The cycle may have left one, and this may be the second attempt.
+    if !places.record(ledger.cycle()).exists() {
+        let what = format!("cycle {} lost its keeper; taken back: {}.", ledger.cycle(), done.join(", "));
+        let fault = Fault::new("SP-CYCLE-011", Exit::Inconsistent, what)
+            .done("Nothing stands still.")
+            .next("a snapshot of that cycle is not application-consistent: take another");
+        let _ = keep_record(places, &Record::of_a_lost_keeper(ledger.cycle(), "recovery", true, vec![fault]));
+    }
+    Ok(done)
 }
 
 /// The ledger is there, and nobody knows what it holds.
@@ -150,7 +167,8 @@ pub async fn take_all_back(
     patience: Duration,
     mut write: impl FnMut(&crate::ledger::Line),
 ) -> (Vec<String>, Vec<Fault>) {
-    let same_boot = process::boot_id().is_ok_and(|b| b == ledger.boot());
+    // In doubt it is this one: then nothing counts as gone.
+    let same_boot = !process::boot_id().is_ok_and(|b| b != ledger.boot());
     let end = Instant::now() + patience;
     let mut wait = SOON;
     let mut done = Vec::new();
@@ -169,10 +187,14 @@ pub async fn take_all_back(
                     ledger.disarm(&how, |e| e.number == entry.number).iter().for_each(&mut write);
                 }
                 Err(why) => faults.push(
-                    Fault::new("SP-CYCLE-006", Exit::NotThawed, format!("{} is not taken back: {why}.", entry.froze))
-                        .of(&entry.workload)
-                        .done("SOMETHING MAY STILL STAND STILL.")
-                        .next(entry.by_hand()),
+                    Fault::new(
+                        "SP-CYCLE-006",
+                        Exit::NotThawed,
+                        format!("{} of cycle {} is not taken back: {why}.", entry.froze, ledger.cycle()),
+                    )
+                    .of(&entry.workload)
+                    .done("SOMETHING MAY STILL STAND STILL.")
+                    .next(entry.by_hand()),
                 ),
             }
         }
@@ -205,8 +227,12 @@ async fn take_back(entry: &Entry, same_boot: bool, living: &mut Living) -> Resul
                     Ok(()) => "ended with its client, and on the server".into(),
                     // The server's answer that there is no such session.
                     Err(Failed::Said(_)) => "ended with its client".into(),
+                    Err(Failed::NotReached(_)) if nobody_listens(&undo.reach.login) => {
+                        "ended with its client; the server is down".into()
+                    }
+                    // What its session holds there may stand for as long as the server does not miss the client.
                     Err(Failed::NotReached(why)) => {
-                        format!("ended with its client; the server could not be asked: {why}")
+                        return Err(format!("its client has ended, but the server could not be asked: {why}"));
                     }
                 },
                 None => "ended with its client".into(),
@@ -239,6 +265,19 @@ async fn take_back_by(entry: &Entry, undo: &Statement, living: &mut Living) -> R
         },
         (Err(Failed::Said(why) | Failed::NotReached(why)), _) => Err(why),
     }
+}
+
+/// Whether it is certain that no server runs there: then no session does.
+fn nobody_listens(login: &Login) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    let refused = |e: std::io::Error| matches!(e.kind(), ConnectionRefused | NotFound);
+    if let Some(socket) = &login.socket {
+        return std::os::unix::net::UnixStream::connect(socket).is_err_and(refused);
+    }
+    let (Some(host), Some(port)) = (&login.host, login.port) else { return false };
+    let addresses = (host.as_str(), port).to_socket_addrs().into_iter().flatten();
+    let answers: Vec<_> = addresses.map(|a| std::net::TcpStream::connect_timeout(&a, SHORT)).collect();
+    !answers.is_empty() && answers.into_iter().all(|a| a.is_err_and(refused))
 }
 
 /// Thaws the very filesystem that we froze.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Context, internal, runtime, screen};
+use super::{Context, agent, internal, runtime, screen, status};
 use crate::cycle::Cycle;
 use crate::cycle::book::Book;
 use crate::events::Events;
@@ -19,7 +19,13 @@ pub fn check(context: &Context) -> Exit {
 fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
     let one = |f: Fault| vec![f];
     let (configuration, modules) = keeper::load(&context.places, context.config.as_deref())?;
-    let warnings = configuration.warnings.clone();
+    let mut warnings = configuration.warnings.clone();
+    if agent::find(context).is_some() {
+        let what = "a cycle is under way: a freeze now is refused.";
+        warnings.push(Fault::new("SP-CYCLE-007", Exit::Busy, what).next("see  stillpoint status"));
+    } else {
+        warnings.extend(status::left_behind(context));
+    }
     let id = keeper::cycle_id().map_err(|e| one(internal(&e.to_string())))?;
     // Check arms nothing: its ledger is nowhere.
     let book = Book::nowhere(&id).map_err(|e| one(internal(&e.to_string())))?;

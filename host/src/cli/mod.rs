@@ -75,7 +75,7 @@ enum Command {
     Status,
     /// Take back what a cycle that was killed left frozen
     Recover {
-        /// Try again what fails, for so long
+        /// Keep trying for this many seconds while a database does not answer; 0 tries once
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         patience: u64,
     },

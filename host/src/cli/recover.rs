@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, internal, runtime, screen};
+use super::{Context, agent, internal, runtime, screen};
 use crate::crash;
 use crate::fault::{Exit, Fault};
 use crate::keeper::places::Places;
@@ -34,8 +34,12 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
         Ok(Some(lock)) => lock,
         Ok(None) if keeper_lost => return screen::faults(context.output, &[not_done_yet()]),
         Ok(None) => {
-            let fault =
-                Fault::new("SP-CYCLE-007", Exit::Busy, "another cycle is under way.").next("see  stillpoint status");
+            let fault = match agent::find(context) {
+                Some(_) => Fault::new("SP-CYCLE-007", Exit::Busy, "another cycle is under way.")
+                    .next("see  stillpoint status ;  stillpoint thaw  ends it"),
+                None => Fault::new("SP-CYCLE-007", Exit::Busy, "a cycle begins or ends, or its guard thaws it.")
+                    .next("ask again in a moment"),
+            };
             return screen::faults(context.output, &[fault]);
         }
         Err(e) => return screen::faults(context.output, &[internal(&e.to_string())]),

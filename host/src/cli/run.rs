@@ -1,6 +1,7 @@
 //! `run`: freeze, run the command, thaw, give the verdict.
 
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,7 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{Context, Output, agent, internal, recover, runtime, screen};
 use crate::cycle::record::Record;
-use crate::fault::Exit;
+use crate::fault::{Exit, Fault};
 use crate::keeper::control::{Ask, Say};
 use crate::sys::process;
 
@@ -57,6 +58,9 @@ async fn cycle(context: &Context, command: &[String]) -> Ended {
     let [Ok(mut term), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
         return failed("signals cannot be awaited");
     };
+    if let Err(fault) = can_be_started(&command[0]) {
+        return Ended::Told(screen::faults(context.output, &[fault]));
+    }
     let agent = match agent::start(context, true) {
         Ok(agent) => agent,
         Err(fault) => return Ended::Told(screen::faults(context.output, &[fault])),
@@ -139,9 +143,10 @@ impl Run<'_> {
 
     fn lost(&mut self) {
         self.keeper_is_gone = true;
-        if self.child.is_some() {
+        if self.child.is_some() && self.record.is_none() {
             screen::say_beside(
-                "stillpoint · the keeper is gone: its guard lets the databases run again, the command goes on",
+                "stillpoint · the keeper is lost: its guard takes back what it froze, or recovery does once the command has \
+                 ended; the command goes on",
             );
         }
         self.pass_signal_on();
@@ -178,6 +183,21 @@ impl Run<'_> {
         screen::record(self.context.output, &record);
         Ended::Told(record.exit)
     }
+}
+
+/// Before anything is frozen for it.
+fn can_be_started(program: &str) -> Result<(), Fault> {
+    use std::os::unix::fs::PermissionsExt;
+    let runs = |path: &Path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let found = program.contains('/') && runs(Path::new(program))
+        || !program.contains('/') && std::env::split_paths(&path).any(|folder| runs(&folder.join(program)));
+    if found {
+        return Ok(());
+    }
+    Err(Fault::new("SP-CLI-003", Exit::CommandFailed, format!("there is no program {program}."))
+        .done("Nothing was frozen.")
+        .next("correct the command behind  --"))
 }
 
 async fn hear(says: &mut UnboundedReceiver<Say>, gone: bool) -> Option<Say> {

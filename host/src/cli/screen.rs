@@ -88,12 +88,15 @@ pub fn record(output: Output, record: &Record) -> bool {
 /// The record for people.
 fn text(record: &Record) -> String {
     let count = record.workloads.len();
-    let mut out = format!(
-        "stillpoint · cycle {} · {count} workload{} · at most {} s\n\n",
-        record.cycle,
-        plural(count),
-        record.timeout_s
-    );
+    let mut out = match count {
+        0 => format!("stillpoint · cycle {} · its keeper was lost\n\n", record.cycle),
+        _ => format!(
+            "stillpoint · cycle {} · {count} workload{} · at most {} s\n\n",
+            record.cycle,
+            plural(count),
+            record.timeout_s
+        ),
+    };
     let name_width = record.workloads.iter().map(|w| w.name.len()).max().unwrap_or(0);
     for w in &record.workloads {
         let p = &w.phases;
@@ -127,7 +130,7 @@ fn text(record: &Record) -> String {
     }
     if record.exit == Exit::NotThawed {
         out += "  ✘ A THAW FAILED: SOMETHING MAY STILL STAND STILL. Run  stillpoint recover\n";
-    } else if record.frozen_at.is_none() {
+    } else if record.frozen_at.is_none() && record.verdict == Verdict::Failed {
         out += "  ✘ nothing may be snapshotted, and nothing is frozen\n";
     } else {
         let mark = if record.verdict == Verdict::ApplicationConsistent { "✔" } else { "✘" };

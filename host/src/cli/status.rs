@@ -22,21 +22,30 @@ pub fn status(context: &Context) -> Exit {
             Err(fault) => return screen::faults(context.output, &[fault]),
         }
     }
+    match left_behind(context) {
+        Some(fault) => screen::faults(context.output, &[fault]),
+        None => {
+            match context.output {
+                super::Output::Json => screen::say(serde_json::json!({ "under_way": null })),
+                super::Output::Text => screen::say("nothing is frozen"),
+            };
+            Exit::Done
+        }
+    }
+}
+
+/// What the ledger of a cycle that lost its keeper still holds.
+pub fn left_behind(context: &Context) -> Option<Fault> {
     let ledger = match file::read(&context.places.ledger()) {
         Ok(ledger) => ledger.unwrap_or_default(),
-        Err(e) => return screen::faults(context.output, &[unreadable(&context.places, &e)]),
+        Err(e) => return Some(unreadable(&context.places, &e)),
     };
     let left: Vec<String> = ledger.armed().map(crate::ledger::Entry::words).collect();
     if left.is_empty() {
-        match context.output {
-            super::Output::Json => screen::say(serde_json::json!({ "under_way": null })),
-            super::Output::Text => screen::say("nothing is frozen"),
-        };
-        return Exit::Done;
+        return None;
     }
     let what = format!("cycle {} lost its keeper; still in its ledger: {}.", ledger.cycle(), left.join(", "));
-    let fault = Fault::new("SP-CYCLE-009", Exit::NotThawed, what).next("run  stillpoint recover");
-    screen::faults(context.output, &[fault])
+    Some(Fault::new("SP-CYCLE-009", Exit::NotThawed, what).next("run  stillpoint recover"))
 }
 
 fn words(status: &Status) -> String {

@@ -18,7 +18,10 @@ use crate::ledger::{Entry, Ledger, Line};
 use crate::sys::boot;
 
 /// How long the keeper may take to thaw, once it has begun to, before the guard takes over.
-const THAW: Duration = Duration::from_secs(60);
+const THAW: Duration = Duration::from_secs(20);
+
+/// An answer of the guard's that took longer makes its deadline too early: it is told once more.
+const LATE: Duration = Duration::from_millis(100);
 
 /// The lines that close a ledger. Writing them may block for as long as our own disk stands still.
 #[derive(Debug)]
@@ -131,10 +134,17 @@ impl Book {
         // The new line is armed in memory already: a guard that has to be replaced is told it twice, which is no harm.
         let armed = self.armed_lines();
         self.tell_undone(Some(guard));
+        guard.tell(&Packet::Armed(file::line(line)?.as_bytes()), &armed).await?;
         if self.first_freeze.get().is_none() {
-            guard.tell(&Packet::Deadline(boot::now() + self.limit.get()), &armed).await?;
+            for _ in 0..3 {
+                let asked = Instant::now();
+                guard.tell(&Packet::Deadline(boot::now() + self.limit.get()), &armed).await?;
+                if asked.elapsed() < LATE {
+                    break;
+                }
+            }
         }
-        guard.tell(&Packet::Armed(file::line(line)?.as_bytes()), &armed).await
+        Ok(())
     }
 
     /// Tells the guard about the filesystem of this number.

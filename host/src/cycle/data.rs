@@ -10,7 +10,22 @@ use super::run::Run;
 use crate::fault::{Exit, Fault};
 
 impl Run {
-    pub(super) async fn ask_durable(&mut self, deadline: Instant) -> Result<bool, Fault> {
+    /// Asks where its data lies, and whether its commits are on disk by themselves: only what is so each time counts.
+    pub(super) async fn look_at_data(&mut self, deadline: Instant) -> Result<(), Fault> {
+        self.durable = self.ask_durable(deadline).await? && self.durable;
+        let paths = self.ask_paths(deadline).await?;
+        // A filesystem may hang: the clock must not.
+        let looked = tokio::task::spawn_blocking(|| crate::sys::disk::one_for_each_filesystem(paths));
+        match timeout_at(deadline, looked).await {
+            Ok(Ok(paths)) => {
+                self.paths = paths;
+                Ok(())
+            }
+            _ => Err(self.unknown_data("its filesystems could not be looked at")),
+        }
+    }
+
+    async fn ask_durable(&mut self, deadline: Instant) -> Result<bool, Fault> {
         let Some(durable) = self.broker.manifest.data.durable.clone() else { return Ok(false) };
         let rows = self
             .broker
@@ -25,7 +40,7 @@ impl Run {
         })
     }
 
-    pub(super) async fn ask_paths(&mut self, deadline: Instant) -> Result<Vec<PathBuf>, Fault> {
+    async fn ask_paths(&mut self, deadline: Instant) -> Result<Vec<PathBuf>, Fault> {
         let Some(paths) = self.broker.manifest.data.paths.clone() else {
             return Ok(self.broker.workload.databases.iter().map(PathBuf::from).collect());
         };

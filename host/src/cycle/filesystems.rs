@@ -81,10 +81,14 @@ impl Filesystems {
                 let file = File::open(own).map_err(|e| refused(path, &format!("{}: {e}", own.display())))?;
                 let on = freeze::superblock(&file).map_err(|e| refused(path, &format!("{}: {e}", own.display())))?;
                 if on == superblock {
-                    let what = format!("the filesystem {} holds {}, which is ours.", path.display(), own.display());
+                    let what = format!(
+                        "{} lies on a filesystem that also holds {}, which is ours.",
+                        path.display(),
+                        own.display()
+                    );
                     return Err(Fault::new("SP-FS-002", Exit::Usage, what)
                         .done("Nothing was frozen.")
-                        .next("remove it from  filesystems =  , or keep Stillpoint's own files elsewhere"));
+                        .next("name a mount point that holds only data, or keep Stillpoint's own files elsewhere"));
                 }
             }
             let filesystem = Filesystem { path: path.clone(), superblock };
@@ -119,8 +123,12 @@ impl Filesystems {
                 undo: Undo::Filesystem(one.filesystem.clone()),
             };
             book.arm(entry).await.map_err(|e| failed(e.to_string()))?;
-            book.tell_filesystem(Packet::Freezing(one.number)).await.map_err(|e| failed(e.to_string()))?;
-            crash::may_fail(Step::FilesystemArmed).map_err(|e| failed(e.to_string()))?;
+            let told = book.tell_filesystem(Packet::Freezing(one.number)).await;
+            if let Err(e) = told.and_then(|()| crash::may_fail(Step::FilesystemArmed)) {
+                // Nothing was frozen: nobody may thaw it on our word.
+                one.forget(book, "never frozen").await;
+                return Err(failed(e.to_string()));
+            }
             let done = match one.ask_to_freeze(deadline).await {
                 Some(done) => done,
                 None => return Err(failed("it took longer than stall_budget".into())),

@@ -318,7 +318,9 @@ impl std::fmt::Display for Release {
             Release::Asked => "the agent",
             Release::Expired => "the timeout",
             Release::AgentLost => "the loss of the agent",
-            Release::Abandoned => "a signal to the agent",
+            Release::Abandoned => {
+                "the agent, which gave the snapshot up (a signal, or its command could not be started)"
+            }
             Release::Signal => "a signal",
             Release::NotFrozen => "a failed freeze",
             Release::GuardLost => "the loss of the guard",

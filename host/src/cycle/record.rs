@@ -163,6 +163,31 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Of a cycle whose keeper is gone, by who took back what it held: the `guard`, or `recovery`.
+    pub fn of_a_lost_keeper(cycle: &str, by: &str, was_armed: bool, faults: Vec<Fault>) -> Record {
+        let now = jiff::Timestamp::now().to_string();
+        Record {
+            cycle: cycle.into(),
+            exit: faults.iter().map(|f| f.exit).max().unwrap_or(Exit::Inconsistent),
+            verdict: if was_armed { Verdict::CrashConsistent } else { Verdict::Failed },
+            kind: None,
+            began_at: now.clone(),
+            frozen_at: None,
+            released_at: Some(now.clone()),
+            thawed_at: Some(now),
+            released_by: Some(by.into()),
+            standstill_us: None,
+            frozen_us: None,
+            timeout_s: 0,
+            workloads: Vec::new(),
+            warnings: Vec::new(),
+            faults,
+            command: None,
+        }
+    }
+}
+
 /// Whole microseconds.
 pub fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)

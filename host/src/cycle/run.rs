@@ -163,9 +163,8 @@ impl Run {
             );
             self.findings.push(Finding { level: "warning".into(), text });
         }
-        self.durable = self.ask_durable(deadline).await?;
-        self.paths = crate::sys::disk::one_for_each_filesystem(self.ask_paths(deadline).await?);
-        Ok(())
+        self.durable = true;
+        self.look_at_data(deadline).await
     }
 
     pub(super) async fn prepare(&mut self, cycle: &str) {
@@ -190,6 +189,8 @@ impl Run {
             Outcome::Nothing => {}
             _ => return Err(self.unexpected(Phase::Prepare)),
         }
+        // Prepare may have taken minutes, in which somebody has set the server differently, or added a disk.
+        self.look_at_data(deadline).await?;
         if !self.durable && self.broker.book.armed(&name).is_empty() {
             self.sync(deadline).await?;
         }

@@ -47,6 +47,8 @@ pub struct Guard {
 struct Running {
     child: Child,
     socket: UnixDatagram,
+    /// Of the last question.
+    number: u32,
 }
 
 impl Guard {
@@ -67,9 +69,14 @@ impl Guard {
     /// # Errors
     /// When no guard can be told.
     pub async fn tell(&mut self, what: &Packet<'_>, armed: &[String]) -> io::Result<()> {
-        if self.running.ask(what, ANSWER).await.is_err() {
-            self.replace(armed).await?;
-            self.running.ask(what, ANSWER).await?;
+        match self.running.ask(what, ANSWER).await {
+            Ok(_) => {}
+            // It lives, and refuses.
+            Err(e) if e.kind() == io::ErrorKind::Other => return Err(e),
+            Err(_) => {
+                self.replace(armed).await?;
+                self.running.ask(what, ANSWER).await?;
+            }
         }
         match what {
             Packet::Deadline(at) => self.deadline = Some(*at),
@@ -102,7 +109,7 @@ impl Guard {
 
     /// Tells it that something was undone, without waiting. False when there is no room: then it must be told later.
     pub fn undone(&self, line: &str) -> bool {
-        match self.running.socket.try_send(&Packet::Undone(line.as_bytes()).encode()) {
+        match self.running.socket.try_send(&unanswered(&Packet::Undone(line.as_bytes()))) {
             Ok(_) => true,
             // Who is gone needs no telling: its successor learns what is armed.
             Err(e) => e.kind() != io::ErrorKind::WouldBlock,
@@ -117,7 +124,7 @@ impl Guard {
     /// Tells it that the keeper thaws, and must have done so at this time since boot. Never waits.
     pub fn releases(&self, until: Duration) {
         // One that does not hear it ends a keeper that thaws, and thaws itself.
-        let _ = self.running.socket.try_send(&Packet::Releasing(until).encode());
+        let _ = self.running.socket.try_send(&unanswered(&Packet::Releasing(until)));
     }
 
     /// Whether it survives what ends our own unit. Known once it has everything at hand.
@@ -150,14 +157,22 @@ impl Guard {
 impl Running {
     /// Gives what follows the `+`.
     async fn ask(&mut self, what: &Packet<'_>, longest: Duration) -> io::Result<Vec<u8>> {
-        let bytes = what.encode();
+        self.number = self.number.wrapping_add(1);
+        let number = self.number.to_le_bytes();
+        let bytes = [&number, what.encode().as_slice()].concat();
         if bytes.len() > LONGEST {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "longer than the guard takes"));
         }
         let mut answer = [0; 16 * 1024];
         let answered = async {
             self.socket.send(&bytes).await?;
-            self.socket.recv(&mut answer).await
+            loop {
+                let length = self.socket.recv(&mut answer).await?;
+                // An answer to a question that was given up is not taken for this one's.
+                if answer.starts_with(&number) {
+                    return io::Result::Ok(length);
+                }
+            }
         };
         let answered = tokio::select! {
             biased;
@@ -174,12 +189,17 @@ impl Running {
                     .map_err(|e| io::Error::new(e.kind(), format!("the guard is gone: {how}")))?
             }
         };
-        match answer.get(..length).and_then(|a| a.split_first()) {
+        match answer.get(4..length).and_then(|a| a.split_first()) {
             Some((b'+', said)) => Ok(said.to_vec()),
             Some((b'-', why)) => Err(io::Error::other(String::from_utf8_lossy(why).into_owned())),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the guard is not understood")),
         }
     }
+}
+
+/// What is told without an answer has no number.
+fn unanswered(what: &Packet<'_>) -> Vec<u8> {
+    [&[0; 4], what.encode().as_slice()].concat()
 }
 
 /// One that is being started: given up half-way, it is ended.
@@ -213,5 +233,5 @@ fn spawn(start: &Start, lock: &File) -> io::Result<Running> {
     // Nothing is printed on the lock; it is only held.
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::from(lock.try_clone()?)).stderr(Stdio::null());
     command.process_group(0).kill_on_drop(false);
-    Ok(Running { child: command.spawn()?, socket: UnixDatagram::from_std(ours)? })
+    Ok(Running { child: command.spawn()?, socket: UnixDatagram::from_std(ours)?, number: 0 })
 }

@@ -19,13 +19,14 @@ use tokio::time::Instant;
 
 use super::packet::{AtHand, LONGEST, Packet};
 use crate::crash::{self, Step};
-use crate::cycle::record::{Record, Verdict};
+use crate::cycle::record::Record;
 use crate::fault::{Exit, Fault};
 use crate::keeper::places::Places;
 use crate::keeper::{control, keep_record};
 use crate::ledger::file::{self, LedgerFile};
-use crate::ledger::{Ledger, Line};
+use crate::ledger::{Entry, Filesystem, Ledger, Line, Undo};
 use crate::recovery::{Living, take_all_back};
+use crate::sys::freeze::Done;
 use crate::sys::scope::{self, Who};
 use crate::sys::{boot, freeze, memory};
 
@@ -37,6 +38,9 @@ const LOGIN: Duration = Duration::from_secs(10);
 
 /// How long the guard goes on trying what fails. Then it is the next recovery's.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the databases wait for a keeper that was killed and cannot end yet: a thread of its may hang in the kernel.
+const BRIEFLY: Duration = Duration::from_secs(1);
 
 /// How long it waits for a keeper that was killed, between two attempts to thaw what that one may be waiting for.
 const GLANCE: Duration = Duration::from_millis(5);
@@ -75,9 +79,13 @@ struct Guard {
     timer: boot::Timer,
     runtime: tokio::runtime::Runtime,
     living: Living,
+    /// Each, and whether it is frozen; beside them, in the same order, what they are.
     filesystems: Vec<(File, bool)>,
+    at_hand: Vec<Filesystem>,
     /// The ledger as it was told, byte for byte.
     lines: Vec<u8>,
+    /// Of the question that is answered.
+    number: [u8; 4],
 }
 
 /// The guard's whole life. The keeper is at the other end of standard input; standard output is the lock, which is held
@@ -102,8 +110,18 @@ pub fn guard(start: Start) -> io::Result<Exit> {
     lines.clear();
     lines.extend_from_slice(start.first.as_bytes());
     let timer = boot::Timer::new()?;
-    let mut guard =
-        Guard { start, socket, keeper, timer, runtime, living: Living::default(), filesystems: Vec::new(), lines };
+    let mut guard = Guard {
+        start,
+        socket,
+        keeper,
+        timer,
+        runtime,
+        living: Living::default(),
+        filesystems: Vec::new(),
+        at_hand: Vec::new(),
+        lines,
+        number: [0; 4],
+    };
     memory::lock_what_is_used();
     guard.socket.set_nonblocking(true)?;
     guard.wait()
@@ -145,6 +163,9 @@ impl Guard {
 
     /// Takes in one datagram. `Some` when the guard's life is over.
     fn hear(&mut self, bytes: &[u8]) -> Option<Exit> {
+        // Its number, which stands before the answer, too.
+        let (number, bytes) = bytes.split_first_chunk::<4>()?;
+        self.number = *number;
         let answer = match Packet::decode(bytes) {
             Some(Packet::AtHand(json)) => self.have_at_hand(json),
             Some(Packet::Armed(line)) => self.note(line),
@@ -168,16 +189,20 @@ impl Guard {
             // The keeper's word alone does not end it.
             Some(Packet::End) if !self.holds_nothing() => return Some(self.fire(Why::Told)),
             Some(Packet::End) => {
-                let _ = self.socket.send(b"+");
+                self.answer(b"+");
                 return Some(Exit::Done);
             }
             None => Err("not understood".into()),
         };
-        let _ = match answer {
-            Ok(()) => self.socket.send(b"+"),
-            Err(why) => self.socket.send(format!("-{why}").as_bytes()),
-        };
+        match answer {
+            Ok(()) => self.answer(b"+"),
+            Err(why) => self.answer(format!("-{why}").as_bytes()),
+        }
         None
+    }
+
+    fn answer(&self, words: &[u8]) {
+        let _ = self.socket.send(&[&self.number, words].concat());
     }
 
     /// In prepare: everything that it will need.
@@ -190,6 +215,7 @@ impl Guard {
                 return Err(format!("{shown}: another filesystem is mounted there"));
             }
             self.filesystems.push((folder, false));
+            self.at_hand.push(filesystem.clone());
         }
         let (runtime, living) = (&self.runtime, &mut self.living);
         runtime.block_on(async {
@@ -230,7 +256,7 @@ impl Guard {
             let _ = pidfd_send_signal(&self.keeper, Signal::KILL);
         }
         crash::step(Step::GuardFires);
-        self.thaw_filesystems(why == Why::Told);
+        let settled = self.thaw_filesystems(why == Why::Told, BRIEFLY);
         crash::step(Step::GuardThawedFilesystems);
         let mut ledger = match file::replay(&self.lines) {
             Ok(Some(ledger)) => ledger,
@@ -238,18 +264,21 @@ impl Guard {
             Ok(None) | Err(_) => return Exit::NotThawed,
         };
         let was_armed = ledger.armed().next().is_some();
-        let mut closing = Vec::new();
+        let mut closing = self.disarm_filesystems(&mut ledger);
         crash::step(Step::GuardUndoing);
         let (runtime, living) = (&self.runtime, &mut self.living);
         let (done, faults) =
             runtime.block_on(take_all_back(&mut ledger, living, PATIENCE, |line| closing.push(line.clone())));
+        if !settled {
+            self.thaw_filesystems(false, PATIENCE);
+        }
         crash::step(Step::GuardUndone);
         let living = std::mem::take(&mut self.living);
         self.runtime.block_on(living.close());
         if why == Why::Told {
             // The keeper writes: two who write to one ledger would cut each other's lines.
             let still: Vec<u32> = ledger.armed().map(|e| e.number).collect();
-            let _ = self.socket.send(format!("+{}", serde_json::json!(still)).as_bytes());
+            self.answer(format!("+{}", serde_json::json!(still)).as_bytes());
         } else {
             // What the keeper had taken back, and could not write any more.
             closing.extend(ledger.undone().map(|(e, how)| Line::Undone { number: e.number, how: how.clone() }));
@@ -277,22 +306,35 @@ impl Guard {
     }
 
     /// Until none is frozen and nobody is left who could freeze one: a keeper that was killed may still be on its way
-    /// into a freeze, and may wait itself for what is frozen.
-    fn thaw_filesystems(&self, keeper_lives: bool) {
+    /// into a freeze, and may wait itself for what is frozen. False when the keeper was still dying after `longest`: the
+    /// databases do not wait for that.
+    ///
+    /// What was thawed once is not thawed again: by then somebody else may have frozen it.
+    fn thaw_filesystems(&mut self, keeper_lives: bool, longest: Duration) -> bool {
+        let end = boot::now() + longest;
         loop {
             let glance = Timespec { tv_sec: 0, tv_nsec: GLANCE.subsec_nanos().into() };
             let mut keeper = [PollFd::new(&self.keeper, PollFlags::IN)];
             let gone = keeper_lives || poll(&mut keeper, Some(&glance)).is_ok_and(|n| n > 0);
-            for (filesystem, frozen) in self.filesystems.iter().rev() {
-                if *frozen {
-                    // The ledger's entry is thawed once more below, and reports what fails.
-                    let _ = freeze::thaw(filesystem);
-                }
+            for (filesystem, frozen) in self.filesystems.iter_mut().rev().filter(|(_, frozen)| *frozen) {
+                let thawed = freeze::thaw(filesystem);
+                *frozen = !(matches!(thawed, Ok(Done::Changed)) || gone && thawed.is_ok());
             }
-            if gone {
-                return;
+            if gone || self.filesystems.iter().all(|(_, frozen)| !frozen) {
+                return true;
+            }
+            if boot::now() > end {
+                return false;
             }
         }
+    }
+
+    /// What is thawed by its descriptor is not thawed again by its path. What is not yet stays armed, and is tried again.
+    fn disarm_filesystems(&self, ledger: &mut Ledger) -> Vec<Line> {
+        let still = self.filesystems.iter().zip(&self.at_hand).filter(|((_, frozen), _)| *frozen);
+        let still: Vec<&Filesystem> = still.map(|(_, filesystem)| filesystem).collect();
+        let thawed = |e: &Entry| matches!(&e.undo, Undo::Filesystem(f) if !still.contains(&f));
+        ledger.disarm("thawed", thawed)
     }
 
     /// What the agent is told when it asks for the verdict.
@@ -306,25 +348,7 @@ impl Guard {
         let fault = Fault::new("SP-GUARD-001", exit, what);
         let fault = if faults.is_empty() { fault.done("Nothing stands still.") } else { fault };
         faults.push(fault.next("a snapshot of this cycle is not application-consistent: take another"));
-        let now = jiff::Timestamp::now().to_string();
-        let record = Record {
-            cycle: self.start.cycle.clone(),
-            exit,
-            verdict: if was_armed { Verdict::CrashConsistent } else { Verdict::Failed },
-            kind: None,
-            began_at: now.clone(),
-            frozen_at: None,
-            released_at: Some(now.clone()),
-            thawed_at: Some(now),
-            released_by: Some("the guard".into()),
-            standstill_us: None,
-            frozen_us: None,
-            timeout_s: 0,
-            workloads: Vec::new(),
-            warnings: Vec::new(),
-            faults,
-            command: None,
-        };
+        let record = Record::of_a_lost_keeper(&self.start.cycle, "the guard", was_armed, faults);
         let _ = keep_record(&self.start.places, &record);
     }
 }

@@ -159,7 +159,10 @@ async fn hold(start: &Start, agent: UnixStream, left: io::Result<()>) -> Exit {
     };
     let open = Rc::new(Cell::new(0));
     cgroup::sweep();
-    let boot = process::boot_id().unwrap_or_default();
+    let boot = match process::boot_id() {
+        Ok(boot) => boot,
+        Err(e) => return refuse(vec![not_begun(&e)], Some(lock)).await,
+    };
     let made = (|| {
         let id = cycle_id()?;
         let events = Events::new(&id);

@@ -45,7 +45,7 @@ impl LedgerFile {
     pub fn reopen(path: &Path) -> io::Result<LedgerFile> {
         let mut file = File::options().read(true).append(true).open(path)?;
         let mut bytes = Vec::new();
-        (&mut file).take(LARGEST).read_to_end(&mut bytes)?;
+        (&mut file).take(LARGEST + 1).read_to_end(&mut bytes)?;
         let whole = whole(&bytes)?;
         if whole < bytes.len() {
             file.set_len(whole as u64)?;
@@ -83,7 +83,7 @@ impl LedgerFile {
 pub fn read(path: &Path) -> io::Result<Option<Ledger>> {
     let mut bytes = Vec::new();
     match File::open(path) {
-        Ok(file) => file.take(LARGEST).read_to_end(&mut bytes)?,
+        Ok(file) => file.take(LARGEST + 1).read_to_end(&mut bytes)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
@@ -122,6 +122,9 @@ pub fn line(what: &Line) -> io::Result<String> {
 /// # Errors
 /// `InvalidData` for a damaged file.
 pub fn parse(mut bytes: &[u8]) -> io::Result<Vec<Line>> {
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than any ledger of ours"));
+    }
     let mut out = Vec::new();
     while let Some((what, rest)) = next(bytes) {
         out.push(what);

@@ -4,6 +4,7 @@
 
 pub mod file;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -141,7 +142,11 @@ impl Entry {
     pub fn by_hand(&self) -> String {
         match &self.undo {
             Undo::Statement(s) => {
-                format!("type in the database's own client:  {}{}", s.text, s.reach.client.end)
+                format!(
+                    "see that the server is up, then  stillpoint recover ; else type  {}{}  in its client, and move the \
+                     ledger away",
+                    s.text, s.reach.client.end
+                )
             }
             Undo::Filesystem(f) => format!("fsfreeze --unfreeze {}", f.path.display()),
         }
@@ -209,16 +214,20 @@ impl Ledger {
         let mut lines = lines.into_iter();
         let Some(Line::Open { version: VERSION, cycle, boot }) = lines.next() else { return None };
         let mut ledger = Ledger { cycle, boot, ..Ledger::default() };
+        let mut closed = BTreeSet::new();
         for line in lines {
             match line {
                 Line::Open { .. } => break,
                 // A guard may have been told the same twice.
                 Line::Armed(entry) if ledger.armed.iter().any(|e| e.number == entry.number) => {}
+                // Two threads write where a disk was late: its closing line may have come first.
+                Line::Armed(entry) if closed.contains(&entry.number) => {}
                 Line::Armed(entry) => {
                     ledger.last = ledger.last.max(entry.number);
                     ledger.armed.push(*entry);
                 }
                 Line::Undone { number, how } => {
+                    closed.insert(number);
                     let gone = ledger.armed.extract_if(.., |e| e.number == number);
                     ledger.undone.extend(gone.map(|e| (e, how.clone())));
                 }
@@ -228,7 +237,7 @@ impl Ledger {
     }
 }
 
-/// What recovery does about an entry of a cycle whose keeper is gone (design: the table of `lasts`).
+/// What recovery does about an entry of a cycle whose keeper is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovery {
     /// End the client if it still runs; with it the freeze is gone.

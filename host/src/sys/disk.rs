@@ -16,12 +16,21 @@ pub fn one_for_each_filesystem(paths: Vec<PathBuf>) -> Vec<PathBuf> {
     paths.into_iter().filter(|p| std::fs::metadata(p).map_or(true, |m| seen.insert(m.dev()))).collect()
 }
 
-/// Syncs the whole filesystem that holds `path`.
+/// Syncs the whole filesystem that holds `path`: a folder or a plain file. Others than we have said where that is, so
+/// nothing else is opened: opening a device can already do something.
 ///
 /// # Errors
 /// What the system gives.
 pub fn sync_filesystem(path: &Path) -> io::Result<()> {
-    Ok(syncfs(File::open(path)?)?)
+    use std::os::fd::AsRawFd;
+    let place = File::options().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).open(path)?;
+    let meta = place.metadata()?;
+    if !meta.is_dir() && !meta.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a folder nor a file"));
+    }
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
+    Ok(syncfs(File::options().read(true).custom_flags(flags).open(again)?)?)
 }
 
 /// Takes the lock of a state directory. `None` when somebody else holds it. It is released when the file is dropped.
