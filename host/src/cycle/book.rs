@@ -205,7 +205,12 @@ impl Book {
         if !self.is_armed() {
             return;
         }
-        if let Some(still) = guard.hand_over().await {
+        let mut still = guard.hand_over().await;
+        // One that was lost meanwhile is replaced only here: no undo of the keeper's waited for that.
+        if still.is_none() && guard.replace(&self.armed_lines()).await.is_ok() {
+            still = guard.hand_over().await;
+        }
+        if let Some(still) = still {
             let gone = self.ledger.borrow_mut().disarm("by the guard", |e| !still.contains(&e.number));
             if !gone.is_empty() {
                 self.last_undo.set(Some(Instant::now()));
