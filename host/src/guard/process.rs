@@ -264,11 +264,12 @@ impl Guard {
             Ok(None) | Err(_) => return Exit::NotThawed,
         };
         let was_armed = ledger.armed().next().is_some();
-        let mut closing = self.disarm_filesystems(&mut ledger);
+        let (mut done, mut closing) = self.disarm_filesystems(&mut ledger);
         crash::step(Step::GuardUndoing);
         let (runtime, living) = (&self.runtime, &mut self.living);
-        let (done, faults) =
+        let (taken_back, faults) =
             runtime.block_on(take_all_back(&mut ledger, living, PATIENCE, |line| closing.push(line.clone())));
+        done.extend(taken_back);
         if !settled {
             self.thaw_filesystems(false, PATIENCE);
         }
@@ -330,11 +331,12 @@ impl Guard {
     }
 
     /// What is thawed by its descriptor is not thawed again by its path. What is not yet stays armed, and is tried again.
-    fn disarm_filesystems(&self, ledger: &mut Ledger) -> Vec<Line> {
+    fn disarm_filesystems(&self, ledger: &mut Ledger) -> (Vec<String>, Vec<Line>) {
         let still = self.filesystems.iter().zip(&self.at_hand).filter(|((_, frozen), _)| *frozen);
         let still: Vec<&Filesystem> = still.map(|(_, filesystem)| filesystem).collect();
         let thawed = |e: &Entry| matches!(&e.undo, Undo::Filesystem(f) if !still.contains(&f));
-        ledger.disarm("thawed", thawed)
+        let done = ledger.armed().filter(|e| thawed(e)).map(|e| format!("{} thawed", e.words())).collect();
+        (done, ledger.disarm("thawed", thawed))
     }
 
     /// What the agent is told when it asks for the verdict.
