@@ -134,12 +134,13 @@ fn replays(lines: &[Line]) {
     let Some(ledger) = replayed else { return };
     let more = lines[1..].iter().position(|l| matches!(l, Line::Open { .. })).map_or(lines.len(), |at| at + 1);
     let lines = &lines[1..more];
-    let undone =
-        |number: u32, after: &[Line]| after.iter().any(|l| matches!(l, Line::Undone { number: n, .. } if *n == number));
+    // A number is armed once, and a line that closes it counts wherever it stands: two threads may have written.
+    let undone = |number: u32| lines.iter().any(|l| matches!(l, Line::Undone { number: n, .. } if *n == number));
     let mut wanted: Vec<u32> = Vec::new();
-    for (at, line) in lines.iter().enumerate() {
+    for line in lines {
         if let Line::Armed(entry) = line
-            && !undone(entry.number, &lines[at..])
+            && !undone(entry.number)
+            && !wanted.contains(&entry.number)
         {
             wanted.push(entry.number);
         }
