@@ -146,7 +146,9 @@ fn without_root_the_walls_that_can_be_stand_and_check_names_the_others() {
     };
     let said = call(&["check"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.contains("the engine shares your user id"), "{said:?}");
+    for wall in ["the engine shares your user id", "no control group"] {
+        assert!(said.stdout.contains(wall), "{wall}: {said:?}");
+    }
     let frozen = call(&["freeze"]);
     assert_eq!(frozen.code, Some(0), "{frozen:?}");
     let [engine] = engines(&site)[..] else { panic!("one engine") };

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::broker::Broker;
 use crate::fault::{Exit, Fault};
+use crate::sys::cgroup;
 use crate::sys::launch::{Launch, spawn};
 use crate::sys::sealed::sealed;
 use crate::sys::walls::{self, Walls};
@@ -284,9 +285,15 @@ fn count(left: &mut u32) -> Result<(), Stopped> {
 }
 
 impl super::Cycle {
-    /// The walls that stand round none of the engines of this cycle, for people.
+    /// The walls that are missing round an engine or a client of this cycle, for people.
     pub fn missing_walls(&self) -> Vec<&'static str> {
         let engines = self.runs.iter().filter_map(|r| r.engine.as_ref());
-        engines.flat_map(|e| e.missing.iter().copied()).collect::<BTreeSet<_>>().into_iter().collect()
+        let mut out: BTreeSet<_> = engines.flat_map(|e| e.missing.iter().copied()).collect();
+        if !cgroup::can_be_made() {
+            out.insert(
+                "no control group (version 2) can be made: what a client starts and lets go is not ended with it",
+            );
+        }
+        out.into_iter().collect()
     }
 }

@@ -28,6 +28,17 @@ pub fn make() -> Option<PathBuf> {
     None
 }
 
+/// Whether clients can have groups of their own here.
+pub fn can_be_made() -> bool {
+    match make() {
+        Some(group) => {
+            remove(&group);
+            true
+        }
+        None => false,
+    }
+}
+
 /// The group of this process, as a folder: in `/proc/self/cgroup` its line begins with `0::`.
 fn own() -> Option<PathBuf> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
