@@ -120,6 +120,10 @@ fn a_server_that_was_restarted_is_left_as_it_is() {
     let Some(mut scene) = Scene::new("a_server_that_was_restarted_is_left_as_it_is", false) else { return };
     scene.site.freeze();
     scene.kill_both();
+    // A server is told from the one before it by the second in which it started.
+    let clock = "SELECT UNIX_TIMESTAMP() > (SELECT UNIX_TIMESTAMP() - variable_value FROM information_schema.global_status \
+                 WHERE variable_name = 'UPTIME');";
+    wait_until("another second has begun", || scene.server.as_ref().unwrap().sql(clock).trim() == "1");
     scene.start(true);
     assert_eq!(scene.recover(), Some(5));
     assert!(scene.read_only(), "a replica was made writable");
