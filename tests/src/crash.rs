@@ -25,7 +25,9 @@ impl Process {
     fn of(pid: i32) -> Option<Process> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-        if matches!(*fields.first()?, "Z" | "X") {
+        // Its first thread may have ended before the others, which still hold its lock and its sockets.
+        let others = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, |tasks| tasks.count());
+        if matches!(*fields.first()?, "Z" | "X") && others <= 1 {
             return None;
         }
         let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;

@@ -10,6 +10,9 @@ use crate::ledger::file;
 use crate::recovery;
 use crate::sys::disk;
 
+/// A keeper that was just killed is about to let go of its lock.
+const DYING: Duration = Duration::from_secs(1);
+
 /// A little longer than a guard goes on trying.
 const GUARD: Duration = Duration::from_secs(75);
 
@@ -29,7 +32,7 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
     if let Err(e) = places.make() {
         return screen::faults(context.output, &[internal(&e.to_string())]);
     }
-    let lock = if keeper_lost { lock_soon(places, GUARD) } else { disk::lock(&places.lock()) };
+    let lock = lock_soon(places, if keeper_lost { GUARD } else { DYING });
     let _lock = match lock {
         Ok(Some(lock)) => lock,
         Ok(None) if keeper_lost => return screen::faults(context.output, &[not_done_yet()]),
