@@ -399,7 +399,15 @@ async fn until_release(
 /// The folders, and the lock: one cycle at a time.
 fn begin(places: &Places) -> Result<std::fs::File, Fault> {
     places.make().map_err(|e| not_begun(&e))?;
-    match disk::lock(&places.lock()) {
+    // The guard of a cycle that lost its keeper ends a moment after its ledger is closed.
+    let deadline = std::time::Instant::now() + Duration::from_secs(1);
+    let lock = loop {
+        match disk::lock(&places.lock()) {
+            Ok(None) if std::time::Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            other => break other,
+        }
+    };
+    match lock {
         Ok(Some(lock)) => {
             // Whoever asks for a verdict from here on asks for this cycle's.
             places.forget_unclaimed().map_err(|e| not_begun(&e))?;
