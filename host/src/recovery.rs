@@ -6,11 +6,12 @@ use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use stillpoint_contract::manifest::Lasts;
-use stillpoint_contract::message::{Rows, StatementError, Value};
+use stillpoint_contract::message::{StatementError, Value};
 use tokio::time::Instant;
 
-use crate::client::reach::{Login, Reach};
+use crate::client::reach::Reach;
 use crate::client::session::{self, Most, Session};
+use crate::config::Login;
 use crate::crash::{self, Step};
 use crate::cycle::record::Record;
 use crate::fault::{Exit, Fault};
@@ -59,41 +60,40 @@ impl Living {
         self.0.get_mut(&key).ok_or_else(|| "it is not open".into())
     }
 
-    /// Runs one statement, and once more in a new session where the living one turns out to be dead.
-    async fn execute(&mut self, workload: &str, undo: &Statement, text: &str) -> Result<(), Failed> {
-        for last in [false, true] {
+    /// Does something in the session for this undo, and once more in a new one where the living one turns out to be dead.
+    async fn twice<T>(
+        &mut self,
+        workload: &str,
+        undo: &Statement,
+        act: impl AsyncFn(&mut Session, Instant) -> Result<T, StatementError>,
+    ) -> Result<T, Failed> {
+        // The living session may hang without an end: it is not given all the time there is.
+        for longest in [LONGEST / 5, LONGEST] {
             let session = self.get(workload, undo).map_err(Failed::NotReached)?;
-            // The living session may hang without an end: it is not given all the time there is.
-            let longest = if last { LONGEST } else { LONGEST / 5 };
-            match session.execute(text, Instant::now() + longest).await {
-                Ok(()) => return Ok(()),
-                Err(StatementError::Failed(e)) => return Err(Failed::Said(e.to_string())),
-                Err(e) if last => return Err(Failed::NotReached(e.to_string())),
-                Err(_) => {}
+            match act(session, Instant::now() + longest).await {
+                Ok(done) => return Ok(done),
+                Err(StatementError::Lost(_) | StatementError::TimedOut) if longest < LONGEST => {}
+                Err(e @ (StatementError::Lost(_) | StatementError::TimedOut)) => {
+                    return Err(Failed::NotReached(e.to_string()));
+                }
+                Err(e) => return Err(Failed::Said(e.to_string())),
             }
         }
         Err(Failed::NotReached("it does not answer".into()))
     }
 
-    /// Asks again what was asked before, and once more in a new session where the living one turns out to be dead.
-    async fn ask(&mut self, workload: &str, undo: &Statement, question: &Answered) -> Result<Value, String> {
-        let mut rows = self.ask_once(workload, undo, question).await?;
-        if matches!(rows, Err(StatementError::Lost(_))) {
-            rows = self.ask_once(workload, undo, question).await?;
-        }
-        let rows = rows.map_err(|e| e.to_string())?;
-        let only = if rows.len() == 1 { rows.into_iter().next() } else { None };
-        only.and_then(|row| row.into_iter().next()).ok_or_else(|| "it gave not one row".into())
+    async fn execute(&mut self, workload: &str, undo: &Statement, text: &str) -> Result<(), Failed> {
+        self.twice(workload, undo, async |session, deadline| session.execute(text, deadline).await).await
     }
 
-    async fn ask_once(
-        &mut self,
-        workload: &str,
-        undo: &Statement,
-        question: &Answered,
-    ) -> Result<Result<Rows, StatementError>, String> {
-        let session = self.get(workload, undo)?;
-        Ok(session.run(&question.text, &question.columns, Instant::now() + LONGEST).await)
+    /// Asks again what was asked before.
+    async fn ask(&mut self, workload: &str, undo: &Statement, question: &Answered) -> Result<Value, String> {
+        let ask =
+            async |session: &mut Session, deadline| session.run(&question.text, &question.columns, deadline).await;
+        let rows =
+            self.twice(workload, undo, ask).await.map_err(|(Failed::Said(why) | Failed::NotReached(why))| why)?;
+        let [row] = rows.as_slice() else { return Err("it gave not one row".into()) };
+        row.first().cloned().ok_or_else(|| "it gave no column".into())
     }
 
     /// Ends them all.
@@ -131,7 +131,9 @@ pub async fn recover(places: &Places, patience: Duration) -> Result<Vec<String>,
     crash::step(Step::RecoveryRead);
     let mut disk = LedgerFile::reopen(&places.ledger()).map_err(unreadable)?;
     let mut living = Living::default();
-    let (done, faults) = take_all_back(&mut ledger, &mut living, patience, |line| {
+    // In doubt it is this one: then nothing counts as gone.
+    let same_boot = !process::boot_id().is_ok_and(|b| b != ledger.boot());
+    let (done, faults) = take_all_back(&mut ledger, same_boot, &mut living, patience, |line| {
         // A line that cannot be written only means that the same is taken back once more.
         let _ = disk.append(line, false);
     })
@@ -142,13 +144,22 @@ pub async fn recover(places: &Places, patience: Duration) -> Result<Vec<String>,
     }
     // For an agent that asks for its verdict later. The cycle may have left one, and this may be the second attempt.
     if !places.record(ledger.cycle()).exists() {
-        let what = format!("cycle {} lost its keeper; taken back: {}.", ledger.cycle(), done.join(", "));
-        let fault = Fault::new("SP-CYCLE-011", Exit::Inconsistent, what)
-            .done("Nothing stands still.")
-            .next("a snapshot of that cycle is not application-consistent: take another");
+        let fault = lost_keeper(&done);
         let _ = keep_record(places, &Record::of_a_lost_keeper(ledger.cycle(), "recovery", true, vec![fault]));
     }
     Ok(done)
+}
+
+/// What is said of a cycle that lost its keeper, once everything is taken back: by whom and how, one line for each.
+pub fn lost_keeper(done: &[String]) -> Fault {
+    let what = if done.is_empty() {
+        "the cycle lost its keeper before anything was frozen.".to_owned()
+    } else {
+        format!("the cycle lost its keeper; taken back: {}.", done.join(", "))
+    };
+    Fault::new("SP-CYCLE-011", Exit::Inconsistent, what)
+        .done("Nothing stands still.")
+        .next("a snapshot of that cycle is not application-consistent: take another")
 }
 
 /// The ledger is there, and nobody knows what it holds.
@@ -160,15 +171,15 @@ pub fn unreadable(places: &Places, why: &std::io::Error) -> Fault {
 }
 
 /// Takes back what a ledger holds, the last first, and each that fails again and again until `patience` has passed:
-/// whatever failed before it. `write` is given each closing line.
+/// whatever failed before it. `same_boot` tells whether the machine still runs the boot in which it was written; `write` is
+/// given each closing line.
 pub async fn take_all_back(
     ledger: &mut Ledger,
+    same_boot: bool,
     living: &mut Living,
     patience: Duration,
     mut write: impl FnMut(&crate::ledger::Line),
 ) -> (Vec<String>, Vec<Fault>) {
-    // In doubt it is this one: then nothing counts as gone.
-    let same_boot = !process::boot_id().is_ok_and(|b| b != ledger.boot());
     let end = Instant::now() + patience;
     let mut wait = SOON;
     let mut done = Vec::new();

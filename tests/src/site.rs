@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -86,6 +87,18 @@ impl Site {
         let id = |e: std::fs::DirEntry| e.file_name().to_str().and_then(|n| n.parse::<i32>().ok());
         let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         all.filter_map(id).filter(ours).map(Pid::from_raw).collect()
+    }
+
+    /// Kills keeper and guard, so that neither replaces the other and nobody is left who thaws.
+    ///
+    /// # Panics
+    /// When one of them does not run.
+    pub fn kill_keeper_and_guard(&self) {
+        let (keeper, guard) = (self.process("keeper"), self.process("guard"));
+        for (pid, signal) in [(keeper, Signal::SIGSTOP), (guard, Signal::SIGKILL), (keeper, Signal::SIGKILL)] {
+            kill(pid, signal).unwrap();
+        }
+        crate::wait_until("both are gone", || ["keeper", "guard"].iter().all(|role| self.processes(role).is_empty()));
     }
 
     /// The only process in this role.

@@ -557,9 +557,7 @@ fn attempt(what: Break, bench: &mut Bench) -> String {
     bench.prepare(what.database);
     let site = Site::new().breakable();
     if let Database::Fake(_) = what.database {
-        let mut install = Command::new("cp");
-        install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "fake"));
-        succeed(install.arg(site.path("lib/modules")), "");
+        site.install_guest("fake");
     }
     let timeout = if what.act == Act::Hang && what.step != "guard.armed" { 3 } else { 120 };
     let mut configuration = bench.configuration(what.database, timeout);
@@ -1073,9 +1071,7 @@ fn a_guard_that_is_replaced_in_the_thaw_knows_what_is_armed() {
     let database = Database::Fake("fake-all");
     bench.prepare(database);
     let site = Site::with(&bench.configuration(database, 60)).breakable();
-    let mut install = Command::new("cp");
-    install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "fake"));
-    succeed(install.arg(site.path("lib/modules")), "");
+    site.install_guest("fake");
     site.freeze();
     site.crash_at("keeper.released", "stop");
     let thaw = site.agent("thaw", &["thaw"]);

@@ -199,9 +199,7 @@ fn cycle(evil: &str) -> Cycle {
         files[1].display(),
         state.display()
     ));
-    let mut install = Command::new("cp");
-    install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "fails-in-check"));
-    succeed(install.arg(site.path("lib/modules")), "");
+    site.install_guest("fails-in-check");
     let writers = files.each_ref().map(|f| sqlite::writers(f, 1));
     writers.iter().for_each(|w| w.get_on(5));
     let call = |arguments: &[&str]| {

@@ -2,23 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use stillpoint_tests::fake::{self, FakeServer, FakeSession, Misbehaviour};
-use stillpoint_tests::program::succeed;
 use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
-use stillpoint_tests::{dist, wait_until};
 
 /// Stillpoint configured for a fake server, whose module freezes with what the name says.
 fn site(server: &FakeServer, name: &str, timeout: u32) -> Site {
     let site = Site::with(&server.configuration(name, timeout));
-    let mut install = Command::new("cp");
-    install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "fake"));
-    succeed(install.arg(site.path("lib/modules")), "");
+    site.install_guest("fake");
     site
 }
 
@@ -30,22 +25,8 @@ fn scene(name: &str, timeout: u32) -> (FakeServer, Site, Writers) {
     (server, site, writers)
 }
 
-/// The keeper of this installation.
-fn keeper(site: &Site) -> Pid {
-    let folder = site.path("").display().to_string();
-    let ours = |pid: &i32| {
-        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&words);
-        text.split('\0').nth(1) == Some("keeper") && text.contains(folder.trim_end_matches('/'))
-    };
-    let id = |e: std::fs::DirEntry| e.file_name().to_str().and_then(|n| n.parse::<i32>().ok());
-    let found: Vec<i32> = std::fs::read_dir("/proc").unwrap().flatten().filter_map(id).filter(ours).collect();
-    assert_eq!(found.len(), 1, "one keeper holds: {found:?}");
-    Pid::from_raw(found[0])
-}
-
 fn kill_keeper(site: &Site) {
-    kill(keeper(site), Signal::SIGKILL).unwrap();
+    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
 }
 
 /// Recovers, once nobody else does.
@@ -328,11 +309,12 @@ fn the_keeper_is_killed_while_it_holds_everything() {
     writers.get_on(5);
 }
 
-/// Keeper and server die while everything is frozen; the server comes back. Gives how many statements it had received.
+/// Keeper, guard and server die while everything is frozen; the server comes back. Gives how many statements it had
+/// received.
 fn both_die(server: &mut FakeServer, site: &Site) -> usize {
     site.freeze();
     server.kill();
-    kill_keeper(site);
+    site.kill_keeper_and_guard();
     server.start();
     server.received().len()
 }

@@ -154,12 +154,7 @@ fn recovery_thaws_them_when_keeper_and_guard_are_killed() {
         let Some(a) = LoopMount::make(test, kind) else { return };
         let Scene { site, writers, _folder } = scene(&a.path(), &[a.path()], 60);
         site.freeze();
-        let (keeper, guard) = (site.process("keeper"), site.process("guard"));
-        // The keeper cannot put another in its place.
-        kill(keeper, Signal::SIGSTOP).unwrap();
-        kill(guard, Signal::SIGKILL).unwrap();
-        kill(keeper, Signal::SIGKILL).unwrap();
-        wait_until("the keeper is gone", || site.processes("keeper").is_empty());
+        site.kill_keeper_and_guard();
         assert!(a.is_frozen(), "nobody is left who could thaw it");
         let status = site.json(&["status"]);
         assert_eq!(status.code, Some(6), "{}", status.text);

@@ -3,20 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::process::Command;
-
 use stillpoint_tests::fake::{FakeServer, Misbehaviour};
 use stillpoint_tests::mariadb::MariaDb;
-use stillpoint_tests::program::succeed;
 use stillpoint_tests::site::Site;
-use stillpoint_tests::{dist, wait_until};
+use stillpoint_tests::wait_until;
 
 /// With a module that only tests run.
 fn site(guest: &str, configuration: &str) -> Site {
     let site = Site::with(configuration);
-    let mut install = Command::new("cp");
-    install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", guest));
-    succeed(install.arg(site.path("lib/modules")), "");
+    site.install_guest(guest);
     site
 }
 

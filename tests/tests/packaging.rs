@@ -6,12 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use stillpoint_tests::fake::FakeServer;
-use stillpoint_tests::program::{Ended, run, succeed};
+use stillpoint_tests::program::{Ended, run};
 use stillpoint_tests::site::Site;
-use stillpoint_tests::{dist, missing, wait_until};
+use stillpoint_tests::{dist, missing};
 
 /// As dpkg calls them, and an rpm: the script, and its arguments.
 const CHANGES: [(&str, &[&str]); 5] = [
@@ -29,9 +27,7 @@ fn packaging() -> PathBuf {
 fn scene(name: &str) -> (FakeServer, Site) {
     let server = FakeServer::private();
     let site = Site::with(&server.configuration(name, 60));
-    let mut install = Command::new("cp");
-    install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "fake"));
-    succeed(install.arg(site.path("lib/modules")), "");
+    site.install_guest("fake");
     (server, site)
 }
 
@@ -47,34 +43,6 @@ fn before_change(site: &Site, script: &str, arguments: &[&str]) -> Ended {
     let mut command = Command::new(packaging().join(script));
     command.args(arguments).env_clear().env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
     run(&mut command, "")
-}
-
-/// The only process of ours of this kind that belongs to the installation.
-fn process(site: &Site, kind: &str) -> Pid {
-    let folder = site.path("").display().to_string();
-    let ours = |pid: &i32| {
-        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&words);
-        text.split('\0').nth(1) == Some(kind) && text.contains(folder.trim_end_matches('/'))
-    };
-    let id = |e: std::fs::DirEntry| e.file_name().to_str().and_then(|n| n.parse::<i32>().ok());
-    let found: Vec<i32> = std::fs::read_dir("/proc").unwrap().flatten().filter_map(id).filter(ours).collect();
-    assert_eq!(found.len(), 1, "one {kind}: {found:?}");
-    Pid::from_raw(found[0])
-}
-
-/// The guard is held still while the keeper is killed, so nobody takes back what is armed.
-fn kill_keeper_and_guard(site: &Site) {
-    let (keeper, guard) = (process(site, "keeper"), process(site, "guard"));
-    for (who, signal) in [(guard, Signal::SIGSTOP), (keeper, Signal::SIGKILL), (guard, Signal::SIGKILL)] {
-        kill(who, signal).unwrap();
-    }
-    wait_until("both are gone", || [keeper, guard].iter().all(|p| !runs(*p)));
-}
-
-fn runs(process: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 fn assert_refused(said: &Ended, words: &str) {
@@ -114,7 +82,7 @@ fn what_a_lost_cycle_left_is_thawed_before_a_change() {
         for (script, arguments) in CHANGES {
             let (server, site) = scene(name);
             site.freeze();
-            kill_keeper_and_guard(&site);
+            site.kill_keeper_and_guard();
             assert_eq!(server.frozen(), frozen);
             let said = before_change(&site, script, arguments);
             assert_allowed(&said);
@@ -129,7 +97,7 @@ fn what_a_lost_cycle_left_is_thawed_before_a_change() {
 fn a_change_is_refused_where_what_was_left_cannot_be_thawed() {
     let (mut server, site) = scene("fake-disk");
     site.freeze();
-    kill_keeper_and_guard(&site);
+    site.kill_keeper_and_guard();
     server.kill();
     let said = before_change(&site, "debian/prerm", &["remove"]);
     assert_refused(&said, "SOMETHING MAY STILL STAND STILL");

@@ -58,21 +58,9 @@ fn processes() -> Vec<(i32, Vec<u8>, Vec<u8>)> {
     all.map(|pid| (pid, read(pid, "cmdline"), read(pid, "environ"))).collect()
 }
 
-/// The keeper of this installation.
-fn keeper(site: &Site) -> Pid {
-    let folder = site.path("").display().to_string();
-    let ours = |words: &[u8]| {
-        let text = String::from_utf8_lossy(words);
-        text.split('\0').nth(1) == Some("keeper") && text.contains(folder.trim_end_matches('/'))
-    };
-    let found: Vec<i32> = processes().into_iter().filter(|(_, words, _)| ours(words)).map(|(pid, ..)| pid).collect();
-    assert_eq!(found.len(), 1, "one keeper holds: {found:?}");
-    Pid::from_raw(found[0])
-}
-
 /// The database's clients that this installation's keeper started.
 fn clients(site: &Site) -> Vec<Pid> {
-    let keeper = keeper(site).to_string();
+    let keeper = site.process("keeper").to_string();
     let ours = |pid: &i32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let client = ["(mariadb)", "(sqlite3)"].iter().any(|name| stat.contains(name));
@@ -246,7 +234,7 @@ fn a_freeze_outlives_the_agents_process_group() {
 /// The session is the lock: with its keeper it ends. The guard sees to it, and leaves the verdict for who asks.
 fn the_keeper_is_killed(site: &Site, writers: &Writers) {
     site.freeze();
-    kill(keeper(site), Signal::SIGKILL).unwrap();
+    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
     let at = Instant::now();
     writers.get_on(1);
     assert!(at.elapsed() < Duration::from_secs(1), "it took {:?}", at.elapsed());
@@ -311,7 +299,7 @@ fn a_lock_that_is_waited_for_does_not_outlive_recovery() {
         wait_until("the slow statement runs", || !server.sql(running).is_empty());
         let freezing = site.start(&["freeze"]);
         wait_until("the freeze waits", || !server.sql(waiting).is_empty());
-        kill(keeper(&site), Signal::SIGKILL).unwrap();
+        kill(site.process("keeper"), Signal::SIGKILL).unwrap();
         // The command that waited for it recovers by itself.
         let said = Said::of(freezing.end());
         let left = server.sql(waiting);
@@ -444,10 +432,10 @@ fn a_freeze_that_cannot_say_so_is_thawed() {
 fn after_a_lost_keeper_no_older_verdict_is_told() {
     let Scene { site, writers, _folder } = scene(60);
     site.freeze();
-    kill(keeper(&site), Signal::SIGTERM).unwrap();
+    kill(site.process("keeper"), Signal::SIGTERM).unwrap();
     wait_until("the first cycle is over", || site.json(&["status"]).json["under_way"].is_null());
     site.freeze();
-    kill(keeper(&site), Signal::SIGKILL).unwrap();
+    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
     wait_until("the guard is done", || site.json(&["status"]).json["under_way"].is_null());
     let said = site.json(&["thaw"]);
     assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-GUARD-001".to_owned()]), "{}", said.text);

@@ -3,13 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::process::Command;
-
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use stillpoint_tests::dist;
 use stillpoint_tests::mariadb::{self, MariaDb};
-use stillpoint_tests::program::succeed;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::wait_until;
 
@@ -27,9 +22,7 @@ impl Scene {
         mariadb::fresh(test, &data.path().join("data"))?;
         let mut scene = Scene { server: None, site: Site::new(), data };
         scene.start(before);
-        let mut install = Command::new("cp");
-        install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "read-only"));
-        succeed(install.arg(scene.site.path("lib/modules")), "");
+        scene.site.install_guest("read-only");
         Some(scene)
     }
 
@@ -53,26 +46,6 @@ impl Scene {
         self.server.as_ref().unwrap().sql("SELECT @@GLOBAL.read_only;").trim() == "1"
     }
 
-    /// Sends a signal to the process of this installation that was started with this word.
-    fn signal(&self, word: &str, signal: Signal) {
-        let folder = self.site.path("").display().to_string();
-        for process in std::fs::read_dir("/proc").unwrap().flatten() {
-            let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            let text = String::from_utf8_lossy(&words);
-            if text.split('\0').nth(1) == Some(word) && text.contains(folder.trim_end_matches('/')) {
-                let pid = process.file_name().to_str().unwrap().parse().unwrap();
-                kill(Pid::from_raw(pid), signal).unwrap();
-            }
-        }
-    }
-
-    /// Keeper and guard at once: neither can replace the other.
-    fn kill_both(&self) {
-        self.signal("keeper", Signal::SIGSTOP);
-        self.signal("guard", Signal::SIGKILL);
-        self.signal("keeper", Signal::SIGKILL);
-    }
-
     /// Until nobody holds the lock any more.
     fn recover(&self) -> Option<i32> {
         let mut code = Some(7);
@@ -91,12 +64,15 @@ fn what_was_there_comes_back(test: &str, before: bool) {
     assert_eq!(scene.read_only(), before, "after a cycle");
     scene.site.freeze();
     assert!(scene.read_only(), "while it is held");
-    scene.signal("keeper", Signal::SIGKILL);
+    kill(scene.site.process("keeper"), Signal::SIGKILL).unwrap();
     wait_until("the guard restores what was there", || scene.read_only() == before);
     assert_eq!(scene.recover(), Some(0));
     scene.site.freeze();
-    scene.kill_both();
+    scene.site.kill_keeper_and_guard();
     assert!(scene.read_only(), "nobody is left who could restore it");
+    let status = scene.site.json(&["status"]);
+    assert_eq!((status.code, status.faults()), (Some(6), vec!["SP-CYCLE-009".to_owned()]), "{}", status.text);
+    assert!(scene.site.call(&["check"]).stdout.contains("SP-CYCLE-009"), "check says so, too");
     assert_eq!(scene.recover(), Some(5));
     assert_eq!(scene.read_only(), before, "after recovery");
     let said = scene.site.json(&["run", "--", "true"]);
@@ -119,7 +95,7 @@ fn a_replica_never_becomes_writable() {
 fn a_server_that_was_restarted_is_left_as_it_is() {
     let Some(mut scene) = Scene::new("a_server_that_was_restarted_is_left_as_it_is", false) else { return };
     scene.site.freeze();
-    scene.kill_both();
+    scene.site.kill_keeper_and_guard();
     // A server is told from the one before it by the second in which it started.
     let clock = "SELECT UNIX_TIMESTAMP() > (SELECT UNIX_TIMESTAMP() - variable_value FROM information_schema.global_status \
                  WHERE variable_name = 'UPTIME');";

@@ -8,9 +8,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use stillpoint_tests::fake::{FakeServer, Received};
-use stillpoint_tests::program::{Ended, run, succeed};
+use stillpoint_tests::program::{Ended, run};
 use stillpoint_tests::site::Site;
-use stillpoint_tests::{dist, wait_until};
+use stillpoint_tests::wait_until;
 
 /// The clock by which the fake server notes what it receives, in microseconds.
 pub fn boottime_us() -> Result<i64> {
@@ -126,9 +126,7 @@ impl<'a> Fake<'a> {
     pub fn new(stillpoint: &'a Path, workload: &str, timeout: u32) -> Result<Fake<'a>> {
         let server = FakeServer::private();
         let site = Installed::new(stillpoint, &server.configuration(workload, timeout));
-        let mut install = Command::new("cp");
-        install.args(["--recursive", "--no-preserve=ownership"]).arg(dist::bundle("guests", "fake"));
-        succeed(install.arg(site.site.path("lib/modules")), "");
+        site.site.install_guest("fake");
         Ok(Fake { server, site })
     }
 

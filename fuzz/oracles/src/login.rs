@@ -12,7 +12,7 @@ pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(read) = Credential::parse(text) {
         assert_eq!(Credential::parse(text).as_ref(), Ok(&read), "not the same twice");
-        assert_ne!(read.port, Some(0));
+        assert_ne!(read.login.port, Some(0));
         assert_eq!(read.file, None);
         let written = written(&read);
         assert!(!written.contains('\0'));
@@ -22,7 +22,8 @@ pub fn check(bytes: &[u8]) {
     match Credential::parse(&text) {
         Err(why) => assert!(!why.contains(SECRET), "{why}"),
         Ok(read) => {
-            let shown = [&read.user, &read.host, &read.socket, &read.database, &read.login_path];
+            let shown =
+                [&read.login.user, &read.login.host, &read.login.socket, &read.login.database, &read.login.login_path];
             let elsewhere = shown.into_iter().flatten().any(|v| v.contains(SECRET));
             assert!(elsewhere || !format!("{read:?}").contains(SECRET), "Debug tells it");
             if let Some(password) = &read.password {
@@ -36,14 +37,14 @@ pub fn check(bytes: &[u8]) {
 
 /// A login string with the same words.
 fn written(read: &Credential) -> String {
-    let port = read.port.map(|p| p.to_string());
+    let port = read.login.port.map(|p| p.to_string());
     let words = [
-        ("user", read.user.as_deref()),
-        ("host", read.host.as_deref()),
+        ("user", read.login.user.as_deref()),
+        ("host", read.login.host.as_deref()),
         ("port", port.as_deref()),
-        ("socket", read.socket.as_deref()),
-        ("database", read.database.as_deref()),
-        ("login-path", read.login_path.as_deref()),
+        ("socket", read.login.socket.as_deref()),
+        ("database", read.login.database.as_deref()),
+        ("login-path", read.login.login_path.as_deref()),
         ("password", read.password.as_ref().map(Secret::expose)),
     ];
     let words = words.into_iter().filter_map(|(key, value)| Some((key, value?)));

@@ -5,13 +5,11 @@ use std::time::Duration;
 use super::{Context, agent, internal, runtime, screen};
 use crate::crash;
 use crate::fault::{Exit, Fault};
+use crate::keeper::ENDING;
 use crate::keeper::places::Places;
 use crate::ledger::file;
 use crate::recovery;
 use crate::sys::disk;
-
-/// A keeper that was just killed is about to let go of its lock.
-const DYING: Duration = Duration::from_secs(1);
 
 /// A little longer than a guard goes on trying.
 const GUARD: Duration = Duration::from_secs(75);
@@ -32,7 +30,7 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
     if let Err(e) = places.make() {
         return screen::faults(context.output, &[internal(&e.to_string())]);
     }
-    let lock = lock_soon(places, if keeper_lost { GUARD } else { DYING });
+    let lock = disk::lock_within(&places.lock(), if keeper_lost { GUARD } else { ENDING });
     let _lock = match lock {
         Ok(Some(lock)) => lock,
         Ok(None) if keeper_lost => return screen::faults(context.output, &[not_done_yet()]),
@@ -63,14 +61,7 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
                 return Exit::Done;
             }
             let done: Vec<String> = by_guard.into_iter().chain(done).collect();
-            let what = if done.is_empty() {
-                "the cycle lost its keeper before anything was frozen.".to_owned()
-            } else {
-                format!("the cycle lost its keeper; taken back: {}.", done.join(", "))
-            };
-            let fault = Fault::new("SP-CYCLE-011", Exit::Inconsistent, what)
-                .done("Nothing stands still.")
-                .next("a snapshot of that cycle is not application-consistent: take another");
+            let fault = recovery::lost_keeper(&done);
             match context.output {
                 super::Output::Json => {
                     let answer = serde_json::json!({
@@ -101,7 +92,7 @@ fn taken_back_before(places: &Places) -> Vec<String> {
 /// # Errors
 /// `SP-GUARD-003`: the guard of a keeper that was lost still does.
 pub fn wait_for_the_guard(places: &Places, longest: Duration) -> Result<(), Fault> {
-    match lock_soon(places, longest) {
+    match disk::lock_within(&places.lock(), longest) {
         Ok(None) => Err(not_done_yet()),
         // What cannot be locked shows in what comes next.
         Ok(Some(_)) | Err(_) => Ok(()),
@@ -114,17 +105,4 @@ fn not_done_yet() -> Fault {
         .next(
             "let the filesystem of the state directory go on, if it is frozen; wait a minute, then  stillpoint recover",
         )
-}
-
-/// A keeper that was just killed holds its lock until the system has let go of it, and its guard until it is done.
-fn lock_soon(places: &Places, longest: Duration) -> std::io::Result<Option<std::fs::File>> {
-    let deadline = std::time::Instant::now() + longest;
-    loop {
-        match disk::lock(&places.lock()) {
-            Ok(None) if std::time::Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            other => return other,
-        }
-    }
 }

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{Context, Output, agent, internal, recover, runtime, screen};
+use crate::client::program::is_program;
 use crate::cycle::record::Record;
 use crate::fault::{Exit, Fault};
 use crate::keeper::control::{Ask, Say};
@@ -187,11 +188,9 @@ impl Run<'_> {
 
 /// Before anything is frozen for it.
 fn can_be_started(program: &str) -> Result<(), Fault> {
-    use std::os::unix::fs::PermissionsExt;
-    let runs = |path: &Path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    let found = program.contains('/') && runs(Path::new(program))
-        || !program.contains('/') && std::env::split_paths(&path).any(|folder| runs(&folder.join(program)));
+    let found = program.contains('/') && is_program(Path::new(program))
+        || !program.contains('/') && std::env::split_paths(&path).any(|folder| is_program(&folder.join(program)));
     if found {
         return Ok(());
     }

@@ -55,7 +55,8 @@ pub fn check(program: &Path, uid: u32) -> Result<(), ownership::Problem> {
     ownership::check(program, &[uid])
 }
 
-fn is_program(path: &Path) -> bool {
+/// Whether there is a program that can be started.
+pub fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }

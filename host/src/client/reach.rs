@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stillpoint_contract::manifest::Client;
 
-use crate::config::{self, Secret, Workload};
+use crate::config::{self, Login, Secret, Workload};
 use crate::fault::Fault;
 use crate::sys::launch::Ids;
 
@@ -27,23 +27,6 @@ pub struct Reach {
     pub login: Login,
     /// Where the secret is.
     pub secret: Where,
-}
-
-/// The words of a login that are no secret. What is absent is left to the client's own default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Login {
-    /// Who logs in.
-    pub user: Option<String>,
-    /// Which host.
-    pub host: Option<String>,
-    /// Which port.
-    pub port: Option<u16>,
-    /// Which socket.
-    pub socket: Option<String>,
-    /// Which database.
-    pub database: Option<String>,
-    /// MySQL's login path.
-    pub login_path: Option<String>,
 }
 
 /// Where a secret is.
@@ -77,14 +60,7 @@ impl Reach {
             program,
             user: Ids { uid: user.uid, gid: user.gid, groups: user.groups.clone() },
             client: client.clone(),
-            login: Login {
-                user: credential.user.clone(),
-                host: credential.host.clone(),
-                port: credential.port,
-                socket: credential.socket.clone(),
-                database: credential.database.clone(),
-                login_path: credential.login_path.clone(),
-            },
+            login: credential.login.clone(),
             secret,
         })
     }

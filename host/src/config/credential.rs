@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 /// A secret that does not print itself, and is overwritten when it is dropped.
@@ -34,9 +35,9 @@ impl Drop for Secret {
     }
 }
 
-/// What a login needs. What is absent is left to the client's own default.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Credential {
+/// The words of a login that are no secret. What is absent is left to the client's own default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
     /// `-u`, `--user`.
     pub user: Option<String>,
     /// `-h`, `--host`.
@@ -49,6 +50,13 @@ pub struct Credential {
     pub database: Option<String>,
     /// `--login-path`.
     pub login_path: Option<String>,
+}
+
+/// What a login needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Credential {
+    /// All but the secret.
+    pub login: Login,
     /// `-p`, `--password`.
     pub password: Option<Secret>,
     /// Where it was read from, where that is a file of its own.
@@ -77,8 +85,8 @@ impl Credential {
             number += 1;
             let Some((key, value)) = split(&word) else {
                 let last = words.len() == 0 && number > 1 && !word.starts_with('-') && !word.contains(['/', '@']);
-                if last && out.database.is_none() {
-                    out.database = Some(word);
+                if last && out.login.database.is_none() {
+                    out.login.database = Some(word);
                     break;
                 }
                 return Err(format!(
@@ -96,15 +104,15 @@ impl Credential {
                 }
             };
             let again = match key {
-                "user" => out.user.replace(value).is_some(),
-                "host" => out.host.replace(value).is_some(),
+                "user" => out.login.user.replace(value).is_some(),
+                "host" => out.login.host.replace(value).is_some(),
                 "port" => {
                     let port = value.parse().ok().filter(|p| *p > 0).ok_or("port is no number from 1 to 65535")?;
-                    out.port.replace(port).is_some()
+                    out.login.port.replace(port).is_some()
                 }
-                "socket" => out.socket.replace(value).is_some(),
-                "database" => out.database.replace(value).is_some(),
-                "login-path" => out.login_path.replace(value).is_some(),
+                "socket" => out.login.socket.replace(value).is_some(),
+                "database" => out.login.database.replace(value).is_some(),
+                "login-path" => out.login.login_path.replace(value).is_some(),
                 _ => out.password.replace(Secret(value)).is_some(),
             };
             if again {
@@ -142,11 +150,14 @@ mod tests {
     #[test]
     fn the_words_of_the_client_are_understood() {
         let c = Credential::parse("-u root -psecret --socket=/s -P 3307 --database x").unwrap();
-        assert_eq!((c.user.as_deref(), c.socket.as_deref(), c.port), (Some("root"), Some("/s"), Some(3307)));
+        assert_eq!(
+            (c.login.user.as_deref(), c.login.socket.as_deref(), c.login.port),
+            (Some("root"), Some("/s"), Some(3307))
+        );
         assert_eq!(c.password.as_ref().map(Secret::expose), Some("secret"));
         assert!(!format!("{c:?} {}", c.password.as_ref().unwrap()).contains("secret"));
         let c = Credential::parse("--user=root --host x --login-path=backup orders\n").unwrap();
-        assert_eq!((c.login_path.as_deref(), c.database.as_deref()), (Some("backup"), Some("orders")));
+        assert_eq!((c.login.login_path.as_deref(), c.login.database.as_deref()), (Some("backup"), Some("orders")));
         assert_eq!(Credential::parse(" \n").unwrap(), Credential::default());
     }
 

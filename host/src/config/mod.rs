@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use stillpoint_contract::manifest::Snapshot;
 
-pub use credential::{Credential, Secret};
+pub use credential::{Credential, Login, Secret};
 
 use crate::fault::{Exit, Fault};
 use crate::sys::ownership;

@@ -75,7 +75,7 @@ fn every_key_arrives() {
     assert_eq!((w.name.as_str(), w.workload_name.as_str()), ("orders", "mariadb"));
     assert_eq!(w.command_path.as_deref(), Some(Path::new("/opt/db/bin")));
     assert_eq!((w.linux_user.name.clone(), w.linux_user.home.is_absolute()), (me(), true));
-    assert_eq!((w.credential.port, w.credential.login_path.as_deref()), (Some(3307), Some("l")));
+    assert_eq!((w.credential.login.port, w.credential.login.login_path.as_deref()), (Some(3307), Some("l")));
     assert_eq!(w.ipc_folder.as_deref(), Some(ipc.as_path()));
     assert_eq!(w.databases, ["/srv/a.db", "/srv/b.db"]);
     assert_eq!((w.on_failure, w.order, w.snapshot), (OnFailure::Continue, 2, Snapshot::PerVolume));
@@ -259,7 +259,7 @@ fn a_credential_file_is_read_where_only_its_owner_can() {
     std::fs::write(&file, "-u backup -phunter2%%\n").unwrap();
     mode(&file, 0o600);
     let good = read_text(&text).unwrap().workloads.remove(0).credential;
-    assert_eq!((good.user.as_deref(), good.file.as_ref()), (Some("backup"), Some(&file)));
+    assert_eq!((good.login.user.as_deref(), good.file.as_ref()), (Some("backup"), Some(&file)));
     assert_eq!(good.password.as_ref().map(Secret::expose), Some("hunter2%%"));
     let id = || {
         let faults = refused(&text);
@@ -375,7 +375,7 @@ proptest! {
         prop_assert!(read.is_ok(), "{}", said(&read.unwrap_err()));
         let w = read.unwrap().workloads.remove(0);
         prop_assert_eq!((w.name, w.workload_name, w.timeout.as_secs(), w.order), (name, workload_name, timeout, order));
-        prop_assert_eq!(w.credential.user, Some(user));
+        prop_assert_eq!(w.credential.login.user, Some(user));
         prop_assert_eq!(w.credential.password.as_ref().map(Secret::expose), Some(password.as_str()));
         prop_assert_eq!((w.databases, w.snapshot), (databases, kinds[snapshot].1));
         prop_assert_eq!(w.on_failure == OnFailure::Continue, go_on);

@@ -104,7 +104,6 @@ impl Book {
         crash::may_fail(Step::Arming)?;
         let lasts = entry.lasts;
         let Some(line) = self.ledger.borrow_mut().arm(entry) else { return Ok(()) };
-        let kept = line.clone();
         let armed = async {
             self.write(&line, lasts).await?;
             crash::step(Step::Written);
@@ -113,7 +112,7 @@ impl Book {
             io::Result::Ok(())
         }
         .await;
-        if let (Err(_), Line::Armed(entry)) = (&armed, &kept) {
+        if let (Err(_), Line::Armed(entry)) = (&armed, &line) {
             self.taken_back("never sent", |e| e.number == entry.number);
         }
         armed

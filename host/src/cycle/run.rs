@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use stillpoint_contract::manifest::Stops;
-use stillpoint_contract::message::{Coordinate, Level, Outcome, Phase, Plan};
+use stillpoint_contract::message::{
+    Coordinate, LONGEST_POINT, Level, MOST_COORDINATES, MOST_FINDINGS, Outcome, Phase, Plan, StatementError,
+};
 use tokio::time::{Instant, timeout_at};
 
 use super::Cycle;
@@ -24,11 +26,6 @@ use crate::trust::Verified;
 
 /// How long a statement of ours may take once the writers wait, on top of what the server was told to bound.
 const SLACK: Duration = Duration::from_millis(500);
-
-/// The most of each that is taken from a module.
-const MOST_FINDINGS: usize = 200;
-const MOST_COORDINATES: usize = 32;
-const MOST_POINT_BYTES: usize = 4096;
 
 const NOT_THIS_SNAPSHOT: &str = "this module gives no consistent copy under the kind of snapshot that is configured";
 
@@ -52,6 +49,8 @@ pub(super) struct Run {
     /// It stood still when the agent was told.
     pub(super) stood: bool,
     pub(super) faults: Vec<Fault>,
+    /// The phase that failed last did so because the database refused a statement.
+    pub(super) refused: bool,
     pub(super) reason: Option<String>,
 }
 
@@ -98,6 +97,7 @@ impl Run {
             stands: false,
             stood: false,
             faults: Vec::new(),
+            refused: false,
             reason: None,
         })
     }
@@ -200,10 +200,11 @@ impl Run {
     pub(super) async fn freeze(&mut self) {
         let began = Instant::now();
         if let Err(mut fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
+            let refused = self.refused;
             // At once: its writers do not wait for what becomes of the others.
             self.take_back().await;
-            let others = self.broker.locked_by_others();
-            if !others.is_empty() && fault.next.is_none() {
+            let others = if refused { self.broker.locked_by_others() } else { Vec::new() };
+            if !others.is_empty() {
                 fault = fault.next(format!("locks on it are held by {}, and are left alone", others.join(", ")));
             }
             self.faults.push(fault);
@@ -232,8 +233,8 @@ impl Run {
                 .next("report it to the module's author"));
         }
         // It ends up in every record, and in a file whose size is fixed.
-        if self.point.iter().map(|c| c.name.len() + c.value.len()).sum::<usize>() > MOST_POINT_BYTES {
-            let what = format!("its recovery point is longer than {MOST_POINT_BYTES} bytes.");
+        if self.point.iter().map(|c| c.name.len() + c.value.len()).sum::<usize>() > LONGEST_POINT {
+            let what = format!("its recovery point is longer than {LONGEST_POINT} bytes.");
             self.point.clear();
             return Err(Fault::new("SP-MODULE-004", Exit::NotFrozen, what)
                 .of(&name)
@@ -286,19 +287,22 @@ impl Run {
         let Some(engine) = self.engine.as_mut() else {
             return Err(Fault::new("SP-ENGINE-001", Exit::Internal, "there is no engine.").of(name));
         };
-        engine.call(phase, &self.plan, deadline, &mut self.broker).await.map_err(|stopped| {
-            let id = match &stopped {
-                Stopped::Failed(_) => "SP-DB-014",
-                Stopped::Broken(_) => "SP-MODULE-001",
-                Stopped::Gone(_) => "SP-ENGINE-003",
-            };
-            let mut why = stopped.to_string();
-            shorten(&mut why);
-            let what = format!("{phase} failed: {}.", why.trim_end_matches('.'));
-            let done = if phase == Phase::Check { "Nothing was frozen." } else { "What it held is taken back." };
-            let fault = Fault::new(id, Exit::NotFrozen, what).of(name).done(done);
-            if matches!(stopped, Stopped::Failed(_)) { fault } else { fault.next("report it to the module's author") }
-        })
+        let stopped = match engine.call(phase, &self.plan, deadline, &mut self.broker).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(stopped) => stopped,
+        };
+        let id = match &stopped {
+            Stopped::Failed(_) => "SP-DB-014",
+            Stopped::Broken(_) => "SP-MODULE-001",
+            Stopped::Gone(_) => "SP-ENGINE-003",
+        };
+        self.refused = matches!(&stopped, Stopped::Failed(f) if matches!(f.error, Some(StatementError::Failed(_))));
+        let mut why = stopped.to_string();
+        shorten(&mut why);
+        let what = format!("{phase} failed: {}.", why.trim_end_matches('.'));
+        let done = if phase == Phase::Check { "Nothing was frozen." } else { "What it held is taken back." };
+        let fault = Fault::new(id, Exit::NotFrozen, what).of(name).done(done);
+        Err(if matches!(stopped, Stopped::Failed(_)) { fault } else { fault.next("report it to the module's author") })
     }
 
     fn unexpected(&self, phase: Phase) -> Fault {

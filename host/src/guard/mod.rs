@@ -163,36 +163,36 @@ impl Running {
         if bytes.len() > LONGEST {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "longer than the guard takes"));
         }
-        let mut answer = [0; 16 * 1024];
         let answered = async {
             self.socket.send(&bytes).await?;
-            loop {
-                let length = self.socket.recv(&mut answer).await?;
-                // An answer to a question that was given up is not taken for this one's.
-                if answer.starts_with(&number) {
-                    return io::Result::Ok(length);
-                }
-            }
+            heard(&self.socket, number).await
         };
-        let answered = tokio::select! {
+        let answer = tokio::select! {
             biased;
-            answered = timeout(longest, answered) => Ok(answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??),
-            ended = self.child.wait() => Err(ended),
-        };
-        let length = match answered {
-            Ok(length) => length,
-            Err(ended) => {
+            answered = timeout(longest, answered) => answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??,
+            ended = self.child.wait() => {
                 let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
                 // One that ends as it should has answered before.
-                let last = timeout(LAST_WORDS, self.socket.recv(&mut answer)).await;
+                let last = timeout(LAST_WORDS, heard(&self.socket, number)).await;
                 last.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
                     .map_err(|e| io::Error::new(e.kind(), format!("the guard is gone: {how}")))?
             }
         };
-        match answer.get(4..length).and_then(|a| a.split_first()) {
+        match answer.split_first() {
             Some((b'+', said)) => Ok(said.to_vec()),
             Some((b'-', why)) => Err(io::Error::other(String::from_utf8_lossy(why).into_owned())),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the guard is not understood")),
+        }
+    }
+}
+
+/// The answer to this question. One to a question that was given up is not taken for it.
+async fn heard(socket: &UnixDatagram, number: [u8; 4]) -> io::Result<Vec<u8>> {
+    let mut answer = [0; 16 * 1024];
+    loop {
+        let length = socket.recv(&mut answer).await?;
+        if let Some(words) = answer.get(..length).and_then(|a| a.strip_prefix(&number)) {
+            return Ok(words.to_vec());
         }
     }
 }

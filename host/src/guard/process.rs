@@ -58,10 +58,10 @@ pub struct Start {
     pub places: Places,
     /// The cycle.
     pub cycle: String,
+    /// The boot in which it runs.
+    pub boot: String,
     /// The keeper.
     pub keeper: i32,
-    /// The first line of the ledger.
-    pub first: String,
 }
 
 /// Why it fires.
@@ -72,6 +72,14 @@ enum Why {
     Told,
 }
 
+/// A filesystem of the cycle.
+struct Held {
+    what: Filesystem,
+    folder: File,
+    /// Whether the keeper has frozen it, as far as it said.
+    frozen: bool,
+}
+
 struct Guard {
     start: Start,
     socket: UnixDatagram,
@@ -79,9 +87,7 @@ struct Guard {
     timer: boot::Timer,
     runtime: tokio::runtime::Runtime,
     living: Living,
-    /// Each, and whether it is frozen; beside them, in the same order, what they are.
-    filesystems: Vec<(File, bool)>,
-    at_hand: Vec<Filesystem>,
+    filesystems: Vec<Held>,
     /// The ledger as it was told, byte for byte.
     lines: Vec<u8>,
     /// Of the question that is answered.
@@ -108,7 +114,7 @@ pub fn guard(start: Start) -> io::Result<Exit> {
     // Touched once, so that it is there.
     let mut lines = vec![b' '; ROOM];
     lines.clear();
-    lines.extend_from_slice(start.first.as_bytes());
+    lines.extend_from_slice(file::line(&Ledger::open(&start.cycle, &start.boot).1)?.as_bytes());
     let timer = boot::Timer::new()?;
     let mut guard = Guard {
         start,
@@ -118,7 +124,6 @@ pub fn guard(start: Start) -> io::Result<Exit> {
         runtime,
         living: Living::default(),
         filesystems: Vec::new(),
-        at_hand: Vec::new(),
         lines,
         number: [0; 4],
     };
@@ -152,7 +157,7 @@ impl Guard {
             }
             if rang {
                 // A keeper that has taken everything back may wait for a disk for as long as it likes.
-                if self.filesystems.iter().all(|(_, frozen)| !frozen) && self.holds_nothing() {
+                if self.filesystems.iter().all(|f| !f.frozen) && self.holds_nothing() {
                     self.timer.set(boot::now() + LATER)?;
                 } else {
                     return Ok(self.fire(Why::KeeperHangs));
@@ -189,16 +194,22 @@ impl Guard {
             // The keeper's word alone does not end it.
             Some(Packet::End) if !self.holds_nothing() => return Some(self.fire(Why::Told)),
             Some(Packet::End) => {
-                self.answer(b"+");
+                self.agree();
                 return Some(Exit::Done);
             }
             None => Err("not understood".into()),
         };
         match answer {
-            Ok(()) => self.answer(b"+"),
+            Ok(()) => self.agree(),
             Err(why) => self.answer(format!("-{why}").as_bytes()),
         }
         None
+    }
+
+    /// Allocates nothing: a filesystem may be frozen already while the next one is told.
+    fn agree(&self) {
+        let [a, b, c, d] = self.number;
+        let _ = self.socket.send(&[a, b, c, d, b'+']);
     }
 
     fn answer(&self, words: &[u8]) {
@@ -214,8 +225,7 @@ impl Guard {
             if freeze::superblock(&folder).map_err(|e| format!("{shown}: {e}"))? != filesystem.superblock {
                 return Err(format!("{shown}: another filesystem is mounted there"));
             }
-            self.filesystems.push((folder, false));
-            self.at_hand.push(filesystem.clone());
+            self.filesystems.push(Held { what: filesystem.clone(), folder, frozen: false });
         }
         let (runtime, living) = (&self.runtime, &mut self.living);
         runtime.block_on(async {
@@ -227,7 +237,7 @@ impl Guard {
             }
             // The thread that thaws, and the code that takes back, are there from now on.
             let _ = tokio::task::spawn_blocking(|| ()).await;
-            take_all_back(&mut Ledger::default(), living, Duration::ZERO, |_| ()).await;
+            take_all_back(&mut Ledger::default(), true, living, Duration::ZERO, |_| ()).await;
             Ok(())
         })
     }
@@ -241,8 +251,7 @@ impl Guard {
     }
 
     fn mark(&mut self, which: u8, frozen: bool) -> Result<(), String> {
-        let filesystem = self.filesystems.get_mut(usize::from(which)).ok_or("no such filesystem")?;
-        filesystem.1 = frozen;
+        self.filesystems.get_mut(usize::from(which)).ok_or("no such filesystem")?.frozen = frozen;
         Ok(())
     }
 
@@ -268,7 +277,7 @@ impl Guard {
         crash::step(Step::GuardUndoing);
         let (runtime, living) = (&self.runtime, &mut self.living);
         let (taken_back, faults) =
-            runtime.block_on(take_all_back(&mut ledger, living, PATIENCE, |line| closing.push(line.clone())));
+            runtime.block_on(take_all_back(&mut ledger, true, living, PATIENCE, |line| closing.push(line.clone())));
         done.extend(taken_back);
         if !settled {
             self.thaw_filesystems(false, PATIENCE);
@@ -317,11 +326,11 @@ impl Guard {
             let glance = Timespec { tv_sec: 0, tv_nsec: GLANCE.subsec_nanos().into() };
             let mut keeper = [PollFd::new(&self.keeper, PollFlags::IN)];
             let gone = keeper_lives || poll(&mut keeper, Some(&glance)).is_ok_and(|n| n > 0);
-            for (filesystem, frozen) in self.filesystems.iter_mut().rev().filter(|(_, frozen)| *frozen) {
-                let thawed = freeze::thaw(filesystem);
-                *frozen = !(matches!(thawed, Ok(Done::Changed)) || gone && thawed.is_ok());
+            for held in self.filesystems.iter_mut().rev().filter(|f| f.frozen) {
+                let thawed = freeze::thaw(&held.folder);
+                held.frozen = !(matches!(thawed, Ok(Done::Changed)) || gone && thawed.is_ok());
             }
-            if gone || self.filesystems.iter().all(|(_, frozen)| !frozen) {
+            if gone || self.filesystems.iter().all(|f| !f.frozen) {
                 return true;
             }
             if boot::now() > end {
@@ -332,9 +341,8 @@ impl Guard {
 
     /// What is thawed by its descriptor is not thawed again by its path. What is not yet stays armed, and is tried again.
     fn disarm_filesystems(&self, ledger: &mut Ledger) -> (Vec<String>, Vec<Line>) {
-        let still = self.filesystems.iter().zip(&self.at_hand).filter(|((_, frozen), _)| *frozen);
-        let still: Vec<&Filesystem> = still.map(|(_, filesystem)| filesystem).collect();
-        let thawed = |e: &Entry| matches!(&e.undo, Undo::Filesystem(f) if !still.contains(&f));
+        let frozen = |f: &Filesystem| self.filesystems.iter().any(|held| held.frozen && held.what == *f);
+        let thawed = |e: &Entry| matches!(&e.undo, Undo::Filesystem(f) if !frozen(f));
         let done = ledger.armed().filter(|e| thawed(e)).map(|e| format!("{} thawed", e.words())).collect();
         (done, ledger.disarm("thawed", thawed))
     }

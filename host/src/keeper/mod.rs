@@ -27,13 +27,15 @@ use crate::cycle::record::{NOT_WRITTEN, Record};
 use crate::cycle::{Cycle, Release};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
-use crate::ledger::{self, Ledger};
 use crate::sys::scope::{self, Who};
 use crate::sys::{cgroup, disk, memory, process};
 use crate::trust::{self, Verified};
 use crate::{guard, recovery};
 use control::{Asked, Say};
 use places::Places;
+
+/// A keeper that was just killed, or a guard that is done, is about to let go of the lock.
+pub const ENDING: Duration = Duration::from_secs(1);
 
 /// How long the verdict waits for our own disk.
 const OWN_DISK: Duration = Duration::from_secs(5);
@@ -134,64 +136,70 @@ pub fn keep(start: &Start) -> io::Result<Exit> {
 
 async fn hold(start: &Start, agent: UnixStream, left: io::Result<()>) -> Exit {
     let (asks, mut asked) = mpsc::channel(16);
-    let events_socket = start.places.run.join("events.sock");
     let speaker = control::Speaker::new(agent, asks.clone());
-    // Who hears it may begin the next cycle at once: the lock goes first.
-    let refuse = async |faults: Vec<Fault>, lock: Option<std::fs::File>| {
-        drop(lock);
-        let exit = faults.iter().map(|f| f.exit).max().unwrap_or(Exit::Internal);
-        let _ = speaker.say(Say::Refused(faults)).await;
-        exit
-    };
+    let open = Rc::new(Cell::new(0));
     let lock = match begin(&start.places) {
         Ok(lock) => lock,
-        Err(fault) => return refuse(vec![fault], None).await,
+        Err(fault) => return refuse(&speaker, vec![fault]).await,
     };
+    let (mut cycle, events) = match set_up(start, left, &lock, asks, &open).await {
+        Ok(made) => made,
+        Err(faults) => {
+            // Who hears it may begin the next cycle at once: the lock goes first.
+            drop(lock);
+            return refuse(&speaker, faults).await;
+        }
+    };
+    speaker.tell_events(&events);
+    let (release, reply) = until_release(&mut cycle, &events, &speaker, &mut asked, start.tied).await;
+    crash::step(Step::Released);
+    let mut ending = Ending { places: &start.places, speaker: &speaker, events: &events, asked, waiting: Vec::new() };
+    ending.waiting.extend(reply);
+    let exit = ending.conclude(cycle, &release, lock).await;
+    control::drain(&open).await;
+    exit
+}
+
+/// Nothing was begun.
+async fn refuse(speaker: &control::Speaker, faults: Vec<Fault>) -> Exit {
+    let exit = faults.iter().map(|f| f.exit).max().unwrap_or(Exit::Internal);
+    let _ = speaker.say(Say::Refused(faults)).await;
+    exit
+}
+
+/// Takes back what an earlier keeper left, reads what is asked for, and puts the cycle together. Nothing is started yet.
+async fn set_up(
+    start: &Start,
+    left: io::Result<()>,
+    lock: &std::fs::File,
+    asks: mpsc::Sender<Asked>,
+    open: &Rc<Cell<usize>>,
+) -> Result<(Cycle, Events), Vec<Fault>> {
     crash::step(Step::Locked);
-    // What an earlier keeper left frozen comes first.
-    let recovered = match recovery::recover(&start.places, Duration::ZERO).await {
-        Ok(recovered) => recovered,
-        Err(faults) => return refuse(faults, Some(lock)).await,
-    };
-    let (configuration, modules) = match load(&start.places, start.config.as_deref()) {
-        Ok(loaded) => loaded,
-        Err(faults) => return refuse(faults, Some(lock)).await,
-    };
-    let open = Rc::new(Cell::new(0));
+    let places = &start.places;
+    let failed = |e: &io::Error| vec![not_begun(e)];
+    let recovered = recovery::recover(places, Duration::ZERO).await?;
+    let (configuration, modules) = load(places, start.config.as_deref())?;
     cgroup::sweep();
-    let boot = match process::boot_id() {
-        Ok(boot) => boot,
-        Err(e) => return refuse(vec![not_begun(&e)], Some(lock)).await,
-    };
+    let boot = process::boot_id().map_err(|e| failed(&e))?;
     let made = (|| {
         let id = cycle_id()?;
         let events = Events::new(&id);
         if !start.tied {
-            disk::replace(&start.places.unclaimed(), id.as_bytes())?;
+            disk::replace(&places.unclaimed(), id.as_bytes())?;
         }
-        let book = Rc::new(Book::begin(&start.places.ledger(), &id, &boot)?);
-        events.serve(&events_socket)?;
-        control::serve(&start.places.control(), asks, Rc::clone(&open))?;
-        io::Result::Ok((id, events, book))
+        let book = Rc::new(Book::begin(&places.ledger(), &id, &boot)?);
+        events.serve(&places.run.join("events.sock"))?;
+        control::serve(&places.control(), asks, Rc::clone(open))?;
+        io::Result::Ok((id, events, book, lock.try_clone()?))
     })();
-    let (id, events, book) = match made {
-        Ok(made) => made,
-        Err(e) => return refuse(vec![not_begun(&e)], Some(lock)).await,
-    };
+    let (id, events, book, lock) = made.map_err(|e| failed(&e))?;
     crash::step(Step::LedgerBegun);
-    let made = Cycle::new(id.clone(), configuration, modules, book, events.clone()).and_then(|mut cycle| {
-        cycle.open_filesystems(&start.places.ours())?;
-        let first = Ledger::open(&id, &boot).1;
-        let first = ledger::file::line(&first).map_err(|e| not_begun(&e))?;
-        let keeper = std::process::id().cast_signed();
-        let lock = lock.try_clone().map_err(|e| not_begun(&e))?;
-        cycle.guarded_by(guard::process::Start { places: start.places.clone(), cycle: id, keeper, first }, lock);
-        Ok(cycle)
-    });
-    let mut cycle = match made {
-        Ok(cycle) => cycle,
-        Err(fault) => return refuse(vec![fault], Some(lock)).await,
-    };
+    let one = |fault| vec![fault];
+    let mut cycle = Cycle::new(id.clone(), configuration, modules, book, events.clone()).map_err(one)?;
+    cycle.open_filesystems(&places.ours()).map_err(one)?;
+    let keeper = std::process::id().cast_signed();
+    cycle.guarded_by(guard::process::Start { places: places.clone(), cycle: id, boot, keeper }, lock);
     // What is needed while something stands still is not waited for then.
     memory::lock_what_is_used();
     if let Err(e) = left {
@@ -204,73 +212,121 @@ async fn hold(start: &Start, agent: UnixStream, left: io::Result<()>) -> Exit {
         let next = "a snapshot of that cycle is not application-consistent";
         cycle.warn(Fault::new("SP-CYCLE-010", Exit::Inconsistent, what).next(next));
     }
-    speaker.tell_events(&events);
-    let (release, reply) = until_release(&mut cycle, &events, &speaker, &mut asked, start.tied).await;
-    crash::step(Step::Released);
-    let (book, limit) = (Rc::clone(&cycle.book), cycle.configuration.timeout);
-    let cycle_id = cycle.id.clone();
-    let status = || control::Status::now(&cycle_id, &book, limit);
-    let mut waiting: Vec<_> = reply.into_iter().collect();
-    answering(&mut asked, &mut waiting, &status, async {
-        cycle.thaw(&release).await;
-        crash::step(Step::Thawed);
-        cycle.close().await;
-    })
-    .await;
-    let mut record = cycle.record();
-    let (places, closing, kept) = (start.places.clone(), book.closing(), record.clone());
-    let mut writing = tokio::task::spawn_blocking(move || write_down(&places, closing, kept));
-    let written = answering(&mut asked, &mut waiting, &status, timeout(OWN_DISK, &mut writing)).await;
-    let verdict = |record: &Record| {
-        let (cycle, verdict, kind, exit) = (&record.cycle, record.verdict, record.kind, record.exit);
-        let data = serde_json::json!({ "cycle": cycle, "verdict": verdict, "kind": kind, "exit": exit });
-        events.publish("cycle.verdict", None, data);
-        events.end();
-    };
-    let late = written.is_err();
-    if let Ok(written) = written {
-        record = written.unwrap_or(record);
-        verdict(&record);
-    } else {
-        // The agent may have frozen our own disk and wait for this answer before it lets it go on.
+    Ok((cycle, events))
+}
+
+/// From the release on: who still asks, and who is told.
+struct Ending<'a> {
+    places: &'a Places,
+    speaker: &'a control::Speaker,
+    events: &'a Events,
+    asked: mpsc::Receiver<Asked>,
+    /// Who asked for the thaw waits for the verdict.
+    waiting: Vec<oneshot::Sender<Say>>,
+}
+
+impl Ending<'_> {
+    /// Thaws, writes down what the cycle did, and tells the verdict.
+    async fn conclude(mut self, mut cycle: Cycle, release: &Release, lock: std::fs::File) -> Exit {
+        let (id, book, limit) = (cycle.id.clone(), Rc::clone(&cycle.book), cycle.configuration.timeout);
+        let status = || control::Status::now(&id, &book, limit);
+        self.answering(&status, async {
+            cycle.thaw(release).await;
+            crash::step(Step::Thawed);
+            cycle.close().await;
+        })
+        .await;
+        let mut record = cycle.record();
+        let (places, closing, kept) = (self.places.clone(), book.closing(), record.clone());
+        let mut writing = tokio::task::spawn_blocking(move || write_down(&places, closing, kept));
+        let written = self.answering(&status, timeout(OWN_DISK, &mut writing)).await;
+        let late = written.is_err();
+        if let Ok(written) = written {
+            record = written.unwrap_or(record);
+            self.publish(&record);
+        } else {
+            self.tell_before_it_is_written(&mut record, &status, async { drop(writing.await) }).await;
+        }
+        book.end_guard().await;
+        crash::step(Step::Verdict);
+        // Who hears the verdict may begin the next cycle at once. A cycle that came to no guard holds the lock for it.
+        drop(cycle);
+        drop(lock);
+        if !late {
+            let _ = self.speaker.say(Say::Record(Box::new(record.clone()))).await;
+        }
+        self.tell_who_waits(&record);
+        record.exit
+    }
+
+    /// The agent may have frozen our own disk and wait for this answer before it lets it go on. Whoever asks from here on is
+    /// told at once, until everything is written.
+    async fn tell_before_it_is_written(
+        &mut self,
+        record: &mut Record,
+        status: &impl Fn() -> control::Status,
+        written: impl Future<Output = ()>,
+    ) {
         let what = format!("our own disk has not answered for {} seconds.", OWN_DISK.as_secs());
         let warning = Fault::new(NOT_WRITTEN, Exit::Inconsistent, what)
             .done("Nothing waits for it; the cycle's record is written, and the cycle over, as soon as it answers.");
         record.warnings.push(warning.next("let the filesystem of the state directory go on, if it is frozen"));
-        verdict(&record);
-        let mut told = speaker.say(Say::Record(Box::new(record.clone()))).await;
-        let written = async {
-            let _ = writing.await;
-        };
+        self.publish(record);
+        let mut told = self.speaker.say(Say::Record(Box::new(record.clone()))).await;
         tokio::pin!(written);
         loop {
-            for reply in waiting.drain(..) {
-                told |= reply.send(Say::Record(Box::new(record.clone()))).is_ok();
-            }
-            // Whoever asks from here on is told at once.
-            if answering_one(&mut asked, &mut waiting, &status, written.as_mut()).await.is_some() {
+            told |= self.tell_who_waits(record);
+            if self.answering_one(status, written.as_mut()).await.is_some() {
                 break;
             }
         }
         if told {
-            let places = start.places.clone();
+            let places = self.places.clone();
             let _ = tokio::task::spawn_blocking(move || places.forget_unclaimed()).await;
         }
     }
-    book.end_guard().await;
-    crash::step(Step::Verdict);
-    // Who hears the verdict may begin the next cycle at once. A cycle that came to no guard holds the lock for it.
-    drop(cycle);
-    drop(lock);
-    if !late {
-        let _ = speaker.say(Say::Record(Box::new(record.clone()))).await;
+
+    fn publish(&self, record: &Record) {
+        let (cycle, verdict, kind, exit) = (&record.cycle, record.verdict, record.kind, record.exit);
+        let data = serde_json::json!({ "cycle": cycle, "verdict": verdict, "kind": kind, "exit": exit });
+        self.events.publish("cycle.verdict", None, data);
+        self.events.end();
     }
-    for reply in waiting {
-        let _ = reply.send(Say::Record(Box::new(record.clone())));
+
+    /// Whether anybody heard it.
+    fn tell_who_waits(&mut self, record: &Record) -> bool {
+        let tell = |reply: oneshot::Sender<Say>| reply.send(Say::Record(Box::new(record.clone()))).is_ok();
+        self.waiting.drain(..).map(tell).fold(false, |told, heard| told | heard)
     }
-    drop(asked);
-    control::drain(&open).await;
-    record.exit
+
+    /// Does something, and answers meanwhile.
+    async fn answering<T>(&mut self, status: &impl Fn() -> control::Status, what: impl Future<Output = T>) -> T {
+        tokio::pin!(what);
+        loop {
+            if let Some(done) = self.answering_one(status, what.as_mut()).await {
+                return done;
+            }
+        }
+    }
+
+    /// Answers one question, or gives what `done` gives.
+    async fn answering_one<T>(
+        &mut self,
+        status: &impl Fn() -> control::Status,
+        done: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = done => return Some(done),
+            Some(what) = self.asked.recv() => match what {
+                Asked::Thaw(reply) => self.waiting.push(reply),
+                Asked::Status(reply) => drop(reply.send(Say::Status(status()))),
+                // It thaws already.
+                Asked::AgentThaws | Asked::AgentAbandons | Asked::AgentLost => {}
+            },
+        }
+        None
+    }
 }
 
 /// Everything that is written once nothing stands still any more. On a thread that may block: our own disk may be frozen
@@ -288,41 +344,6 @@ fn write_down(places: &Places, closing: io::Result<Closing>, mut record: Record)
     }
     control::end(places);
     record
-}
-
-/// Answers one question, or gives what `done` gives. Who asks for the thaw waits for the verdict.
-async fn answering_one<T>(
-    asked: &mut mpsc::Receiver<Asked>,
-    waiting: &mut Vec<oneshot::Sender<Say>>,
-    status: &impl Fn() -> control::Status,
-    done: impl Future<Output = T>,
-) -> Option<T> {
-    tokio::select! {
-        biased;
-        done = done => return Some(done),
-        Some(what) = asked.recv() => match what {
-            Asked::Thaw(reply) => waiting.push(reply),
-            Asked::Status(reply) => drop(reply.send(Say::Status(status()))),
-            // It thaws already.
-            Asked::AgentThaws | Asked::AgentAbandons | Asked::AgentLost => {}
-        },
-    }
-    None
-}
-
-/// Does something, and answers meanwhile.
-async fn answering<T>(
-    asked: &mut mpsc::Receiver<Asked>,
-    waiting: &mut Vec<oneshot::Sender<Say>>,
-    status: &impl Fn() -> control::Status,
-    what: impl Future<Output = T>,
-) -> T {
-    tokio::pin!(what);
-    loop {
-        if let Some(done) = answering_one(asked, waiting, status, what.as_mut()).await {
-            return done;
-        }
-    }
 }
 
 type Reply = Option<oneshot::Sender<Say>>;
@@ -399,15 +420,7 @@ async fn until_release(
 /// The folders, and the lock: one cycle at a time.
 fn begin(places: &Places) -> Result<std::fs::File, Fault> {
     places.make().map_err(|e| not_begun(&e))?;
-    // The guard of a cycle that lost its keeper ends a moment after its ledger is closed.
-    let deadline = std::time::Instant::now() + Duration::from_secs(1);
-    let lock = loop {
-        match disk::lock(&places.lock()) {
-            Ok(None) if std::time::Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            other => break other,
-        }
-    };
-    match lock {
+    match disk::lock_within(&places.lock(), ENDING) {
         Ok(Some(lock)) => {
             // Whoever asks for a verdict from here on asks for this cycle's.
             places.forget_unclaimed().map_err(|e| not_begun(&e))?;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock, syncfs};
 
@@ -51,6 +52,20 @@ pub fn lock(path: &Path) -> io::Result<Option<File>> {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// The same, and waits until whoever holds it has let go, for so long at most.
+///
+/// # Errors
+/// What opening the file gives.
+pub fn lock_within(path: &Path, longest: Duration) -> io::Result<Option<File>> {
+    let deadline = Instant::now() + longest;
+    loop {
+        match lock(path) {
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            other => return other,
+        }
     }
 }
 

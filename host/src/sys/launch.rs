@@ -20,9 +20,8 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 use stillpoint_contract::message::{self, FromEngine};
 
-use super::walls::{self, Walls};
-
 use super::cgroup;
+use super::walls::{self, Walls};
 
 /// Who a program runs as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
