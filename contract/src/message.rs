@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::manifest::Snapshot;
+use crate::manifest::{Interface, Snapshot};
 
 /// The longest frame, in bytes: the largest answer that a manifest can ask for, and some room.
 pub const LONGEST: u32 = 17 * 1024 * 1024;
@@ -61,6 +61,8 @@ pub enum ToEngine {
         size: u64,
         /// Linear memory it may have, in bytes.
         memory: u64,
+        /// The interfaces that it is given: those of its signed manifest.
+        imports: Vec<Interface>,
     },
     /// Run a phase. Answered by requests, then [`FromEngine::Done`] or [`FromEngine::Broken`].
     Call {

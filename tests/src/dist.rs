@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::program::succeed;
+
 static DIST: OnceLock<PathBuf> = OnceLock::new();
 
 /// The folder of the bundles: `modules/NAME-VERSION`, `guests/NAME-VERSION` and `trust/allowed_signers`. It is what
@@ -78,6 +80,23 @@ pub fn bundle(kind: &str, name: &str) -> PathBuf {
         file.rsplit_once('-').is_some_and(|(n, _)| n == name)
     };
     bundles(kind).into_iter().find(named).unwrap_or_else(|| panic!("{name} is not in {}", dist().join(kind).display()))
+}
+
+/// Signs this bundle anew as packaging does, by the stock tool: with every throwaway key.
+///
+/// # Panics
+/// When it cannot.
+pub fn sign(keygen: &Path, bundle: &Path) {
+    let manifest = bundle.join("module.toml");
+    for entry in std::fs::read_dir(dist()).unwrap().map(|e| e.unwrap().path()) {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("throwaway-") {
+            let mut sign = Command::new(keygen);
+            sign.args(["-q", "-Y", "sign", "-n", "stillpoint.module.v1", "-f"]).arg(&entry).arg(&manifest);
+            succeed(&mut sign, "");
+            std::fs::rename(bundle.join("module.toml.sig"), bundle.join(format!("signatures/{name}.sig"))).unwrap();
+        }
+    }
 }
 
 /// Cargo's target folder.

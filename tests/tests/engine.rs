@@ -181,6 +181,11 @@ struct Cycle {
 /// Runs one cycle on two databases with writers, with an engine that does this. Whatever it does: the writers go on,
 /// nothing stays frozen, nothing is written but in `ipc_folder`, and no row is lost.
 fn cycle(evil: &str) -> Cycle {
+    cycle_of("leaves-the-state-folder", evil)
+}
+
+/// In the place of this guest's engine.
+fn cycle_of(guest: &str, evil: &str) -> Cycle {
     let folder = tempfile::tempdir().unwrap();
     let bin = programs(folder.path(), Path::new(env!("CARGO_BIN_EXE_evil-engine")));
     std::fs::write(bin.join("evil"), evil).unwrap();
@@ -199,7 +204,7 @@ fn cycle(evil: &str) -> Cycle {
         files[1].display(),
         state.display()
     ));
-    site.install_guest("fails-in-check");
+    site.install_guest(guest);
     let writers = files.each_ref().map(|f| sqlite::writers(f, 1));
     writers.iter().for_each(|w| w.get_on(5));
     let call = |arguments: &[&str]| {
@@ -279,6 +284,13 @@ fn what_no_module_may_is_refused_to_an_engine_too() {
             assert!(line.contains("(Err("), "{phase}: {line}");
         }
     }
+}
+
+#[test]
+fn what_its_module_does_not_import_is_not_answered() {
+    let cycle = cycle_of("fails-in-check", "check-asks");
+    assert_eq!((cycle.said.code, cycle.ran), (Some(4), false), "{}", cycle.said.text);
+    assert_eq!(cycle.said.faults(), ["SP-ENGINE-003"], "{}", cycle.said.text);
 }
 
 #[test]

@@ -569,14 +569,12 @@ fn heavy(site: &Site, keygen: &Path, guest: &str, size: usize) {
     let digest = succeed(Command::new("sha256sum").arg(bundle.join("module.wasm")), "");
     let manifest = bundle.join("module.toml");
     let text = std::fs::read_to_string(&manifest).unwrap();
-    let (written, _) = text.split_once("[wasm]").unwrap();
+    let (written, packaged) = text.split_once("[wasm]").unwrap();
+    let imports = packaged.lines().find(|line| line.starts_with("imports")).unwrap();
     let digest = digest.split_whitespace().next().unwrap();
-    let text = format!("{written}[wasm]\nsha256 = \"{digest}\"\nsize = {size}\ncompiler = \"none\"\n");
-    std::fs::write(&manifest, text).unwrap();
-    let mut sign = Command::new(keygen);
-    sign.args(["-Y", "sign", "-n", "stillpoint.module.v1", "-f"]).arg(dist::dist().join("throwaway"));
-    succeed(sign.arg(&manifest), "");
-    std::fs::rename(bundle.join("module.toml.sig"), bundle.join("signatures/throwaway.sig")).unwrap();
+    let wasm = format!("[wasm]\nsha256 = \"{digest}\"\nsize = {size}\ncompiler = \"none\"\n{imports}\n");
+    std::fs::write(&manifest, format!("{written}{wasm}")).unwrap();
+    dist::sign(keygen, &bundle);
 }
 
 /// One that may still be loaded, and one that is not even read.

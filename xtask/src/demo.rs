@@ -42,7 +42,7 @@ pub fn run(database: Database) -> Result<()> {
     if !missing.is_empty() {
         debian::install(&missing)?;
     }
-    stillpoint_tests::dist::packaged(package::run()?);
+    stillpoint_tests::dist::packaged(package::run(None)?);
     match database {
         Database::Sqlite => sqlite(),
         Database::Mariadb => mariadb(),

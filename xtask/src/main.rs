@@ -47,6 +47,9 @@ enum Task {
         /// The components of another copy of the source, built in that copy's own target folder.
         #[arg(long, requires = "components")]
         source: Option<PathBuf>,
+        /// A reviewer's key of ssh-keygen, whose public half stands in packaging/trust; otherwise two throwaway keys sign.
+        #[arg(long, value_name = "KEY", conflicts_with = "components")]
+        sign_with: Option<PathBuf>,
     },
 }
 
@@ -55,8 +58,10 @@ fn main() -> ExitCode {
         Task::Demo { database } => demo::run(database),
         Task::Test { allow_missing, rest } => test::run(allow_missing, &rest),
         Task::Breakable => crash::build().map(|folder| println!("{}", folder.display())),
-        Task::Package { components: Some(folder), source } => package::components(&folder, source),
-        Task::Package { components: None, .. } => package::run().map(|dist| println!("{}", dist.display())),
+        Task::Package { components: Some(folder), source, .. } => package::components(&folder, source),
+        Task::Package { components: None, sign_with, .. } => {
+            package::run(sign_with).map(|dist| println!("{}", dist.display()))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,19 +1,38 @@
 //! Builds everything once, and signs what may run: `<target>/stillpoint/{modules,guests,trust}`.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
+use stillpoint_contract::manifest::Interface;
 use stillpoint_contract::{Manifest, NAMESPACE};
 
 use crate::wasm::{Compiler, assemble, component};
 use crate::{cargo, root, succeed, target};
 
 /// Who signs while there is no reviewer: named so wherever it is shown.
-const THROWAWAY: &str = "throwaway@development";
+const THROWAWAY: [&str; 2] = ["throwaway-1@development", "throwaway-2@development"];
+
+/// The trust root of throwaway keys.
+const DEVELOPMENT: &str = "\
+# Throwaway keys, made where this was built: for development, and for nothing else.
+name        = \"development\"
+development = true
+reviewers   = 2
+";
+
+/// Who signs.
+enum Signers {
+    /// Keys that were made here.
+    Throwaway(Vec<(&'static str, PrivateKey)>),
+    /// A reviewer of `packaging/trust`, by the stock tool: it knows agents and hardware keys.
+    Reviewer(PathBuf),
+}
 
 /// A module's source: a package of its own.
 struct Source {
@@ -33,8 +52,9 @@ struct Guest {
     name: String,
 }
 
-/// Builds programs and modules, and signs the modules with a key that is made here. Gives the folder.
-pub fn run() -> Result<PathBuf> {
+/// Builds programs and modules, and signs the modules: with this reviewer's key, else with two that are made here. Gives
+/// the folder.
+pub fn run(sign_with: Option<PathBuf>) -> Result<PathBuf> {
     let target = target()?;
     let dist = target.join("stillpoint");
     fs::create_dir_all(&dist)?;
@@ -46,22 +66,26 @@ pub fn run() -> Result<PathBuf> {
     let compiler = Compiler::find(&dist.join("rustup-cannot-add-the-target"))?;
     let sources = sources(&root())?;
     let folder = build(&compiler, &root(), &sources, &target.join("wasm"))?;
-    let key = throwaway_key(&dist.join("throwaway"))?;
-    fs::create_dir_all(dist.join("trust"))?;
-    let line = format!("{THROWAWAY} namespaces=\"{NAMESPACE}\" {}\n", key.public_key().to_openssh()?);
-    replace(&dist.join("trust/allowed_signers"), line.as_bytes())?;
+    let throwaway = Signers::throwaway(&dist)?;
+    let signers = match sign_with {
+        Some(key) => Signers::reviewer(key, &dist)?,
+        None => Signers::throwaway(&dist)?,
+    };
+    signers.root_of_trust(&dist.join("trust"))?;
     let mut bundles = Vec::new();
     let compiler = compiler.name()?;
     for source in &sources {
         let bundle = source.manifest().and_then(|manifest| {
-            bundle(&manifest, &component(&source.core(&folder))?, &compiler, &key, &dist.join(source.kind))
+            // What only tests run is no reviewer's.
+            let signers = if source.kind == "modules" { &signers } else { &throwaway };
+            bundle(&manifest, &component(&source.core(&folder))?, &compiler, signers, &dist.join(source.kind))
         });
         bundles.push(bundle.with_context(|| source.folder.display().to_string())?);
     }
     for guest in guests(&root())? {
         let bundle = guest
             .manifest()
-            .and_then(|manifest| bundle(&manifest, &guest.component(&folder)?, &compiler, &key, &dist.join("guests")));
+            .and_then(|m| bundle(&m, &guest.component(&folder)?, &compiler, &throwaway, &dist.join("guests")));
         bundles.push(bundle.with_context(|| guest.file.display().to_string())?);
     }
     // What was packaged from an older source must not be taken for this one.
@@ -167,13 +191,15 @@ fn guests(root: &Path) -> Result<Vec<Guest>> {
     Ok(out)
 }
 
-fn bundle(written: &str, wasm: &[u8], compiler: &str, key: &PrivateKey, to: &Path) -> Result<PathBuf> {
+fn bundle(written: &str, wasm: &[u8], compiler: &str, signers: &Signers, to: &Path) -> Result<PathBuf> {
     let digest = hex::encode(Sha256::digest(wasm));
     // Packaging adds, and rewrites nothing.
+    let imports: Vec<String> = interfaces(wasm)?.iter().map(|i| format!("\"{}\"", i.name())).collect();
     let manifest = format!(
-        "{written}{}\n[wasm]\nsha256   = \"{digest}\"\nsize     = {}\ncompiler = \"{compiler}\"\n",
+        "{written}{}\n[wasm]\nsha256   = \"{digest}\"\nsize     = {}\ncompiler = \"{compiler}\"\nimports  = [{}]\n",
         if written.ends_with('\n') { "" } else { "\n" },
-        wasm.len()
+        wasm.len(),
+        imports.join(", ")
     );
     let parsed = Manifest::parse(&manifest).map_err(anyhow::Error::msg).context("module.toml")?;
     let folder = to.join(format!("{}-{}", parsed.name, parsed.version));
@@ -181,11 +207,100 @@ fn bundle(written: &str, wasm: &[u8], compiler: &str, key: &PrivateKey, to: &Pat
     for folder in [to, &folder, &folder.join("signatures")] {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     }
-    let signature = key.sign(NAMESPACE, HashAlg::Sha512, manifest.as_bytes())?.to_pem(LineEnding::LF)?;
     replace(&folder.join("module.wasm"), wasm)?;
-    replace(&folder.join("module.toml"), manifest.as_bytes())?;
-    replace(&folder.join("signatures/throwaway.sig"), signature.as_bytes())?;
+    let changed = replace(&folder.join("module.toml"), manifest.as_bytes())?;
+    signers.sign(&folder, changed)?;
     Ok(folder)
+}
+
+impl Signers {
+    fn throwaway(dist: &Path) -> Result<Signers> {
+        let key = |name: &'static str| Ok((name, throwaway_key(&dist.join(name))?));
+        Ok(Signers::Throwaway(THROWAWAY.into_iter().map(key).collect::<Result<_>>()?))
+    }
+
+    /// Both may lie anywhere. Nobody else's signatures are kept beside this one's: another reviewer adds theirs with
+    /// `stillpoint module sign`.
+    fn reviewer(key: PathBuf, dist: &Path) -> Result<Signers> {
+        let key = key.canonicalize().with_context(|| key.display().to_string())?;
+        fs::create_dir_all(dist)?;
+        Ok(Signers::Reviewer(key))
+    }
+
+    /// Who may sign, for those who install what was signed.
+    fn root_of_trust(&self, to: &Path) -> Result<()> {
+        fs::create_dir_all(to)?;
+        let (signers, policy) = match self {
+            Signers::Throwaway(keys) => {
+                let line = |(name, key): &(&str, PrivateKey)| {
+                    Ok(format!("{name} namespaces=\"{NAMESPACE}\" {}\n", key.public_key().to_openssh()?))
+                };
+                (keys.iter().map(line).collect::<Result<String>>()?, DEVELOPMENT.to_owned())
+            }
+            Signers::Reviewer(_) => {
+                let trust = root().join("packaging/trust");
+                (fs::read_to_string(trust.join("allowed_signers"))?, fs::read_to_string(trust.join("policy.toml"))?)
+            }
+        };
+        replace(&to.join("allowed_signers"), signers.as_bytes())?;
+        replace(&to.join("policy.toml"), policy.as_bytes())?;
+        Ok(())
+    }
+
+    /// Signs the manifest in this folder. What stands there of another manifest, or of a key that was thrown away, goes.
+    fn sign(&self, bundle: &Path, changed: bool) -> Result<()> {
+        let (manifest, signatures) = (bundle.join("module.toml"), bundle.join("signatures"));
+        let names: Vec<String> = match self {
+            Signers::Throwaway(keys) => keys.iter().map(|(name, _)| format!("{name}.sig")).collect(),
+            Signers::Reviewer(key) => vec![format!("{}.sig", key.file_stem().unwrap_or_default().to_string_lossy())],
+        };
+        for entry in fs::read_dir(&signatures)? {
+            let path = entry?.path();
+            let thrown_away = path.to_string_lossy().ends_with("@development.sig");
+            if (changed || thrown_away) && !names.iter().any(|n| path.ends_with(n)) {
+                fs::remove_file(path)?;
+            }
+        }
+        match self {
+            Signers::Throwaway(keys) => {
+                let bytes = fs::read(&manifest)?;
+                for ((_, key), file) in keys.iter().zip(&names) {
+                    let signature = key.sign(NAMESPACE, HashAlg::Sha512, &bytes)?.to_pem(LineEnding::LF)?;
+                    replace(&signatures.join(file), signature.as_bytes())?;
+                }
+            }
+            Signers::Reviewer(key) => {
+                let file = signatures.join(&names[0]);
+                if changed || !file.exists() {
+                    let mut keygen = Command::new("ssh-keygen");
+                    succeed(keygen.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key).arg(&manifest))?;
+                    fs::rename(bundle.join("module.toml.sig"), file)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The interfaces of ours that a component imports. What else it imports, no host gives it.
+fn interfaces(wasm: &[u8]) -> Result<BTreeSet<Interface>> {
+    let mut out = BTreeSet::new();
+    let mut depth = 0;
+    for payload in wasmparser::Parser::new(0).parse_all(wasm) {
+        match payload? {
+            wasmparser::Payload::ModuleSection { .. } | wasmparser::Payload::ComponentSection { .. } => depth += 1,
+            wasmparser::Payload::End(_) => depth -= 1,
+            wasmparser::Payload::ComponentImportSection(imports) if depth == 0 => {
+                for import in imports {
+                    let name = import?.name.name;
+                    let name = name.strip_prefix("stillpoint:workload/").and_then(|n| n.split('@').next());
+                    out.extend(Interface::ALL.into_iter().find(|i| Some(i.name()) == name));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(out)
 }
 
 fn throwaway_key(path: &Path) -> Result<PrivateKey> {
@@ -200,13 +315,14 @@ fn throwaway_key(path: &Path) -> Result<PrivateKey> {
     Ok(key)
 }
 
-/// Whole or not at all: a test may be reading it.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Whole or not at all: a test may be reading it. Whether it was another one.
+fn replace(path: &Path, bytes: &[u8]) -> Result<bool> {
     if fs::read(path).is_ok_and(|there| there == bytes) {
-        return Ok(());
+        return Ok(false);
     }
-    let new = path.with_extension("new");
+    let new = path.with_added_extension("new");
     fs::write(&new, bytes)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o644))?;
-    Ok(fs::rename(new, path)?)
+    fs::rename(new, path)?;
+    Ok(true)
 }

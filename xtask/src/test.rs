@@ -33,7 +33,7 @@ pub fn run(allow_missing: bool, rest: &[String]) -> Result<()> {
         eprintln!("! {e:#}");
     }
     crash::build()?;
-    let dist = package::run()?;
+    let dist = package::run(None)?;
     let skipped = target()?.join("stillpoint/skipped");
     let _ = std::fs::remove_file(&skipped);
     let mut command = cargo();

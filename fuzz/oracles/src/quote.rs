@@ -139,6 +139,7 @@ fn client(dialect: &Dialect) -> Client {
         tag: String::new(),
         rows: Rows::Quoted,
         error: String::new(),
+        read_only: None,
         lost: Vec::new(),
         identifier_quote: dialect.identifier_quote,
     }

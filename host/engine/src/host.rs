@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use stillpoint_contract::manifest::Snapshot;
+use stillpoint_contract::manifest::{Interface, Snapshot};
 use stillpoint_contract::message::{self, Broken, FromEngine, Notice, Outcome, Phase, Reply, Request, ToEngine};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, Trap};
@@ -43,21 +43,27 @@ pub struct Loaded {
     broken: Option<Broken>,
 }
 
-/// Compiles and instantiates a component that imports nothing but our own interfaces.
+/// Compiles and instantiates a component that imports nothing but these interfaces.
 ///
 /// # Errors
 /// In words: why it cannot be used.
-pub fn load(component: &[u8], memory: u64, keeper: Arc<UnixStream>) -> Result<Loaded, String> {
+pub fn load(component: &[u8], memory: u64, imports: &[Interface], keeper: Arc<UnixStream>) -> Result<Loaded, String> {
     let words = |e: wasmtime::Error| format!("{e:#}");
     let engine = Engine::new(&config()).map_err(words)?;
     let component = Component::from_binary(&engine, component).map_err(words)?;
     for (name, _) in component.component_type().imports(&engine) {
-        if !(name.starts_with("stillpoint:workload/") && name.ends_with("@0.1.0")) {
-            return Err(format!("it imports {name}, which is not offered"));
+        let interface = name.strip_prefix("stillpoint:workload/").and_then(|n| n.strip_suffix("@0.1.0"));
+        // It holds types, and nothing that could be called.
+        if interface == Some("types") {
+            continue;
+        }
+        match interface.map(|name| Interface::ALL.into_iter().find(|i| i.name() == name)) {
+            Some(Some(interface)) if imports.contains(&interface) => {}
+            Some(Some(_)) => return Err(format!("it imports {name}, which its manifest does not name")),
+            _ => return Err(format!("it imports {name}, which is not offered")),
         }
     }
-    let mut linker = Linker::new(&engine);
-    Module::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(words)?;
+    let linker = linker(&engine, imports).map_err(words)?;
     let mut store = Store::new(&engine, State { keeper, limiter: Limiter::new(memory), notices: 0 });
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(COPIED);
@@ -69,6 +75,22 @@ pub fn load(component: &[u8], memory: u64, keeper: Arc<UnixStream>) -> Result<Lo
     let bindings = Module::instantiate(&mut store, &component, &linker);
     ticker.rest();
     Ok(Loaded { bindings: bindings.map_err(words)?, store, ticker, broken: None })
+}
+
+/// What it is given, and nothing else.
+fn linker(engine: &Engine, imports: &[Interface]) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wit::types::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    for interface in imports {
+        match interface {
+            Interface::Database => wit::database::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state),
+            Interface::State => wit::state::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state),
+            Interface::Events => wit::events::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state),
+            Interface::Log => wit::log::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state),
+            Interface::Clock => wit::clock::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state),
+        }?;
+    }
+    Ok(linker)
 }
 
 fn config() -> Config {

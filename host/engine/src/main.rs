@@ -32,13 +32,13 @@ fn serve() -> io::Result<()> {
         Ok(landlock) => message::write(&mut &*keeper, &FromEngine::Walled(landlock))?,
         Err(which) => return message::write(&mut &*keeper, &cut(FromEngine::Unwalled(which))),
     }
-    let Some(ToEngine::Load { size, memory }) = message::read(&mut &*keeper)? else {
+    let Some(ToEngine::Load { size, memory, imports }) = message::read(&mut &*keeper)? else {
         return Err(io::Error::other("no module was given"));
     };
     let mut component = vec![0; usize::try_from(size).map_err(io::Error::other)?];
     file.read_exact_at(&mut component, 0)?;
     drop(file);
-    let mut module = match host::load(&component, memory, Arc::clone(&keeper)) {
+    let mut module = match host::load(&component, memory, &imports, Arc::clone(&keeper)) {
         Ok(module) => module,
         Err(why) => return message::write(&mut &*keeper, &cut(FromEngine::Unfit(why))),
     };

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
+use stillpoint_contract::manifest::Interface;
 use stillpoint_contract::message::{self, FromEngine, ToEngine};
 
 fn engine(component: &[u8]) -> (Child, UnixStream) {
@@ -27,7 +28,7 @@ fn refused(component: &[u8]) -> String {
     let walled = message::read::<FromEngine>(&mut keeper).unwrap();
     assert!(matches!(walled, Some(FromEngine::Walled(_))), "{walled:?}");
     let size = component.len() as u64;
-    message::write(&mut keeper, &ToEngine::Load { size, memory: 1 << 20 }).unwrap();
+    message::write(&mut keeper, &ToEngine::Load { size, memory: 1 << 20, imports: Interface::ALL.to_vec() }).unwrap();
     let said = message::read::<FromEngine>(&mut keeper).unwrap();
     child.wait().unwrap();
     match said {

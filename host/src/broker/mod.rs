@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use stillpoint_contract::manifest::{Each, Effect, Lasts, Manifest, Statement, Stops};
+use stillpoint_contract::manifest::{Each, Effect, Interface, Lasts, Manifest, Statement, Stops};
 use stillpoint_contract::message::{Notice, Phase, Reply, Request, Severity, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
 
@@ -137,6 +137,20 @@ impl Broker {
         self.state.as_ref()
     }
 
+    /// Whether the module imports, by its signed manifest, what this request belongs to. The engine gives it nothing else.
+    pub fn offers(&self, request: &Request) -> bool {
+        let interface = match request {
+            Request::Run { .. } => Interface::Database,
+            Request::Put { .. } | Request::Get { .. } | Request::List | Request::Remove { .. } => Interface::State,
+            Request::Now | Request::Remaining => Interface::Clock,
+        };
+        self.imports(interface)
+    }
+
+    fn imports(&self, interface: Interface) -> bool {
+        self.manifest.wasm.as_ref().is_some_and(|w| w.imports.contains(&interface))
+    }
+
     /// Answers the one request that is open.
     pub async fn answer(&mut self, request: Request) -> Reply {
         match request {
@@ -155,8 +169,9 @@ impl Broker {
     /// Takes what the module said.
     pub fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Event { kind, text } => events::emit(self, &kind, text),
-            Notice::Log { severity, text } => log::write(self, severity, text),
+            Notice::Event { kind, text } if self.imports(Interface::Events) => events::emit(self, &kind, text),
+            Notice::Log { severity, text } if self.imports(Interface::Log) => log::write(self, severity, text),
+            Notice::Event { .. } | Notice::Log { .. } => {}
         }
     }
 

@@ -91,6 +91,7 @@ impl Reach {
             program: "/bin/p".into(),
             user: Ids { uid: 0, gid: 0, groups: vec![] },
             client: Client {
+                read_only: None,
                 mode: Mode::Session,
                 programs: vec!["p".into()],
                 login: None,

@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, recv};
+use stillpoint_contract::manifest::Interface;
 use stillpoint_contract::message::{
     self, Broken, Failure, FromEngine, Landlock, Outcome, Phase, Plan, Reply, StatementError, ToEngine,
 };
@@ -81,7 +82,7 @@ impl std::fmt::Display for Stopped {
 ///
 /// # Errors
 /// `SP-ENGINE-001`: no engine. `SP-ENGINE-002`: the module cannot be used. `SP-ENGINE-004`: a wall does not stand.
-pub async fn start(workload: &str, component: &[u8], memory: u64) -> Result<Engine, Fault> {
+pub async fn start(workload: &str, component: &[u8], memory: u64, imports: &[Interface]) -> Result<Engine, Fault> {
     let fault = |what: String| {
         let what = format!("the engine could not be started: {what}.");
         Fault::new("SP-ENGINE-001", Exit::Internal, what).of(workload).done("Nothing was frozen.")
@@ -125,7 +126,7 @@ pub async fn start(workload: &str, component: &[u8], memory: u64) -> Result<Engi
         return Err(wall(&missing.join(", ")));
     }
     let said = timeout_at(deadline, async {
-        engine.say(&ToEngine::Load { size, memory }).await?;
+        engine.say(&ToEngine::Load { size, memory, imports: imports.to_vec() }).await?;
         engine.hear().await
     });
     match said.await.map_err(late)?.map_err(failed)? {
@@ -196,6 +197,9 @@ impl Engine {
                 match self.hear().await.map_err(gone)? {
                     FromEngine::Request(request) => {
                         count(&mut requests)?;
+                        if !broker.offers(&request) {
+                            return Err(out_of_turn());
+                        }
                         let reply = broker.answer(request).await;
                         self.is_silent()?;
                         self.reply(reply).await.map_err(gone)?;

@@ -122,7 +122,8 @@ impl Run {
     async fn try_check(&mut self) -> Result<(), Fault> {
         let name = self.name();
         let memory = u64::from(self.broker.manifest.limits.memory_mib) * 1024 * 1024;
-        self.engine = Some(engine::start(&name, &self.component, memory).await?);
+        let imports = self.broker.manifest.wasm.as_ref().map(|w| w.imports.clone()).unwrap_or_default();
+        self.engine = Some(engine::start(&name, &self.component, memory, &imports).await?);
         self.component = Vec::new();
         // A login that is not answered is not waited for as long as a slow check.
         let login = Instant::now() + Duration::from_secs(10).min(self.broker.workload.timeout);

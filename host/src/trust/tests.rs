@@ -25,7 +25,7 @@ fn allow(principal: &str, options: &str, key: &PrivateKey) -> String {
 
 fn packaged(manifest: &str) -> String {
     let digest = hex::encode(Sha256::digest(COMPONENT));
-    format!("{manifest}\n[wasm]\nsha256 = \"{digest}\"\nsize = 11\ncompiler = \"test\"\n")
+    format!("{manifest}\n[wasm]\nsha256 = \"{digest}\"\nsize = 11\ncompiler = \"test\"\nimports = []\n")
 }
 
 /// A module that ana signed.

@@ -1,0 +1,512 @@
+//! What a manifest must keep to beside its form: it does not contradict itself, and no argument can become a part of what
+//! stands beside it.
+
+use std::collections::BTreeSet;
+
+use super::{
+    ColumnKind, Each, Effect, Expected, FORMAT, Lasts, Manifest, Parameter, Rows, Statement, Stops, UndoArgument,
+};
+
+impl Manifest {
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut say = |text: String| out.push(text);
+        if self.format != FORMAT {
+            say(format!("format = {} is not known; this build reads format = {FORMAT}", self.format));
+        }
+        if !is_name(&self.name, '-') {
+            say(format!("name = \"{}\" must be 1 to 64 of a-z, 0-9 and -, and begin with a letter", self.name));
+        }
+        if self.version.split('.').count() != 3 || self.version.split('.').any(|p| p.parse::<u32>().is_err()) {
+            say(format!("version = \"{}\" must be major.minor.patch", self.version));
+        }
+        if self.world != crate::WORLD {
+            say(format!("world = \"{}\" is not offered; this build offers \"{}\"", self.world, crate::WORLD));
+        }
+        if self.workloads.is_empty() {
+            say("workloads must name at least one workload_name".into());
+        }
+        if self.authors.is_empty() {
+            say("authors must name who wrote it".into());
+        }
+        if self.authors.iter().any(|a| a.is_empty() || a.contains([' ', '"', ',', '*', '?', '!'])) {
+            say("authors are named as reviewers are, without spaces, quotes, commas or patterns".into());
+        }
+        if self.client.programs.is_empty() {
+            say("[client] programs must name at least one program".into());
+        }
+        if self.client.programs.iter().any(|p| p.is_empty() || p.contains('/')) {
+            say("[client] programs are names, not paths".into());
+        }
+        if !self.client.tag.contains("{tag}") {
+            say("[client] tag must contain {tag}".into());
+        }
+        if self.client.login.as_ref().is_some_and(|l| !l.argument.contains("{login}")) {
+            say("[client] login argument must contain {login}".into());
+        }
+        for (name, session) in &self.sessions {
+            if !is_name(name, '_') {
+                say(format!("[sessions.{name}]: a name is 1 to 64 of a-z, 0-9 and _, and begins with a letter"));
+            }
+            if let Some(id) = &session.id {
+                match self.statements.get(id) {
+                    Some(s)
+                        if s.effect == Effect::Read
+                            && s.session == *name
+                            && s.parameters.is_empty()
+                            && s.columns.len() == 1 => {}
+                    Some(_) => say(format!(
+                        "[sessions.{name}] id = \"{id}\" must be a read of this session, without parameters and with one column"
+                    )),
+                    None => say(format!("[sessions.{name}] id = \"{id}\" is not declared under [statements]")),
+                }
+            }
+            if let Some(cancel) = &session.cancel {
+                match self.statements.get(cancel) {
+                    Some(s) if s.effect == Effect::Cancel && s.session != *name => {}
+                    Some(_) => say(format!(
+                        "[sessions.{name}] cancel = \"{cancel}\" must have effect = \"cancel\" and run in another session"
+                    )),
+                    None => say(format!("[sessions.{name}] cancel = \"{cancel}\" is not declared under [statements]")),
+                }
+                if session.each.is_some() {
+                    say(format!("[sessions.{name}] is opened for each database: such a session has no cancel"));
+                }
+                if session.id.is_none() {
+                    say(format!("[sessions.{name}] has a cancel, so it needs an id"));
+                }
+            }
+        }
+        for (name, statement) in &self.statements {
+            out.extend(
+                self.statement_problems(name, statement).into_iter().map(|p| format!("[statements.{name}]: {p}")),
+            );
+        }
+        if let Some(identity) = &self.identity {
+            out.extend(self.read_problem("[identity] statement", &identity.statement, None));
+        }
+        if let Some(paths) = &self.data.paths {
+            out.extend(self.read_problem("[data] paths", paths, None));
+        } else if !self.sessions.values().any(|s| s.each.is_some()) {
+            out.push("[data] paths is needed where no session is opened for each database".into());
+        }
+        if let Some(durable) = &self.data.durable {
+            out.extend(self.read_problem("[data] durable", &durable.statement, None));
+            if durable.answer == Expected::Unchanged {
+                out.push("[data] durable must name the answer itself".into());
+            }
+        }
+        if let Some(read_only) = &self.client.read_only {
+            out.extend(self.text_problem(read_only).map(|p| format!("[client] read_only: {p}")));
+        }
+        out.extend(self.privilege_problems());
+        if let Some(wasm) = &self.wasm
+            && !wasm.imports.is_sorted_by(|a, b| a < b)
+        {
+            out.push("[wasm] imports are in the order of the world, each once".into());
+        }
+        if let Some(wasm) = &self.wasm
+            && (wasm.sha256.len() != 64
+                || !wasm.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
+        {
+            out.push("[wasm] sha256 must be 64 hexadecimal digits in lower case".into());
+        }
+        out
+    }
+
+    fn privilege_problems(&self) -> Vec<String> {
+        let Some(privileges) = &self.privileges else { return Vec::new() };
+        let mut out = Vec::new();
+        for text in &privileges.make {
+            match placeholders(text) {
+                Ok(named) if named.iter().all(|n| *n == "user") => {}
+                Ok(_) => out.push("[privileges] make has no placeholder but {user}".into()),
+                Err(problem) => out.push(format!("[privileges] make: {problem}")),
+            }
+        }
+        match &privileges.held {
+            Some(held) => out.extend(self.read_problem("[privileges] held", held, None)),
+            None if privileges.needed.is_empty() => {}
+            None => out.push("[privileges] needed can only be looked for with held".into()),
+        }
+        out
+    }
+
+    /// A text that is sent as it is.
+    fn text_problem(&self, text: &str) -> Option<String> {
+        // What begins with a backslash or a dot is a command of the client, which might run a shell.
+        if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            Some("text begins with a letter: it is a statement, and no command of the client".into())
+        } else if text.contains(['\n', '\r', '\0'])
+            || (!self.client.end.is_empty() && text.contains(self.client.end.as_str()))
+        {
+            Some(format!("text is one statement on one line, without \"{}\"", self.client.end))
+        } else {
+            None
+        }
+    }
+
+    /// Whether sessions of this name are opened once for each database.
+    fn each(&self, session: &str) -> Option<Each> {
+        self.sessions.get(session).and_then(|s| s.each)
+    }
+
+    /// A statement that the host asks by itself, in a session that is opened `each`.
+    fn read_problem(&self, place: &str, name: &str, each: Option<Each>) -> Option<String> {
+        match self.statements.get(name) {
+            Some(s) if self.each(&s.session) != each => Some(format!(
+                "{place} = \"{name}\" must run in a session of the right kind: opened {}",
+                match each {
+                    None => "once, not for each database",
+                    Some(Each::Database) => "for each database",
+                }
+            )),
+            Some(s) if s.effect == Effect::Read && s.parameters.is_empty() && !s.columns.is_empty() => None,
+            Some(_) => Some(format!("{place} = \"{name}\" must be a read without parameters that has a column")),
+            None => Some(format!("{place} = \"{name}\" is not declared under [statements]")),
+        }
+    }
+
+    fn statement_problems(&self, name: &str, statement: &Statement) -> Vec<String> {
+        let mut out = Vec::new();
+        if !is_name(name, '_') {
+            out.push("a name is 1 to 64 of a-z, 0-9 and _, and begins with a letter".into());
+        }
+        if !self.sessions.contains_key(&statement.session) {
+            out.push(format!("session = \"{}\" is not declared under [sessions]", statement.session));
+        }
+        out.extend(self.text_problem(&statement.text));
+        match placeholders(&statement.text) {
+            Err(problem) => out.push(problem),
+            Ok(named) => {
+                let named: BTreeSet<&str> = named.into_iter().collect();
+                for n in &named {
+                    if !statement.parameters.contains_key(*n) {
+                        out.push(format!("{{{n}}} in its text is not declared under parameters"));
+                    }
+                }
+                for p in statement.parameters.keys() {
+                    if !named.contains(p.as_str()) {
+                        out.push(format!("parameter {p} is not in its text"));
+                    }
+                    if !is_name(p, '_') {
+                        out.push(format!(
+                            "parameter {p}: a name is 1 to 64 of a-z, 0-9 and _, and begins with a letter"
+                        ));
+                    }
+                }
+            }
+        }
+        for (p, parameter) in &statement.parameters {
+            if let Parameter::Integer { from, to } = parameter
+                && from > to
+            {
+                out.push(format!("parameter {p}: from is above to"));
+            }
+        }
+        let session_parameters = statement.parameters.values().filter(|p| **p == Parameter::Session).count();
+        if statement.effect == Effect::Cancel {
+            if session_parameters != 1 || statement.parameters.len() != 1 {
+                out.push("a cancel has one parameter, of type session".into());
+            }
+        } else if session_parameters > 0 {
+            out.push("only a cancel has a parameter of type session".into());
+        }
+        let mut seen = BTreeSet::new();
+        for column in &statement.columns {
+            if !is_name(&column.name, '_') {
+                out.push(format!(
+                    "column {}: a name is 1 to 64 of a-z, 0-9 and _, and begins with a letter",
+                    column.name
+                ));
+            }
+            if !seen.insert(&column.name) {
+                out.push(format!("column {} is there twice", column.name));
+            }
+            let exact =
+                self.client.rows == Rows::Quoted || column.kind == ColumnKind::Integer || column.encoding.is_some();
+            if !exact && column.nullable {
+                out.push(format!("column {}: this client prints NULL like the text NULL; take HEX() of it and declare encoding = \"hex\"", column.name));
+            }
+            if !exact && column.kind == ColumnKind::Bytes {
+                out.push(format!("column {}: this client does not print bytes exactly; take HEX() of it and declare encoding = \"hex\"", column.name));
+            }
+            if column.encoding.is_some() && column.kind == ColumnKind::Integer {
+                out.push(format!("column {}: an integer has no encoding", column.name));
+            }
+        }
+        if statement.effect == Effect::Freeze {
+            out.extend(self.freeze_problems(statement));
+        } else if statement.stops.is_some()
+            || statement.lasts.is_some()
+            || statement.undo.is_some()
+            || statement.holds.is_some()
+            || statement.recoverable
+        {
+            out.push("stops, lasts, undo, holds and recoverable belong to effect = \"freeze\" alone".into());
+        }
+        out
+    }
+
+    fn freeze_problems(&self, statement: &Statement) -> Vec<String> {
+        let mut out = Vec::new();
+        if statement.stops.is_none() {
+            out.push("a freeze needs stops = \"nothing\", \"ddl\" or \"writes\"".into());
+        }
+        if statement.recoverable && statement.stops == Some(Stops::Writes) {
+            out.push("recoverable is for a freeze that does not stop writes".into());
+        }
+        if statement.lasts.is_none() {
+            out.push("a freeze needs lasts = \"session\", \"expires\", \"server\" or \"disk\"".into());
+        }
+        match &statement.undo {
+            None => out.push("a freeze needs an undo".into()),
+            Some(undo) => match self.statements.get(&undo.statement) {
+                None => out.push(format!("undo \"{}\" is not declared under [statements]", undo.statement)),
+                Some(target) => {
+                    if target.effect != Effect::Undo {
+                        out.push(format!("undo \"{}\" must have effect = \"undo\"", undo.statement));
+                    }
+                    if self.each(&target.session) != self.each(&statement.session) {
+                        out.push(format!("undo \"{}\" must run in a session of the same kind", undo.statement));
+                    }
+                    if statement.lasts == Some(Lasts::Session) && target.session != statement.session {
+                        out.push(format!(
+                            "undo \"{}\" must run in the session that froze: it lasts as long as that session",
+                            undo.statement
+                        ));
+                    }
+                    if !target.parameters.keys().eq(undo.arguments.keys()) {
+                        out.push(format!("undo \"{}\" needs exactly its own parameters as arguments", undo.statement));
+                    }
+                    for argument in undo.arguments.values() {
+                        match argument {
+                            UndoArgument::Previous(read) => {
+                                out.extend(self.read_problem("previous", read, self.each(&statement.session)))
+                            }
+                            UndoArgument::Argument(p) if !statement.parameters.contains_key(p) => {
+                                out.push(format!("undo takes argument \"{p}\", which is no parameter here"));
+                            }
+                            UndoArgument::Argument(_) => {}
+                        }
+                    }
+                }
+            },
+        }
+        match &statement.holds {
+            None => out.push("a freeze needs holds: the statement whose answer proves that it still holds".into()),
+            Some(holds) => out.extend(self.read_problem("holds", &holds.statement, self.each(&statement.session))),
+        }
+        out
+    }
+}
+
+/// The names of the `{placeholders}` of a statement's text, in order; one that stands twice is given twice.
+///
+/// # Errors
+/// In words: a brace without its partner, an empty name, or a place in which an argument could become a part of what
+/// stands beside it: within quotes, after a comment, or without a space.
+pub fn placeholders(text: &str) -> Result<Vec<&str>, String> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let tail = &rest[at..];
+        if tail.starts_with('}') {
+            return Err("a } without its {".into());
+        }
+        let end = tail.find('}').ok_or("a { without its }")?;
+        let name = &tail[1..end];
+        if !is_name(name, '_') {
+            return Err(format!("{{{name}}} is no name of a parameter"));
+        }
+        out.push(name);
+        rest = &tail[end + 1..];
+        let before = &text[..text.len() - tail.len()];
+        let apart = before.ends_with([' ', '(', ',', '=', '<', '>', '.'])
+            && (rest.is_empty() || rest.starts_with([' ', ')', ',', '.', ':']));
+        if !apart {
+            return Err(format!("{{{name}}} needs a space, a comma or a parenthesis on either side"));
+        }
+        outside_of_quotes(before).map_err(|why| format!("{{{name}}} {why}"))?;
+    }
+    Ok(out)
+}
+
+/// Whether what follows this text stands outside of quotes and comments, however a database reads it: a host that
+/// quotes an argument once more would let it out.
+fn outside_of_quotes(text: &str) -> Result<(), &'static str> {
+    let mut quote = None;
+    let mut last = ' ';
+    for c in text.chars() {
+        match (quote, c) {
+            (_, '\\') => return Err("stands after a backslash, which not every database reads alike"),
+            (Some('`'), '\'' | '"') => {
+                return Err("stands after a quote within ``, which not every database reads alike");
+            }
+            (None, '\'' | '"' | '`') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            (None | Some('`'), '#' | '[') => return Err("stands after # or [, which not every database reads alike"),
+            (None | Some('`'), '$') if !last.is_alphanumeric() && last != '_' => {
+                return Err("stands after a text in dollars, which not every database reads alike");
+            }
+            (None | Some('`'), '-') if last == '-' => return Err("stands after a comment"),
+            (None | Some('`'), '*') if last == '/' => return Err("stands after a comment"),
+            _ => {}
+        }
+        last = c;
+    }
+    if quote.is_none() { Ok(()) } else { Err("stands within quotes: the host quotes it") }
+}
+
+/// The parameters of a statement in the order in which its text first names them: the order of its arguments.
+pub fn argument_order(statement: &Statement) -> Vec<&str> {
+    let mut out: Vec<&str> = Vec::new();
+    for name in placeholders(&statement.text).unwrap_or_default() {
+        if !out.contains(&name) {
+            out.push(name);
+        }
+    }
+    out
+}
+
+/// Characters that a reviewer would not see, or would see elsewhere, in any string of the manifest.
+pub(super) fn odd_characters(place: &str, value: &toml::Value, out: &mut Vec<String>) {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+    };
+    let below = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+    match value {
+        toml::Value::String(text) if text.contains(hidden) => {
+            out.push(format!("{place} holds a character that is not seen"));
+        }
+        toml::Value::Array(all) => all.iter().for_each(|v| odd_characters(place, v, out)),
+        toml::Value::Table(table) => {
+            for (name, value) in table {
+                if name.contains(hidden) {
+                    out.push(format!("a name in [{place}] holds a character that is not seen"));
+                }
+                odd_characters(&below(name), value, out);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_name(text: &str, joint: char) -> bool {
+    (1..=64).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == joint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+format = 1
+name = "some"
+version = "1.0.0"
+sequence = 1
+authors = ["ana@example.org"]
+summary = "a test"
+workloads = ["some"]
+world = "stillpoint:workload/module@0.1.0"
+snapshots = ["atomic"]
+
+[client]
+mode = "session"
+programs = ["some"]
+arguments = []
+end = ";"
+tag = "SELECT '{tag}'"
+rows = "tab-separated"
+error = '^ERROR (?<code>\d+): (?<message>.*)$'
+identifier_quote = "`"
+
+[data]
+paths = "datadir"
+
+[sessions.main]
+
+[statements.datadir]
+session = "main"
+text = "SELECT @@datadir"
+columns = [{ name = "path", type = "text" }]
+effect = "read"
+
+[statements.lock]
+session = "main"
+text = "LOCK {seconds}"
+parameters = { seconds = { type = "integer", from = 1, to = 60 } }
+effect = "freeze"
+stops = "writes"
+lasts = "session"
+undo = { statement = "unlock" }
+holds = { statement = "datadir", answer = "unchanged" }
+
+[statements.unlock]
+session = "main"
+text = "UNLOCK"
+effect = "undo"
+"#;
+
+    fn refused(from: &str, to: &str) -> String {
+        assert!(GOOD.contains(from), "the test replaces what is not there: {from}");
+        Manifest::parse(&GOOD.replacen(from, to, 1)).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn a_good_manifest_is_read() {
+        let manifest = Manifest::parse(GOOD).expect("good");
+        assert_eq!(manifest.freezes().count(), 1);
+        assert_eq!(argument_order(&manifest.statements["lock"]), ["seconds"]);
+    }
+
+    #[test]
+    fn a_parameter_that_stands_apart_is_read() {
+        for text in ["a = 'it''s' + ({a})", "a = {a}", "f({a},{a})", "LIKE '%--' AND v$b >={a} -- why"] {
+            assert_eq!(placeholders(text).map(|p| p.contains(&"a")), Ok(true), "{text}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused_in_words() {
+        for (from, to, word) in [
+            ("format = 1", "format = 2", "not known"),
+            ("[\"ana@example.org\"]", "[]", "authors"),
+            ("[\"ana@example.org\"]", "[\"ana bo\"]", "authors"),
+            ("text = \"UNLOCK\"", "text = \"UNLOCK\\u202e\"", "not seen"),
+            ("summary = \"a test\"", "summary = \"a\\u001b[2Jtest\"", "summary holds"),
+            ("end = \";\"", "end = \";\"\nread_only = \"SET X; SET Y\"", "one statement"),
+            ("[data]", "[privileges]\nmake = []\nneeded = { A = \"b\" }\n[data]", "with held"),
+            ("[data]", "[privileges]\nmake = [\"GRANT A TO {other}\"]\nneeded = {}\n[data]", "but {user}"),
+            ("summary", "sumary", "unknown field"),
+            ("effect = \"freeze\"", "effect = \"freez\"", "unknown variant"),
+            ("undo = { statement = \"unlock\" }\n", "", "needs an undo"),
+            ("undo = { statement = \"unlock\" }", "undo = { statement = \"datadir\" }", "must have effect"),
+            ("holds = { statement = \"datadir\", answer = \"unchanged\" }\n", "", "needs holds"),
+            ("stops = \"writes\"\n", "", "needs stops"),
+            ("LOCK {seconds}", "LOCK", "not in its text"),
+            ("LOCK {seconds}", "LOCK {seconds} {more}", "{more}"),
+            ("LOCK {seconds}", "LOCK {seconds}; DROP TABLE x", "one statement"),
+            ("LOCK {seconds}", "LOCK '{seconds}'", "on either side"),
+            ("LOCK {seconds}", "LOCK ' {seconds} '", "within quotes"),
+            ("LOCK {seconds}", "LOCK -{seconds}", "on either side"),
+            ("LOCK {seconds}", "LOCK {seconds}{seconds}", "on either side"),
+            ("LOCK {seconds}", "LOCK /* {seconds} */", "after a comment"),
+            ("LOCK {seconds}", "LOCK -- {seconds}", "after a comment"),
+            ("LOCK {seconds}", "LOCK # {seconds}", "reads alike"),
+            ("text = \"UNLOCK\"\neffect = \"undo\"", "text = \"UNLOCK\"\neffect = \"undo\"\nstops = \"ddl\"", "alone"),
+            ("type = \"text\" }", "type = \"text\", nullable = true }", "HEX()"),
+            ("text = \"SELECT @@datadir\"", "text = '\\! id'", "no command of the client"),
+            ("[sessions.main]\n", "[sessions.main]\neach = \"database\"\n", "session of the right kind"),
+            ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
+            ("world = \"stillpoint:workload/module@0.1.0\"", "world = \"other\"", "not offered"),
+        ] {
+            let said = refused(from, to);
+            assert!(said.contains(word), "{from} → {to}: {said}");
+        }
+    }
+}
