@@ -120,7 +120,7 @@ pub fn plain(text: &str) -> String {
 }
 
 /// Text of ours that repeats theirs, such as a line of a file with a caret under it.
-fn plain_lines(text: &str) -> String {
+pub fn plain_lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 

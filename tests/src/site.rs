@@ -42,13 +42,27 @@ impl Site {
         // Other users' clients look at files that a test puts here.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let site = Site { folder, program: dist::program("stillpoint") };
-        std::fs::create_dir_all(site.path("etc/trust")).unwrap();
+        std::fs::create_dir_all(site.path("etc/grants")).unwrap();
         std::fs::create_dir_all(site.path("lib/modules")).unwrap();
-        std::fs::copy(dist::dist().join("trust/allowed_signers"), site.path("etc/trust/allowed_signers")).unwrap();
+        copy(&dist::dist().join("trust"), &site.path("etc"));
         for bundle in dist::bundles("modules") {
-            copy(&bundle, &site.path("lib/modules"));
+            site.install(&bundle);
         }
         site
+    }
+
+    /// As packaging has installed it once: verified and granted. A guest that cannot be installed is only put there.
+    fn install(&self, bundle: &Path) {
+        let folder = bundle.file_name().expect("a bundle has a name").to_string_lossy().into_owned();
+        let (name, _version) = folder.rsplit_once('-').expect("NAME-VERSION");
+        let installed = dist::dist().join("site");
+        let modules = installed.join("lib/modules").join(&folder);
+        if !modules.is_dir() {
+            return copy(bundle, &self.path("lib/modules"));
+        }
+        copy(&modules, &self.path("lib/modules"));
+        let grant = format!("etc/grants/{name}.toml");
+        std::fs::copy(installed.join(&grant), self.path(&grant)).unwrap();
     }
 
     /// Installs modules and this configuration.
@@ -73,7 +87,7 @@ impl Site {
 
     /// Installs this guest beside the modules.
     pub fn install_guest(&self, name: &str) {
-        copy(&dist::bundle("guests", name), &self.path("lib/modules"));
+        self.install(&dist::bundle("guests", name));
     }
 
     /// The processes of this installation that run as `keeper` or `guard`.

@@ -71,6 +71,7 @@ pub fn run(sign_with: Option<PathBuf>) -> Result<PathBuf> {
         Some(key) => Signers::reviewer(key, &dist)?,
         None => Signers::throwaway(&dist)?,
     };
+    let development = matches!(signers, Signers::Throwaway(_));
     signers.root_of_trust(&dist.join("trust"))?;
     let mut bundles = Vec::new();
     let compiler = compiler.name()?;
@@ -97,7 +98,40 @@ pub fn run(sign_with: Option<PathBuf>) -> Result<PathBuf> {
             }
         }
     }
+    if development {
+        for bundle in &bundles {
+            install(&target, &dist, bundle)?;
+        }
+    }
     Ok(dist)
+}
+
+/// Installs a bundle in `site`, from which demo and tests take it with its grant, as an operator would. A guest that
+/// cannot be installed is what its test shows.
+fn install(target: &Path, dist: &Path, bundle: &Path) -> Result<()> {
+    let site = dist.join("site");
+    fs::create_dir_all(site.join("etc/trust"))?;
+    for file in ["allowed_signers", "policy.toml"] {
+        replace(&site.join("etc/trust").join(file), &fs::read(dist.join("trust").join(file))?)?;
+    }
+    let name = bundle.file_name().context("a bundle has a name")?;
+    let programs = ["stillpoint", "stillpoint-engine"].map(|p| target.join("debug").join(p));
+    let mut made_of = fs::read(bundle.join("module.toml"))?;
+    for program in &programs {
+        made_of.extend(format!("{:?}", fs::metadata(program)?.modified()?).bytes());
+    }
+    let done = site.join("done").join(name);
+    if fs::read(&done).is_ok_and(|d| d == made_of) {
+        return Ok(());
+    }
+    let mut command = Command::new(&programs[0]);
+    command.arg("--state-dir").arg(&site).args(["module", "install", "--yes", "--accept-wider"]).arg(bundle);
+    let said = command.output()?;
+    if !said.status.success() && bundle.parent() == Some(&dist.join("modules")) {
+        bail!("{} could not be installed: {}", bundle.display(), String::from_utf8_lossy(&said.stderr));
+    }
+    fs::create_dir_all(site.join("done"))?;
+    Ok(fs::write(done, made_of)?)
 }
 
 /// Builds the components alone, of another copy of the source if one is named: the same source gives the same bytes.

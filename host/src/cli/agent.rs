@@ -27,7 +27,8 @@ pub struct Agent {
 pub fn start(context: &Context, tied: bool) -> Result<Agent, Fault> {
     let begin = || {
         let (ours, theirs) = UnixStream::pair()?;
-        let start = Start { places: context.places.clone(), config: context.config.clone(), tied };
+        let (places, config, unsigned) = (context.places.clone(), context.config.clone(), context.unsigned);
+        let start = Start { places, config, tied, unsigned };
         let mut command = Command::new("/proc/self/exe");
         command.arg("keeper").arg(serde_json::to_string(&start)?);
         command.env_clear().env("LC_ALL", "C.UTF-8");

@@ -18,7 +18,8 @@ pub fn check(context: &Context) -> Exit {
 
 fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
     let one = |f: Fault| vec![f];
-    let (configuration, modules) = keeper::load(&context.places, context.config.as_deref())?;
+    let keeper::Loaded { configuration, modules, .. } =
+        keeper::load(&context.places, context.config.as_deref(), context.unsigned)?;
     let mut warnings = configuration.warnings.clone();
     if agent::find(context).is_some() {
         let what = "a cycle is under way: a freeze now is refused.";

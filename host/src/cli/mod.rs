@@ -4,6 +4,7 @@ mod agent;
 mod check;
 mod events;
 mod freeze;
+mod module;
 mod recover;
 mod run;
 mod screen;
@@ -32,6 +33,10 @@ struct Cli {
     /// Keep everything under one folder: DIR/etc, DIR/lib, DIR/run
     #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// For development: run the modules that the configuration names by their folder without signatures and grants.
+    /// Never from the system's own configuration
+    #[arg(long, global = true)]
+    allow_unsigned: bool,
     /// How to answer
     #[arg(long, global = true, value_name = "FORM", default_value = "text")]
     output: Output,
@@ -79,6 +84,9 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         patience: u64,
     },
+    /// Look at modules, accept them, take them away
+    #[command(subcommand)]
+    Module(module::Command),
     /// Print the messaging channel of the cycle under way
     Events {
         /// Wait for the next cycle, and the one after it
@@ -119,6 +127,7 @@ pub(crate) struct Context {
     pub places: Places,
     pub config: Option<PathBuf>,
     pub output: Output,
+    pub unsigned: bool,
 }
 
 /// Runs the command of this process.
@@ -139,6 +148,7 @@ pub fn main() -> Exit {
         places: Places::under(absolute(cli.state_dir).as_deref()),
         config: absolute(cli.config),
         output: cli.output,
+        unsigned: cli.allow_unsigned,
     };
     match cli.command {
         Command::Check => check::check(&context),
@@ -147,6 +157,7 @@ pub fn main() -> Exit {
         Command::Thaw => thaw::thaw(&context),
         Command::Status => status::status(&context),
         Command::Recover { patience } => recover::recover(&context, Duration::from_secs(patience)),
+        Command::Module(command) => module::run(&context, &command),
         Command::Events { follow } => events::events(&context, follow),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "stillpoint", &mut std::io::stdout());

@@ -64,9 +64,24 @@ impl Places {
         self.lib.join("modules")
     }
 
-    /// The reviewers.
-    pub fn allowed_signers(&self) -> PathBuf {
-        self.etc.join("trust/allowed_signers")
+    /// Whom this machine trusts.
+    pub fn trust(&self) -> PathBuf {
+        self.etc.join("trust")
+    }
+
+    /// What each module may do.
+    pub fn grants(&self) -> PathBuf {
+        self.etc.join("grants")
+    }
+
+    /// The lowest sequences that may run.
+    pub fn floors(&self) -> PathBuf {
+        self.lib.join("floors")
+    }
+
+    /// Whether these are the machine's own: there nothing runs for development.
+    pub fn are_the_systems(&self) -> bool {
+        *self == Places::under(None)
     }
 
     /// The ledger.

@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs::Metadata;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 /// As many symbolic links on one path as the kernel follows.
 const MOST_LINKS: u32 = 40;
@@ -35,12 +39,39 @@ pub enum Problem {
         /// Which.
         path: PathBuf,
     },
+    /// It is a symbolic link where none may be.
+    #[error("{} is a symbolic link", .path.display())]
+    Link {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is no plain file, or no folder.
+    #[error("{} is not what it must be: a plain file, or a folder", .path.display())]
+    Kind {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is longer than it may be.
+    #[error("{} is longer than {largest} bytes", .path.display())]
+    Large {
+        /// Which.
+        path: PathBuf,
+        /// Bytes that are read at most.
+        largest: u64,
+    },
     /// Symbolic links lead nowhere.
     #[error("{}: too many symbolic links", .path.display())]
     Links {
         /// The path that was asked about.
         path: PathBuf,
     },
+}
+
+impl Problem {
+    /// Whether it says that others could have written it.
+    pub fn is_about_others(&self) -> bool {
+        matches!(self, Problem::Owner { .. } | Problem::Writable { .. } | Problem::Links { .. })
+    }
 }
 
 /// Checks that only root, the user of this process, or one of `owners` could have written `path`, or put another file
@@ -85,6 +116,95 @@ pub fn check(path: &Path, owners: &[u32]) -> Result<(), Problem> {
     }
     // A path that ends in `..` ends in a folder that was judged as one on the way.
     judge(&here, &look(&here)?, owners, true)
+}
+
+/// The folder as it is now, opened: only root or the user of this process could have written into it or put another in its
+/// place.
+///
+/// # Errors
+/// [`Problem`].
+pub fn open_folder(path: &Path) -> Result<OwnedFd, Problem> {
+    let unreadable = |why: io::Error| Problem::Unreadable { path: path.into(), why };
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+    let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| unreadable(e.into()))?;
+    check(path, &[])?;
+    same(path, &folder)?;
+    Ok(folder)
+}
+
+/// What is called `name` in an opened folder, opened: a plain file, or a folder, and no link. Whoever could have written
+/// it is judged by the descriptor itself, so nothing can be put in its place afterwards. `None` when it is not there.
+///
+/// # Errors
+/// [`Problem`].
+pub fn open_in(folder: BorrowedFd<'_>, shown: &Path, kind: FileType) -> Result<Option<OwnedFd>, Problem> {
+    let unreadable = |why: io::Error| Problem::Unreadable { path: shown.into(), why };
+    let name = shown.file_name().unwrap_or_default();
+    // A pipe would keep us waiting.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::RDONLY;
+    let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::LOOP) => return Err(Problem::Link { path: shown.into() }),
+        Err(e) => return Err(unreadable(e.into())),
+    };
+    let stat = rustix::fs::fstat(&file).map_err(|e| unreadable(e.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != kind {
+        return Err(Problem::Kind { path: shown.into() });
+    }
+    if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(Problem::Owner { path: shown.into(), uid: stat.st_uid });
+    }
+    if stat.st_mode & 0o022 != 0 {
+        return Err(Problem::Writable { path: shown.into() });
+    }
+    Ok(Some(file))
+}
+
+/// The bytes of a plain file that only root or the user of this process could have written: of the very file that was
+/// judged. `None` when it is not there.
+///
+/// # Errors
+/// [`Problem`].
+pub fn read(path: &Path, largest: u64) -> Result<Option<Vec<u8>>, Problem> {
+    let unreadable = |why: io::Error| Problem::Unreadable { path: path.into(), why };
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::RDONLY;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => file,
+        // A link that leads nowhere is no absence.
+        Err(Errno::NOENT) if path.symlink_metadata().is_err() => return Ok(None),
+        Err(e) => return Err(unreadable(e.into())),
+    };
+    check(path, &[])?;
+    same(path, &file)?;
+    bytes(file, path, largest).map(Some)
+}
+
+/// All bytes of an opened plain file.
+///
+/// # Errors
+/// [`Problem`].
+pub fn bytes(file: OwnedFd, shown: &Path, largest: u64) -> Result<Vec<u8>, Problem> {
+    let unreadable = |why: io::Error| Problem::Unreadable { path: shown.into(), why };
+    let file = File::from(file);
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(Problem::Kind { path: shown.into() });
+    }
+    let mut bytes = Vec::new();
+    file.take(largest + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > largest { Err(Problem::Large { path: shown.into(), largest }) } else { Ok(bytes) }
+}
+
+/// Whether the path, as it was judged, still leads to what was opened.
+fn same(path: &Path, opened: &OwnedFd) -> Result<(), Problem> {
+    let unreadable = |why: io::Error| Problem::Unreadable { path: path.into(), why };
+    let stat = rustix::fs::fstat(opened).map_err(|e| unreadable(e.into()))?;
+    let now = path.metadata().map_err(unreadable)?;
+    if (stat.st_dev, stat.st_ino) == (now.dev(), now.ino()) {
+        Ok(())
+    } else {
+        Err(unreadable(io::Error::other("it was replaced while it was read")))
+    }
 }
 
 /// The names and `..` of a path.

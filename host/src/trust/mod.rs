@@ -1,40 +1,77 @@
-//! Which modules may run: only what a [`Verified`] proves.
+//! Which modules may run: only what a [`Verified`] proves, and only what a [`grant`] lets it do.
 //!
-//! In this order: owner and mode of every file on the way; signatures over the raw bytes of the manifest; the manifest,
-//! strictly; its expiry; the component, read once, hashed and compared: that buffer is what runs.
+//! In this order: owner and mode of every file on the way; signatures over the raw bytes of the manifest, by as many
+//! distinct people as the [`policy`] asks for; the manifest, strictly; its expiry; what is [`revoked`]; the [`floor`];
+//! the component, read once, hashed and compared: that buffer is what runs. Nothing of it is parsed here at all.
 //!
 //! | id | what |
 //! |---|---|
-//! | `SP-TRUST-001` | there is no such module |
+//! | `SP-TRUST-001` | there is no such module, or it is not clear which |
 //! | `SP-TRUST-002` | others could have written it |
-//! | `SP-TRUST-003` | a file of it is missing or too long |
-//! | `SP-TRUST-004` | no signature of a known reviewer: which there are, and why none counts |
+//! | `SP-TRUST-003` | a file of it is missing, too long, or no plain file |
+//! | `SP-TRUST-004` | not enough reviewers have signed: who has, and why the others do not count |
 //! | `SP-TRUST-005` | the manifest is refused |
 //! | `SP-TRUST-006` | it has expired |
 //! | `SP-TRUST-007` | the component is not the one that was signed: never packaged, truncated, changed |
 //! | `SP-TRUST-008` | the list of reviewers cannot be used |
+//! | `SP-TRUST-009` | it wants what this version does not do |
+//! | `SP-TRUST-010` | the policy cannot be used |
+//! | `SP-TRUST-011` | the list of revocations cannot be used |
+//! | `SP-TRUST-012` | it is revoked |
+//! | `SP-TRUST-013` | it is older than one that was trusted before |
+//! | `SP-TRUST-014` | a floor cannot be read or raised |
+//! | `SP-TRUST-015` | it is not granted, or wants more than it was granted |
+//! | `SP-TRUST-016` | a grant cannot be read or written |
+//! | `SP-TRUST-017` | an unsigned module where none may run |
+//! | `SP-TRUST-018` | the installed modules cannot be changed |
+//! | `SP-TRUST-019` | it cannot be signed |
+//! | `SP-TRUST-020` | warning: it is not signed |
+//! | `SP-TRUST-021` | warning: throwaway keys of a development have signed it |
+//! | `SP-TRUST-022` | warning: it has expired |
 
-mod signers;
+pub mod authority;
+pub mod bundle;
+pub mod floor;
+pub mod grant;
+pub mod policy;
+pub mod revoked;
+pub mod signature;
+pub mod signers;
+pub mod store;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use ssh_key::{HashAlg, SshSig};
 use stillpoint_contract::{Manifest, NAMESPACE};
 
 use crate::fault::{Exit, Fault};
 use crate::sys::ownership;
+use bundle::Bundle;
+use floor::Floors;
+use policy::{Expired, Policy};
+use revoked::Revocations;
+pub use signature::{Signature, Signer};
 
-const LARGEST_MANIFEST: u64 = 1024 * 1024;
-const LARGEST_COMPONENT: u64 = 48 * 1024 * 1024;
-const LARGEST_SIGNATURE: u64 = 64 * 1024;
 const LARGEST_SIGNERS: u64 = 1024 * 1024;
 
-/// The most signatures that are looked at.
-const MOST_SIGNATURES: usize = 64;
+/// People whose name ends so have keys that were made to be thrown away.
+const DEVELOPMENT: &str = "@development";
 
-/// A module that was verified. Only [`verify`] makes one.
+/// Whom this machine trusts, and how far: read once, used for every module.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// What is asked for.
+    pub policy: Policy,
+    /// The people and their keys.
+    pub reviewers: Vec<signers::Reviewer>,
+    /// What is trusted no more.
+    pub revocations: Revocations,
+    /// The lowest sequences.
+    pub floors: Floors,
+    folder: PathBuf,
+}
+
+/// A module that was verified. Only [`verify`] makes one, and [`unsigned`].
 #[derive(Debug, Clone)]
 pub struct Verified {
     path: PathBuf,
@@ -42,15 +79,9 @@ pub struct Verified {
     manifest_bytes: Vec<u8>,
     wasm: Vec<u8>,
     signers: Vec<Signer>,
-}
-
-/// A reviewer whose signature held.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signer {
-    /// Who.
-    pub principal: String,
-    /// The key, as `ssh-keygen -l` prints it: `SHA256:…`.
-    pub fingerprint: String,
+    signatures: Vec<Signature>,
+    signature_files: Vec<(String, Vec<u8>)>,
+    warnings: Vec<Fault>,
 }
 
 impl Verified {
@@ -74,9 +105,24 @@ impl Verified {
         &self.wasm
     }
 
-    /// The distinct reviewers who signed it: at least one.
+    /// The distinct people who have signed it and count.
     pub fn signers(&self) -> &[Signer] {
         &self.signers
+    }
+
+    /// Every signature file, and what it is worth.
+    pub fn signatures(&self) -> &[Signature] {
+        &self.signatures
+    }
+
+    /// The signature files by name, as they were read.
+    pub fn signature_files(&self) -> &[(String, Vec<u8>)] {
+        &self.signature_files
+    }
+
+    /// What the operator must know beside the verdict.
+    pub fn warnings(&self) -> &[Fault] {
+        &self.warnings
     }
 }
 
@@ -84,35 +130,154 @@ fn fault(id: &str, what: String) -> Fault {
     Fault::new(id, Exit::Untrusted, what).done("Nothing was frozen.")
 }
 
-/// The installed module that serves this `workload_name`: the highest version. What is read here only chooses; nothing
-/// of it is believed before [`verify`].
+fn warning(id: &str, what: String) -> Fault {
+    Fault::new(id, Exit::Done, what)
+}
+
+/// SHA-256 as 64 hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+impl Root {
+    /// Reads `allowed_signers`, `policy.toml` and `revocations` in this folder.
+    ///
+    /// # Errors
+    /// `SP-TRUST-002`, `SP-TRUST-008`, `SP-TRUST-010`, `SP-TRUST-011`, `SP-TRUST-014`.
+    pub fn read(folder: &Path, floors: PathBuf) -> Result<Root, Fault> {
+        let mut root = Root {
+            policy: policy(&folder.join("policy.toml"))?,
+            reviewers: reviewers(&folder.join("allowed_signers"))?,
+            revocations: Revocations::default(),
+            floors: Floors::new(floors),
+            folder: folder.to_owned(),
+        };
+        root.revocations = root.revocations()?;
+        Ok(root)
+    }
+
+    /// The list, signed by as many people as a module.
+    fn revocations(&self) -> Result<Revocations, Fault> {
+        let folder = self.folder.join("revocations");
+        let refused = |why: String| {
+            let what = format!("the list of revocations in {} cannot be used: {why}.", folder.display());
+            fault("SP-TRUST-011", what).next("put the newest list there, with its signatures")
+        };
+        let floor = self.floors.of(floor::REVOCATIONS).map_err(not_floored)?;
+        if folder.symlink_metadata().is_err() {
+            return match floor {
+                0 => Ok(Revocations::default()),
+                _ => Err(refused(format!("it is missing, and list {floor} was here before"))),
+            };
+        }
+        let (bytes, signatures) = bundle::signed(&folder, "revocations.toml")?;
+        let parsed = || Revocations::parse(std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8")?);
+        let looked = self.look(&signatures, &bytes, revoked::NAMESPACE, &[]);
+        // Only what others have signed is looked at. Then no key that it revokes counts for it.
+        self.enough(&looked).map_err(&refused)?;
+        let list = parsed().map_err(&refused)?;
+        let without = Root { revocations: list.clone(), ..self.clone() };
+        without.enough(&without.look(&signatures, &bytes, revoked::NAMESPACE, &[])).map_err(&refused)?;
+        if list.sequence < floor {
+            return Err(refused(format!("it is list {}, and list {floor} was here before", list.sequence)));
+        }
+        Ok(list)
+    }
+
+    /// What each signature over these bytes is worth.
+    fn look(&self, files: &[(String, Vec<u8>)], bytes: &[u8], namespace: &str, authors: &[String]) -> Vec<Signature> {
+        let look = |(file, pem): &(String, Vec<u8>)| {
+            let mut looked = signature::look(file, pem, bytes, namespace, &self.reviewers);
+            if let (Some(signer), None) = (&looked.signer, &looked.problem) {
+                looked.problem = if let Some(why) = self.revocations.key(&signer.fingerprint) {
+                    Some(format!("is by {}, whose key is revoked: {why}", signer.principal))
+                } else if authors.contains(&signer.principal) {
+                    Some(format!("is by {}, who wrote it", signer.principal))
+                } else {
+                    None
+                };
+            }
+            looked
+        };
+        files.iter().map(look).collect()
+    }
+
+    /// The distinct people who count.
+    ///
+    /// # Errors
+    /// In words: who is missing, and why the others do not count.
+    fn enough(&self, looked: &[Signature]) -> Result<Vec<Signer>, String> {
+        let mut people: Vec<Signer> = Vec::new();
+        for signer in looked.iter().filter(|s| s.problem.is_none()).filter_map(|s| s.signer.as_ref()) {
+            if people.iter().all(|p| p.principal != signer.principal) {
+                people.push(signer.clone());
+            }
+        }
+        let names: Vec<&str> = people.iter().map(|p| p.principal.as_str()).collect();
+        let Err(missing) = self.policy.enough(&names) else { return Ok(people) };
+        let mut why = vec![missing];
+        if !names.is_empty() {
+            why.push(format!("counted: {}", names.join(", ")));
+        }
+        if looked.is_empty() {
+            why.push("there is no signature".into());
+        }
+        why.extend(looked.iter().filter_map(|s| Some(format!("{} {}", s.file, s.problem.as_ref()?))));
+        Err(why.join("; "))
+    }
+
+    /// Everything else passed: from now on nothing older is taken.
+    ///
+    /// # Errors
+    /// `SP-TRUST-014`.
+    pub fn raise_floors(&self, module: &Verified) -> Result<(), Fault> {
+        let (name, sequence) = (&module.manifest.name, module.manifest.sequence);
+        let raised = match module.signers.is_empty() {
+            // What nobody has signed is no reason to refuse what somebody has.
+            true => Ok(()),
+            false => self.floors.raise(name, sequence),
+        };
+        raised
+            .and_then(|()| match self.revocations.sequence {
+                0 => Ok(()),
+                list => self.floors.raise(floor::REVOCATIONS, list),
+            })
+            .map_err(|e| not_floored(e.to_string()))
+    }
+}
+
+/// The installed module that serves this `workload_name`. What is read here only chooses; nothing of it is believed
+/// before [`verify`].
 ///
 /// # Errors
 /// `SP-TRUST-001`.
 pub fn find(workload_name: &str, modules: &Path) -> Result<PathBuf, Fault> {
-    let mut found: Option<(Vec<u32>, PathBuf)> = None;
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(modules).into_iter().flatten().flatten().map(|e| e.path()).collect();
-    paths.sort();
-    for path in paths.into_iter().filter(|p| p.is_dir()) {
-        let read = file(&path.join("module.toml"), LARGEST_MANIFEST).ok().and_then(|b| String::from_utf8(b).ok());
-        let Some(manifest) = read.and_then(|text| Manifest::parse(&text).ok()) else {
+    let mut found: Option<(String, u64, PathBuf)> = None;
+    for path in store::folders(modules) {
+        let read = ownership::read(&path.join("module.toml"), 1024 * 1024).ok().flatten();
+        let Some(manifest) = read.and_then(|b| String::from_utf8(b).ok()).and_then(|text| Manifest::parse(&text).ok())
+        else {
             // A broken bundle that bears the name must not be passed over in silence for an older one.
             if bears(&path, workload_name) {
                 return Ok(path);
             }
             continue;
         };
-        if manifest.workloads.iter().any(|w| w == workload_name) {
-            let version: Vec<u32> = manifest.version.split('.').filter_map(|p| p.parse().ok()).collect();
-            if found.as_ref().is_none_or(|(v, _)| *v < version) {
-                found = Some((version, path));
+        if !manifest.workloads.iter().any(|w| w == workload_name) {
+            continue;
+        }
+        match &found {
+            Some((name, ..)) if *name != manifest.name => {
+                let what = format!("two modules serve workload_name = {workload_name}: {name} and {}.", manifest.name);
+                return Err(fault("SP-TRUST-001", what).next("name the one that is meant with  module = FOLDER"));
             }
+            Some((_, sequence, _)) if *sequence >= manifest.sequence => {}
+            _ => found = Some((manifest.name, manifest.sequence, path)),
         }
     }
-    found.map(|(_, path)| path).ok_or_else(|| {
+    found.map(|(_, _, path)| path).ok_or_else(|| {
         let what = format!("no module for workload_name = {workload_name} is installed in {}.", modules.display());
-        fault("SP-TRUST-001", what).next("install one, or name its bundle with  module =")
+        fault("SP-TRUST-001", what).next("stillpoint module install FOLDER , or name its bundle with  module =")
     })
 }
 
@@ -125,160 +290,150 @@ fn bears(path: &Path, name: &str) -> bool {
         .is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// Verifies a bundle against the reviewers in `allowed_signers`.
+/// Verifies a bundle against what this machine trusts.
 ///
 /// # Errors
 /// `SP-TRUST-…`: the first that does not hold.
-pub fn verify(bundle: &Path, allowed_signers: &Path) -> Result<Verified, Fault> {
-    if !bundle.is_dir() {
-        let what = format!("there is no module in {}.", bundle.display());
-        return Err(fault("SP-TRUST-001", what).next("install it, or name another bundle with  module ="));
-    }
-    let [manifest, component, folder] = ["module.toml", "module.wasm", "signatures"].map(|name| bundle.join(name));
-    let signatures = signatures(&folder);
-    for path in [allowed_signers, &manifest, &component, &folder].into_iter().chain(signatures.iter().map(|p| &**p)) {
-        // What is not there is told below, in other words.
-        if path.symlink_metadata().is_ok() {
-            ownership::check(path, &[]).map_err(|p| {
-                fault("SP-TRUST-002", format!("others could have written it: {p}.")).next("let only root write there")
-            })?;
+pub fn verify(path: &Path, root: &Root) -> Result<Verified, Fault> {
+    let bundle = Bundle::open(path)?;
+    // Who the authors are stands in the manifest, which is not believed before enough people have signed it.
+    let looked = root.look(&bundle.signatures, &bundle.manifest, NAMESPACE, &[]);
+    let not_signed = |why: String| {
+        let what = format!("{} is not signed by enough reviewers whom this machine knows: {why}.", path.display());
+        let next = format!("install it again, or have it signed by people in {}", root.folder.display());
+        fault("SP-TRUST-004", what).next(next)
+    };
+    root.enough(&looked).map_err(not_signed)?;
+    let manifest = parse(&bundle.manifest)?;
+    let looked = root.look(&bundle.signatures, &bundle.manifest, NAMESPACE, &manifest.authors);
+    let signers = root.enough(&looked).map_err(not_signed)?;
+    let mut warnings = Vec::new();
+    if let Some(expired) = expired(&manifest) {
+        match root.policy.expired {
+            Expired::Refuse => return Err(fault("SP-TRUST-006", expired).next("install a newer version")),
+            Expired::Warn => warnings.push(warning("SP-TRUST-022", expired).next("install a newer version")),
         }
     }
-    let reviewers = reviewers(allowed_signers)?;
-    let manifest_bytes = file(&manifest, LARGEST_MANIFEST).map_err(unread)?;
-    let signers = signed_by(&signatures, &manifest_bytes, &reviewers).map_err(|why| {
-        let what = format!("{} is not signed by a reviewer whom this machine knows: {why}.", bundle.display());
-        let next = format!("install it again, or have it signed by somebody in {}", allowed_signers.display());
-        fault("SP-TRUST-004", what).next(next)
-    })?;
-    let manifest = parse(&manifest_bytes)?;
-    let wasm = wasm(&component, &manifest)?;
-    Ok(Verified { path: bundle.to_owned(), manifest, manifest_bytes, wasm, signers })
+    if signers.iter().any(|s| s.principal.ends_with(DEVELOPMENT)) && !root.policy.development {
+        let what = format!("{} is signed with throwaway keys of a development ({}).", manifest.name, root.policy.name);
+        warnings.push(warning("SP-TRUST-021", what).next("install it as signed by reviewers whom you know"));
+    }
+    let signed = manifest.wasm.as_ref().map(|w| w.sha256.as_str()).unwrap_or_default();
+    if let Some(why) = root.revocations.digest(&[&sha256(&bundle.manifest), signed]) {
+        let what = format!("{} {} is revoked: {why}.", manifest.name, manifest.version);
+        return Err(fault("SP-TRUST-012", what).next("install a newer version"));
+    }
+    let floor = root.floors.of(&manifest.name).map_err(not_floored)?;
+    if manifest.sequence < floor {
+        let what = format!(
+            "{} {} is older than one that was trusted here before: its sequence is {}, not {floor} or more.",
+            manifest.name, manifest.version, manifest.sequence
+        );
+        return Err(fault("SP-TRUST-013", what).next("install a newer version"));
+    }
+    let wasm = component(&bundle, &manifest)?;
+    let Bundle { path, manifest: manifest_bytes, signatures: signature_files, .. } = bundle;
+    Ok(Verified { path, manifest, manifest_bytes, wasm, signers, signatures: looked, signature_files, warnings })
 }
 
-/// The manifest, which must not have expired.
-fn parse(bytes: &[u8]) -> Result<Manifest, Fault> {
+/// Takes a bundle that nobody need have signed: for development. Everything else is looked at as in [`verify`].
+///
+/// # Errors
+/// `SP-TRUST-…`.
+pub fn unsigned(path: &Path) -> Result<Verified, Fault> {
+    let bundle = Bundle::open(path)?;
+    let manifest = parse(&bundle.manifest)?;
+    let wasm = component(&bundle, &manifest)?;
+    let what = format!("{} {} IS NOT SIGNED, and was run because you asked for it.", manifest.name, manifest.version);
+    let warnings = vec![warning("SP-TRUST-020", what).next("use this for development alone")];
+    let Bundle { path, manifest: manifest_bytes, signatures: signature_files, .. } = bundle;
+    let (signers, signatures) = (Vec::new(), Vec::new());
+    Ok(Verified { path, manifest, manifest_bytes, wasm, signers, signatures, signature_files, warnings })
+}
+
+/// Reads a manifest.
+///
+/// # Errors
+/// `SP-TRUST-005`.
+pub fn parse(bytes: &[u8]) -> Result<Manifest, Fault> {
     let refused = |why: String| {
         fault("SP-TRUST-005", format!("its manifest is refused: {why}."))
             .next("install a version made for this Stillpoint")
     };
     let text = std::str::from_utf8(bytes).map_err(|_| refused("it is not UTF-8".into()))?;
     let manifest = Manifest::parse(text).map_err(|e| refused(e.to_string()))?;
-    if let Some(expires) = &manifest.expires {
-        let last: jiff::civil::Date =
-            expires.parse().map_err(|_| refused(format!("expires = {expires} is no date such as 2027-01-31")))?;
-        if jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date() > last {
-            let what = format!("{} {} expired: its last day was {expires}.", manifest.name, manifest.version);
-            return Err(fault("SP-TRUST-006", what).next("install a newer version"));
-        }
-    }
+    day(&manifest).map_err(refused)?;
     Ok(manifest)
 }
 
+/// The last day of a module.
+fn day(manifest: &Manifest) -> Result<Option<jiff::civil::Date>, String> {
+    let Some(expires) = &manifest.expires else { return Ok(None) };
+    expires.parse().map(Some).map_err(|_| format!("expires = {expires} is no date such as 2027-01-31"))
+}
+
+/// In words, when its last day has passed.
+pub fn expired(manifest: &Manifest) -> Option<String> {
+    let last = day(manifest).ok().flatten();
+    let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
+    last.filter(|last| today > *last)
+        .map(|last| format!("{} {} expired: its last day was {last}.", manifest.name, manifest.version))
+}
+
 /// The component: read once, and the one that was signed.
-fn wasm(path: &Path, manifest: &Manifest) -> Result<Vec<u8>, Fault> {
-    let wasm = file(path, LARGEST_COMPONENT).map_err(unread)?;
+///
+/// # Errors
+/// `SP-TRUST-002`, `SP-TRUST-003`, `SP-TRUST-007`.
+pub fn component(bundle: &Bundle, manifest: &Manifest) -> Result<Vec<u8>, Fault> {
     let Some(signed) = &manifest.wasm else {
         let what = "its manifest has no [wasm] and so names no component: it was never packaged.".into();
         return Err(fault("SP-TRUST-007", what).next("package it, and sign what packaging wrote"));
     };
+    let wasm = bundle.component()?;
     let is = wasm.len() as u64;
     let how = match signed.size {
         size if is < size => format!("it is truncated, {is} of {size} bytes"),
         size if is > size => format!("it is longer, {is} instead of {size} bytes"),
-        _ if hex::encode(Sha256::digest(&wasm)) != signed.sha256.to_ascii_lowercase() => "it was changed".into(),
+        _ if sha256(&wasm) != signed.sha256 => "it was changed".into(),
         _ => return Ok(wasm),
     };
     let what = format!("its component is not the one that was signed: {how}.");
     Err(fault("SP-TRUST-007", what).next("install the module again"))
 }
 
-fn reviewers(path: &Path) -> Result<Vec<signers::Reviewer>, Fault> {
-    let read = || {
-        let text = String::from_utf8(file(path, LARGEST_SIGNERS)?).map_err(|_| "it is not UTF-8")?;
-        signers::parse(&text, jiff::Timestamp::now())
+fn policy(path: &Path) -> Result<Policy, Fault> {
+    let refused = |why: String| {
+        fault("SP-TRUST-010", format!("the policy {} cannot be used: {why}.", path.display()))
+            .next("write there, for one,  reviewers = 2")
     };
-    read().map_err(|why| {
+    let Some(bytes) = ours(path, &refused)? else { return Ok(Policy::default()) };
+    let text = String::from_utf8(bytes).map_err(|_| refused("it is not UTF-8".into()))?;
+    Policy::parse(&text).map_err(refused)
+}
+
+fn reviewers(path: &Path) -> Result<Vec<signers::Reviewer>, Fault> {
+    let refused = |why: String| {
         fault("SP-TRUST-008", format!("the list of reviewers {} cannot be used: {why}.", path.display()))
             .next(format!("write there who may sign, one a line:  NAME namespaces=\"{NAMESPACE}\" ssh-ed25519 KEY"))
+    };
+    let bytes = ours(path, &refused)?.ok_or_else(|| refused("No such file or directory".into()))?;
+    let text = String::from_utf8(bytes).map_err(|_| refused("it is not UTF-8".into()))?;
+    signers::parse(&text, jiff::Timestamp::now()).map_err(refused)
+}
+
+/// A file of the trust root, that only root could have written.
+fn ours(path: &Path, refused: &impl Fn(String) -> Fault) -> Result<Option<Vec<u8>>, Fault> {
+    ownership::read(path, LARGEST_SIGNERS).map_err(|problem| match problem.is_about_others() {
+        true => {
+            fault("SP-TRUST-002", format!("others could have written it: {problem}.")).next("let only root write there")
+        }
+        false => refused(problem.to_string()),
     })
 }
 
-fn unread(why: String) -> Fault {
-    fault("SP-TRUST-003", format!("a file of the module is missing: {why}.")).next("install the module again")
-}
-
-fn file(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
-    let read = || {
-        // A pipe would keep us waiting.
-        if !path.metadata()?.is_file() {
-            return Err(std::io::Error::other("it is no file"));
-        }
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)?.take(largest + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
-    if bytes.len() as u64 > largest {
-        return Err(format!("{} is longer than {largest} bytes", path.display()));
-    }
-    Ok(bytes)
-}
-
-/// The signatures of a bundle, in the order of their names.
-fn signatures(folder: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "sig"))
-        .collect();
-    paths.sort();
-    paths
-}
-
-/// The distinct reviewers whose signature over these bytes holds; without any, why.
-fn signed_by(paths: &[PathBuf], bytes: &[u8], reviewers: &[signers::Reviewer]) -> Result<Vec<Signer>, String> {
-    if paths.len() > MOST_SIGNATURES {
-        return Err(format!("there are more than {MOST_SIGNATURES} signatures"));
-    }
-    let mut out: Vec<Signer> = Vec::new();
-    let mut problems = Vec::new();
-    for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        match signer(path, bytes, reviewers) {
-            Ok(signer) if out.iter().any(|s| s.principal == signer.principal) => {}
-            Ok(signer) => out.push(signer),
-            Err(why) => problems.push(format!("{name} {why}")),
-        }
-    }
-    match (out.is_empty(), problems.is_empty()) {
-        (false, _) => Ok(out),
-        (true, true) => Err("there is no signature".into()),
-        (true, false) => Err(problems.join(", ")),
-    }
-}
-
-/// Whose signature this is; else why it does not count.
-fn signer(path: &Path, bytes: &[u8], reviewers: &[signers::Reviewer]) -> Result<Signer, String> {
-    let text = file(path, LARGEST_SIGNATURE).map_err(|_| "cannot be read")?;
-    let signature = SshSig::from_pem(text).map_err(|_| "is no signature of ssh-keygen")?;
-    let fingerprint = signature.public_key().fingerprint(HashAlg::Sha256).to_string();
-    let Some(reviewer) = reviewers.iter().find(|r| r.key.key_data() == signature.public_key()) else {
-        return Err(format!("is by an unknown key, {fingerprint}"));
-    };
-    let who = &reviewer.principal;
-    if signature.namespace() != NAMESPACE {
-        return Err(format!("is by {who} for the namespace {:?}, not {NAMESPACE}", signature.namespace()));
-    }
-    if reviewer.key.verify(NAMESPACE, bytes, &signature).is_err() {
-        return Err(format!("is by {who} over another manifest: this one was changed"));
-    }
-    if !reviewer.valid {
-        return Err(format!("is by {who}, whose key is not valid today"));
-    }
-    Ok(Signer { principal: who.clone(), fingerprint })
+fn not_floored(why: String) -> Fault {
+    fault("SP-TRUST-014", format!("the lowest sequence that may run cannot be kept: {why}."))
+        .next("see whether the state directory can be written, and what is in  floors")
 }
 
 #[cfg(test)]

@@ -4,13 +4,24 @@
 //! - one plain principal on a line, no lists and no patterns, and each key on one line only: a key is one person;
 //! - `namespaces` is needed; a line for other namespaces is passed over, as its words ask;
 //! - `valid-after` and `valid-before` are times in UTC, with or without `Z`;
-//! - other options, and keys that are not `ssh-ed25519`, are refused.
+//! - other options, and keys of other types than those in [`TYPES`], are refused.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use ssh_key::{Algorithm, PublicKey};
+use ssh_key::PublicKey;
 use stillpoint_contract::NAMESPACE;
+
+use super::revoked;
+
+/// The types of keys that are understood: plain ones, and those of security keys.
+pub const TYPES: [&str; 5] = [
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
 
 /// One reviewer's key.
 #[derive(Debug, Clone)]
@@ -19,8 +30,10 @@ pub struct Reviewer {
     pub principal: String,
     /// With which key.
     pub key: PublicKey,
-    /// Whether the key may sign now.
-    pub valid: bool,
+    /// For which namespaces the key may sign.
+    pub namespaces: Vec<String>,
+    /// Why the key may not sign now; `None` when it may.
+    pub not_valid: Option<String>,
 }
 
 /// The reviewers whose keys may sign modules, now or at another time.
@@ -54,8 +67,8 @@ fn reviewer(line: &str, now: Timestamp) -> Result<Option<Reviewer>, String> {
     let mut field = fields.next().ok_or("there is no key")?;
     let options =
         if is_key_type(field) { "" } else { std::mem::replace(&mut field, fields.next().unwrap_or_default()) };
-    let mut for_modules = None;
-    let mut valid = true;
+    let mut namespaces: Option<Vec<String>> = None;
+    let mut not_valid = None;
     for option in split(options, ',')? {
         let (name, value) = option.split_once('=').ok_or_else(|| format!("option {option} is not understood"))?;
         let value = value
@@ -63,25 +76,25 @@ fn reviewer(line: &str, now: Timestamp) -> Result<Option<Reviewer>, String> {
             .and_then(|v| v.strip_suffix('"'))
             .ok_or_else(|| format!("the value of {name} stands in double quotes"))?;
         match name.to_ascii_lowercase().as_str() {
-            "namespaces" if for_modules.is_none() && !value.contains(['*', '?', '!']) => {
-                for_modules = Some(value.split(',').any(|n| n == NAMESPACE));
+            "namespaces" if namespaces.is_none() && !value.contains(['*', '?', '!']) => {
+                namespaces = Some(value.split(',').map(str::to_owned).collect());
             }
-            "valid-after" => valid &= now >= time(value)?,
-            "valid-before" => valid &= now < time(value)?,
+            "valid-after" if now < time(value)? => not_valid = Some(format!("valid-after={value}")),
+            "valid-before" if now >= time(value)? => not_valid = Some(format!("valid-before={value}")),
+            "valid-after" | "valid-before" => {}
             _ => return Err(format!("option {option} is not understood")),
         }
     }
-    match for_modules {
-        None => return Err(format!("it needs the option namespaces=\"{NAMESPACE}\"")),
-        Some(false) => return Ok(None),
-        Some(true) => {}
+    let Some(namespaces) = namespaces else { return Err(format!("it needs the option namespaces=\"{NAMESPACE}\"")) };
+    if !namespaces.iter().any(|n| n == NAMESPACE || n == revoked::NAMESPACE) {
+        return Ok(None);
     }
-    if field != Algorithm::Ed25519.as_str() {
-        return Err(format!("there is no key of type {}", Algorithm::Ed25519));
+    if !TYPES.contains(&field) {
+        return Err(format!("there is no key of a type that is understood: {}", TYPES.join(", ")));
     }
     let key = fields.next().ok_or("there is no key")?;
     let key = PublicKey::from_openssh(&format!("{field} {key}")).map_err(|e| format!("the key cannot be read: {e}"))?;
-    Ok(Some(Reviewer { principal: principal.into(), key, valid }))
+    Ok(Some(Reviewer { principal: principal.into(), key, namespaces, not_valid }))
 }
 
 fn is_key_type(field: &str) -> bool {
@@ -129,7 +142,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<(String, bool)>, String> {
         let now = "2026-06-15T12:00:00Z".parse().unwrap();
-        Ok(parse(text, now)?.into_iter().map(|r| (r.principal, r.valid)).collect())
+        Ok(parse(text, now)?.into_iter().map(|r| (r.principal, r.not_valid.is_none())).collect())
     }
 
     fn valid(options: &str) -> Result<bool, String> {
@@ -172,7 +185,10 @@ mod tests {
             (format!("ana namespaces={NAMESPACE} {KEY}"), "double quotes"),
             (format!("ana namespaces=\"{NAMESPACE} {KEY}"), "quote is not closed"),
             (format!("ana namespaces=\"{NAMESPACE}\",valid-after=\"tomorrow\" {KEY}"), "no time"),
-            (format!("ana namespaces=\"{NAMESPACE}\" ssh-rsa AAAAB3Nza"), "no key of type ssh-ed25519"),
+            (
+                format!("ana namespaces=\"{NAMESPACE}\" ssh-rsa AAAAB3Nza"),
+                "no key of a type that is understood: ssh-ed25519",
+            ),
             (format!("ana namespaces=\"{NAMESPACE}\" ssh-ed25519"), "there is no key"),
             (format!("ana namespaces=\"{NAMESPACE}\" ssh-ed25519 AAAA"), "cannot be read"),
             (format!("ana namespaces=\"{NAMESPACE}\" {KEY}\nbo namespaces=\"{NAMESPACE}\" {KEY}"), "twice"),

@@ -1,7 +1,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
-use ssh_key::{LineEnding, PrivateKey};
+use ssh_key::{HashAlg, LineEnding, PrivateKey};
 
 use super::*;
 
@@ -34,6 +34,7 @@ fn bundle() -> Bundle {
     std::fs::create_dir_all(made.path("signatures")).unwrap();
     std::fs::write(made.path("module.wasm"), COMPONENT).unwrap();
     made.allow(&allow("ana@example.org", "", &made.key));
+    made.policy("reviewers = 1");
     made.sign(&packaged(MANIFEST));
     made
 }
@@ -47,12 +48,21 @@ impl Bundle {
         self.at().join(name)
     }
 
+    fn trust(&self) -> PathBuf {
+        self.folder.path().join(".trust")
+    }
+
     fn allowed_signers(&self) -> PathBuf {
-        self.folder.path().join("allowed_signers")
+        self.trust().join("allowed_signers")
     }
 
     fn allow(&self, lines: &str) {
+        std::fs::create_dir_all(self.trust()).unwrap();
         std::fs::write(self.allowed_signers(), lines).unwrap();
+    }
+
+    fn policy(&self, text: &str) {
+        std::fs::write(self.trust().join("policy.toml"), text).unwrap();
     }
 
     fn sign(&self, manifest: &str) {
@@ -68,7 +78,7 @@ impl Bundle {
     }
 
     fn verify(&self) -> Result<Verified, Fault> {
-        verify(&self.at(), &self.allowed_signers())
+        verify(&self.at(), &Root::read(&self.trust(), self.folder.path().join(".floors"))?)
     }
 
     /// Refused, with this id and these words.
@@ -116,9 +126,9 @@ fn reviewers_are_counted_not_keys_or_files() {
 fn what_is_missing_is_told() {
     let made = bundle();
     std::fs::remove_file(made.path("module.wasm")).unwrap();
-    made.refused("SP-TRUST-003", "module.wasm cannot be read");
+    made.refused("SP-TRUST-003", "module.wasm: No such file");
     std::fs::remove_file(made.path("module.toml")).unwrap();
-    made.refused("SP-TRUST-003", "module.toml cannot be read");
+    made.refused("SP-TRUST-003", "module.toml: No such file");
     std::fs::remove_dir_all(made.at()).unwrap();
     made.refused("SP-TRUST-001", "there is no module in");
 }
@@ -164,6 +174,8 @@ fn each_reason_why_a_signature_does_not_count_is_told() {
 fn a_signed_manifest_is_still_read_strictly() {
     let made = bundle();
     made.sign(&packaged(&MANIFEST.replace("sequence = 1", "sequence = 1\nexpires = \"2001-01-01\"")));
+    assert_eq!(made.verify().unwrap().warnings()[0].id, "SP-TRUST-022");
+    made.policy("reviewers = 1\nexpired = \"refuse\"");
     made.refused("SP-TRUST-006", "some 1.0.0 expired");
     made.sign(&packaged(&MANIFEST.replace("sequence = 1", "sequence = 1\nexpires = \"9998-12-31\"")));
     made.verify().unwrap();
@@ -199,14 +211,10 @@ fn what_others_could_have_written_is_refused() {
         mode(&path, closed);
     }
     made.verify().unwrap();
-    // A link into a folder of somebody else.
-    let open = made.folder.path().join("open");
-    std::fs::create_dir(&open).unwrap();
-    std::fs::rename(made.path("module.wasm"), open.join("module.wasm")).unwrap();
-    symlink("../open/module.wasm", made.path("module.wasm")).unwrap();
-    made.verify().unwrap();
-    mode(&open, 0o777);
-    made.refused("SP-TRUST-002", "open can be written by others");
+    // A link could be turned between two looks.
+    std::fs::rename(made.path("module.wasm"), made.path("elsewhere")).unwrap();
+    symlink("elsewhere", made.path("module.wasm")).unwrap();
+    made.refused("SP-TRUST-003", "is a symbolic link");
 }
 
 #[test]
@@ -214,9 +222,11 @@ fn the_newest_module_that_serves_the_workload_is_found() {
     let made = bundle();
     let modules = made.folder.path();
     assert_eq!(find("some", modules).unwrap(), made.at());
-    for (folder, version) in [("some-1.10.0", "1.10.0"), ("some-1.9.0", "1.9.0")] {
+    for (folder, version, sequence) in [("some-1.10.0", "1.10.0", 3), ("some-1.9.0", "1.9.0", 2)] {
         std::fs::create_dir(modules.join(folder)).unwrap();
-        let text = MANIFEST.replace("version = \"1.0.0\"", &format!("version = \"{version}\""));
+        let text = MANIFEST
+            .replace("version = \"1.0.0\"", &format!("version = \"{version}\""))
+            .replace("sequence = 1", &format!("sequence = {sequence}"));
         std::fs::write(modules.join(folder).join("module.toml"), text).unwrap();
     }
     assert_eq!(find("some", modules).unwrap(), modules.join("some-1.10.0"));
@@ -224,6 +234,12 @@ fn the_newest_module_that_serves_the_workload_is_found() {
         let fault = find(missing, folder).unwrap_err();
         assert_eq!((fault.id.as_str(), fault.exit), ("SP-TRUST-001", Exit::Untrusted));
     }
+    // Two that serve the same are not chosen from.
+    std::fs::create_dir(modules.join("same-1.0.0")).unwrap();
+    let text = MANIFEST.replace("name = \"some\"", "name = \"same\"");
+    std::fs::write(modules.join("same-1.0.0/module.toml"), text).unwrap();
+    assert!(find("some", modules).unwrap_err().what.contains("two modules serve"));
+    std::fs::remove_dir_all(modules.join("same-1.0.0")).unwrap();
     // A newer one that is broken is not passed over.
     std::fs::create_dir(modules.join("some-2.0.0")).unwrap();
     assert_eq!(find("some", modules).unwrap(), modules.join("some-2.0.0"));
@@ -235,11 +251,11 @@ fn the_newest_module_that_serves_the_workload_is_found() {
 fn a_signature_that_ssh_keygen_made_holds() {
     let allowed = format!("ana namespaces=\"{NAMESPACE}\" {}", include_str!("test-stock.pub"));
     let reviewers = signers::parse(&allowed, jiff::Timestamp::now()).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ana.sig");
-    std::fs::write(&path, include_str!("test-stock.sig")).unwrap();
-    assert_eq!(signer(&path, b"signed with the stock tool\n", &reviewers).unwrap().principal, "ana");
-    assert!(signer(&path, b"another", &reviewers).unwrap_err().contains("another manifest"));
+    let pem = include_bytes!("test-stock.sig");
+    let look = |bytes: &[u8]| signature::look("ana.sig", pem, bytes, NAMESPACE, &reviewers);
+    let good = look(b"signed with the stock tool\n");
+    assert_eq!((good.signer.unwrap().principal.as_str(), good.problem), ("ana", None));
+    assert!(look(b"another").problem.unwrap().contains("another manifest"));
 }
 
 /// Both ways with the `ssh-keygen` of this machine; the test above needs none.

@@ -1,0 +1,94 @@
+//! `module install`: look, ask, keep.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use super::{names, not_stored, root, signed_by, title};
+use crate::cli::{Context, Output, screen};
+use crate::fault::{Exit, Fault};
+use crate::trust::authority::Change;
+use crate::trust::grant::{self, Grant};
+use crate::trust::{self, Verified, store};
+
+pub fn install(context: &Context, bundle: &Path, yes: bool, accept_wider: bool) -> Result<Exit, Fault> {
+    let root = root(context)?;
+    let module = trust::verify(bundle, &root)?;
+    let places = &context.places;
+    let wider = grant::wider(&places.grants(), &module)?;
+    if context.output == Output::Text {
+        for warning in module.warnings() {
+            screen::say_beside(format_args!("! {warning}"));
+        }
+    }
+    let accepted = match &wider {
+        None => yes || ask(context, &module, || screen::say("")),
+        Some(wider) if wider.is_empty() => true,
+        Some(wider) => accept_wider || ask(context, &module, || show(wider)),
+    };
+    if !accepted {
+        return Err(refused(context, &module, wider));
+    }
+    places.make().map_err(|e| not_stored(&e))?;
+    std::fs::create_dir_all(places.modules()).map_err(|e| not_stored(&e))?;
+    let folder = store::keep(&places.modules(), &module).map_err(|e| not_stored(&e))?;
+    let new_grant = wider.as_ref().is_none_or(|w| !w.is_empty());
+    if new_grant {
+        grant::write(&places.grants(), &Grant::of(&module))?;
+    }
+    root.raise_floors(&module)?;
+    let grant = grant::path(&places.grants(), &module.manifest().name);
+    match context.output {
+        Output::Json => screen::say(serde_json::json!({
+            "installed": folder,
+            "module": module.manifest().name,
+            "version": module.manifest().version,
+            "sequence": module.manifest().sequence,
+            "signed_by": names(&module),
+            "grant": grant,
+            "newly_granted": new_grant,
+            "wider": wider,
+            "warnings": module.warnings(),
+        })),
+        Output::Text => {
+            screen::say(format_args!("✔ {} is installed, {}.", title(&module), signed_by(&module)));
+            let granted = if new_grant { "What it may do is written down in" } else { "It is within its grant," };
+            screen::say(format_args!("  {granted} {}", grant.display()))
+        }
+    };
+    Ok(Exit::Done)
+}
+
+/// Asks whoever sits at the terminal. Nobody there says no.
+fn ask(context: &Context, module: &Verified, show: impl FnOnce() -> bool) -> bool {
+    if context.output == Output::Json || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return false;
+    }
+    show();
+    let _ = write!(std::io::stderr(), "\nInstall {} and let it do this? [y/N] ", title(module));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn show(wider: &[Change]) -> bool {
+    wider.iter().all(|change| screen::say(crate::fault::plain_lines(&change.to_string())))
+}
+
+fn refused(context: &Context, module: &Verified, wider: Option<Vec<Change>>) -> Fault {
+    let title = title(module);
+    match wider {
+        None => Fault::new("SP-TRUST-015", Exit::Untrusted, format!("nobody has accepted what {title} may do."))
+            .done("It was not installed.")
+            .next("read it above, then add  --yes"),
+        Some(wider) => {
+            if context.output == Output::Text {
+                show(&wider);
+            }
+            let places: Vec<&str> = wider.iter().map(|c| c.place.as_str()).collect();
+            let what = format!("{title} wants more than it was granted: {}.", places.join("; "));
+            let fault = Fault::new("SP-TRUST-015", Exit::Untrusted, what);
+            fault
+                .done("It was not installed; what was installed stays.")
+                .next("read what is new, then add  --accept-wider")
+        }
+    }
+}
