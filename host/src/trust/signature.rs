@@ -10,6 +10,9 @@ const PRESENT: u8 = 0x01;
 /// The flags and the counter behind a security key's signature, in bytes.
 const TRAILER: usize = 5;
 
+/// The characters on one line of a signature's text.
+const WIDTH: usize = 70;
+
 /// A person whose signature holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
@@ -33,10 +36,20 @@ pub struct Signature {
 /// Looks at one signature over these bytes.
 pub fn look(file: &str, pem: &[u8], bytes: &[u8], namespace: &str, reviewers: &[Reviewer]) -> Signature {
     let none = |problem: &str| Signature { file: file.into(), signer: None, problem: Some(problem.into()) };
-    let Ok(signature) = SshSig::from_pem(pem) else { return none("is no signature of ssh-keygen") };
+    let mut raw = Vec::new();
+    let decoded = pem_rfc7468::Decoder::new_wrapped(pem, WIDTH).and_then(|mut d| d.decode_to_end(&mut raw).map(drop));
+    let (Ok(()), Ok(signature)) = (decoded, SshSig::from_pem(pem)) else {
+        return none("is no signature of ssh-keygen");
+    };
     // What stands there is not signed itself, so another number would be another file with the same meaning.
     if signature.version() != SshSig::VERSION {
         return none("is of an unknown version");
+    }
+    if written(&signature).as_deref() != Some(&raw) {
+        return none("is written in another way than ssh-keygen writes it");
+    }
+    if signature.algorithm() != signature.public_key().algorithm() {
+        return none("is of another kind than its key");
     }
     let fingerprint = signature.public_key().fingerprint(HashAlg::Sha256).to_string();
     let Some(reviewer) = reviewers.iter().find(|r| r.key.key_data() == signature.public_key()) else {
@@ -59,10 +72,36 @@ pub fn look(file: &str, pem: &[u8], bytes: &[u8], namespace: &str, reviewers: &[
     Signature { file: file.into(), signer: Some(Signer { principal: who.clone(), fingerprint }), problem }
 }
 
-/// A security key can sign by itself, when its user is not there.
+/// A security key can sign by itself, when its user is not there. The key says of which kind it is: what a signature
+/// says of itself is not signed.
 fn is_untouched(signature: &SshSig) -> bool {
-    let of_security_key = matches!(signature.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256);
     let bytes = signature.signature_bytes();
     let flags = bytes.len().checked_sub(TRAILER).and_then(|at| bytes.get(at));
-    of_security_key && flags.is_none_or(|f| f & PRESENT == 0)
+    is_of_security_key(&signature.public_key().algorithm()) && flags.is_none_or(|f| f & PRESENT == 0)
+}
+
+/// The bytes of a signature with these fields (PROTOCOL.sshsig of OpenSSH). The library that reads it overlooks a length
+/// that does not fit.
+fn written(signature: &SshSig) -> Option<Vec<u8>> {
+    let text = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len()).ok()?;
+        Some([&length.to_be_bytes(), bytes].concat())
+    };
+    let key = ssh_key::PublicKey::from(signature.public_key().clone());
+    let trailer = if is_of_security_key(&key.algorithm()) { TRAILER } else { 0 };
+    let bytes = signature.signature_bytes();
+    let (own, behind) = bytes.split_at_checked(bytes.len().checked_sub(trailer)?)?;
+    let inner = [&text(signature.algorithm().as_str().as_bytes())?, &text(own)?, behind].concat();
+    let fields = [
+        text(&key.to_bytes().ok()?)?,
+        text(signature.namespace().as_bytes())?,
+        text(signature.reserved())?,
+        text(signature.hash_alg().as_str().as_bytes())?,
+        text(&inner)?,
+    ];
+    Some([&b"SSHSIG"[..], &signature.version().to_be_bytes(), &fields.concat()].concat())
+}
+
+fn is_of_security_key(kind: &Algorithm) -> bool {
+    matches!(kind, Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
 }

@@ -1,7 +1,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
-use ssh_key::{HashAlg, LineEnding, PrivateKey};
+use ssh_key::{HashAlg, LineEnding, PrivateKey, SshSig};
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn new_key() -> PrivateKey {
 }
 
 fn allow(principal: &str, options: &str, key: &PrivateKey) -> String {
-    format!("{principal} namespaces=\"{NAMESPACE}\"{options} {}\n", key.public_key().to_openssh().unwrap())
+    allow_public(principal, options, key.public_key())
 }
 
 fn packaged(manifest: &str) -> String {
@@ -264,26 +264,136 @@ fn the_stock_tool_signs_and_verifies() {
     if Command::new("ssh-keygen").arg("-?").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
         return stillpoint_tests::missing::missing("the_stock_tool_signs_and_verifies", "there is no ssh-keygen");
     }
-    let run = |command: &mut Command, input: Stdio| {
-        let ended = command.stdin(input).output().unwrap();
-        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    };
     let made = bundle();
-    let key = made.folder.path().join("key");
-    let mut make = Command::new("ssh-keygen");
-    run(make.args(["-q", "-t", "ed25519", "-N", "", "-C", "bo", "-f"]).arg(&key), Stdio::null());
-    let mut sign = Command::new("ssh-keygen");
-    run(sign.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&key).arg(made.path("module.toml")), Stdio::null());
-    std::fs::rename(made.path("module.toml.sig"), made.path("signatures/bo.sig")).unwrap();
-    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
-    let both = format!("{}bo namespaces=\"{NAMESPACE}\" {public}", allow("ana", "", &made.key));
-    made.allow(&both);
-    let signers = made.verify().unwrap().signers().to_vec();
-    assert_eq!(signers.iter().map(|s| s.principal.as_str()).collect::<Vec<_>>(), ["ana", "bo"]);
-    for who in ["ana", "bo"] {
-        let mut verify = Command::new("ssh-keygen");
-        verify.args(["-Y", "verify", "-n", NAMESPACE, "-I", who, "-f"]).arg(made.allowed_signers());
-        verify.arg("-s").arg(made.path(&format!("signatures/{who}.sig")));
-        run(&mut verify, std::fs::File::open(made.path("module.toml")).unwrap().into());
+    let mut people = vec![("ana", made.key.public_key().clone())];
+    for (who, kind) in [("bo", &["-t", "ed25519"][..]), ("cy", &["-t", "ecdsa"]), ("di", &["-t", "ecdsa", "-b", "384"])]
+    {
+        let key = stock_key(&made, who, kind);
+        let mut sign = Command::new("ssh-keygen");
+        sign.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&key).arg(made.path("module.toml"));
+        assert!(ended_well(&mut sign, Stdio::null()));
+        std::fs::rename(made.path("module.toml.sig"), made.path(&format!("signatures/{who}.sig"))).unwrap();
+        people.push((who, PrivateKey::read_openssh_file(&key).unwrap().public_key().clone()));
+        // What ssh-keygen has not signed itself.
+        if who != "bo" {
+            let key = PrivateKey::read_openssh_file(&key).unwrap();
+            made.sign_as(&format!("{who}-by-us"), &key, NAMESPACE);
+            assert!(stock_verifies(&made, who, key.public_key(), &format!("{who}-by-us")));
+        }
     }
+    made.allow(&people.iter().map(|(who, key)| allow_public(who, "", key)).collect::<String>());
+    made.policy("reviewers = 4");
+    let signers = made.verify().unwrap().signers().to_vec();
+    assert_eq!(signers.iter().map(|s| s.principal.as_str()).collect::<Vec<_>>(), ["ana", "bo", "cy", "di"]);
+    for (who, key) in &people {
+        assert!(stock_verifies(&made, who, key, who), "{who}");
+    }
+}
+
+/// Signed as a security key does (PROTOCOL.u2f of OpenSSH) by a key in memory. The stock tool says that this is what
+/// such keys sign; that nobody touched the key, it leaves to who asks.
+#[test]
+fn a_security_key_must_have_been_touched() {
+    if Command::new("ssh-keygen").arg("-?").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        return stillpoint_tests::missing::missing("a_security_key_must_have_been_touched", "there is no ssh-keygen");
+    }
+    use ssh_encoding::Encode;
+    use ssh_key::public::{KeyData, SkEcdsaSha2NistP256, SkEd25519};
+    let made = bundle();
+    let ecdsa = PrivateKey::read_openssh_file(&stock_key(&made, "ecdsa", &["-t", "ecdsa"])).unwrap();
+    let KeyData::Ecdsa(ssh_key::public::EcdsaPublicKey::NistP256(point)) = ecdsa.public_key().key_data() else {
+        panic!("it is of another type")
+    };
+    let ed25519 = made.key.public_key().key_data().ed25519().copied().unwrap();
+    for (who, key, public) in [
+        ("sk-ed25519", &made.key, KeyData::SkEd25519(SkEd25519::new(ed25519, "ssh:"))),
+        ("sk-ecdsa", &ecdsa, KeyData::SkEcdsaSha2NistP256(SkEcdsaSha2NistP256::new(*point, "ssh:"))),
+    ] {
+        let public = ssh_key::PublicKey::new(public, "");
+        made.allow(&allow_public(who, "", &public));
+        for (flags, touched) in [(0x01, true), (0x05, true), (0x00, false), (0x04, false)] {
+            let bytes = std::fs::read(made.path("module.toml")).unwrap();
+            let data = SshSig::signed_data(NAMESPACE, HashAlg::Sha512, &bytes).unwrap();
+            let trailer = [flags, 0, 0, 0, 9];
+            let message = [&Sha256::digest("ssh:")[..], &trailer, &Sha256::digest(data)[..]].concat();
+            let signed: ssh_key::Signature = ::signature::Signer::try_sign(key, &message).unwrap();
+            // PROTOCOL.sshsig: the flags and the counter stand behind the signature's own bytes.
+            let with = |kind: &str| {
+                let text = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+                let mut blob = Vec::new();
+                public.key_data().encode(&mut blob).unwrap();
+                let signature = [text(kind.as_bytes()), text(signed.as_bytes()), trailer.to_vec()].concat();
+                let fields = [&blob[..], NAMESPACE.as_bytes(), b"", b"sha512", &signature].map(text).concat();
+                let whole = [&b"SSHSIG"[..], &1_u32.to_be_bytes(), &fields].concat();
+                std::fs::write(made.path("signatures/ana.sig"), pem(&whole)).unwrap();
+            };
+            with(public.algorithm().as_str());
+            assert!(stock_verifies(&made, who, &public, "ana"), "{who} {flags}: it is no such signature");
+            match touched {
+                true => assert_eq!(made.verify().unwrap().signers()[0].principal, who),
+                false => made.refused("SP-TRUST-004", "nobody touched the security key"),
+            }
+            // A signature that calls itself something else is not let past.
+            with("x@example.org");
+            made.refused("SP-TRUST-004", "ana.sig");
+        }
+    }
+}
+
+/// Whatever bit is turned in what a signature says, it is none.
+#[test]
+fn no_bit_of_a_signature_can_be_turned() {
+    let made = bundle();
+    let reviewers = Root::read(&made.trust(), made.folder.path().join(".floors")).unwrap().reviewers;
+    let bytes = std::fs::read(made.path("module.toml")).unwrap();
+    let look = |sig: &[u8]| signature::look("ana.sig", pem(sig).as_bytes(), &bytes, NAMESPACE, &reviewers).problem;
+    let written = std::fs::read(made.path("signatures/ana.sig")).unwrap();
+    let mut decoder = pem_rfc7468::Decoder::new_wrapped(&written, 70).unwrap();
+    let mut whole = Vec::new();
+    decoder.decode_to_end(&mut whole).unwrap();
+    assert_eq!(look(&whole), None);
+    for bit in 0..whole.len() * 8 {
+        let mut turned = whole.clone();
+        turned[bit / 8] ^= 1 << (bit % 8);
+        assert!(look(&turned).is_some(), "bit {bit}");
+    }
+}
+
+/// As ssh-keygen writes a signature down.
+fn pem(bytes: &[u8]) -> String {
+    let mut buffer = vec![0; bytes.len() * 2 + 200];
+    let ending = pem_rfc7468::LineEnding::LF;
+    let mut encoder = pem_rfc7468::Encoder::new_wrapped("SSH SIGNATURE", 70, ending, &mut buffer).unwrap();
+    encoder.encode(bytes).unwrap();
+    let length = encoder.finish().unwrap();
+    buffer.truncate(length);
+    String::from_utf8(buffer).unwrap()
+}
+
+fn allow_public(who: &str, options: &str, key: &ssh_key::PublicKey) -> String {
+    format!("{who} namespaces=\"{NAMESPACE}\"{options} {}\n", key.to_openssh().unwrap())
+}
+
+fn stock_key(made: &Bundle, who: &str, kind: &[&str]) -> PathBuf {
+    let key = made.folder.path().join(format!(".{who}"));
+    let mut make = Command::new("ssh-keygen");
+    assert!(ended_well(make.args(["-q", "-N", "", "-C", who]).args(kind).arg("-f").arg(&key), Stdio::null()));
+    key
+}
+
+fn stock_verifies(made: &Bundle, who: &str, key: &ssh_key::PublicKey, file: &str) -> bool {
+    let allowed = made.folder.path().join(".allowed");
+    std::fs::write(&allowed, allow_public(who, "", key)).unwrap();
+    let mut verify = Command::new("ssh-keygen");
+    verify.args(["-Y", "verify", "-n", NAMESPACE, "-I", who, "-f"]).arg(allowed);
+    verify.arg("-s").arg(made.path(&format!("signatures/{file}.sig")));
+    ended_well(&mut verify, std::fs::File::open(made.path("module.toml")).unwrap().into())
+}
+
+fn ended_well(command: &mut Command, input: Stdio) -> bool {
+    let ended = command.stdin(input).output().unwrap();
+    if !ended.status.success() {
+        eprintln!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    }
+    ended.status.success()
 }
