@@ -144,13 +144,27 @@ pub struct Privileges {
     /// The statements that make such a login, for an administrator to run; the module never does. `{user}` stands for
     /// the user's name, quoted as text.
     pub make: Vec<String>,
-    /// Each privilege that is needed, as `held` names it, and what for.
-    pub needed: BTreeMap<String, String>,
-    /// Privileges that every login has, as `held` names them: they are no excess.
+    /// Each privilege that is needed, as `held` names it.
+    pub needed: BTreeMap<String, Needed>,
+    /// Privileges that are no excess: what every login has, and what does no harm.
     #[serde(default)]
     pub usual: Vec<String>,
-    /// A `read` statement whose first column names one privilege of the login in each row.
+    /// A `read` statement that asks what the login may do: the first column names one privilege in each row, a second
+    /// one, where it is not NULL, a role whose privileges cannot be seen.
     pub held: Option<String>,
+}
+
+/// One privilege that a login needs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Needed {
+    /// What for, or what is missing without it.
+    pub why: String,
+    /// Whether nothing can be frozen without it.
+    #[serde(default)]
+    pub must: bool,
+    /// What older servers call it.
+    pub before: Option<String>,
 }
 
 /// How to tell one running server from another.

@@ -51,6 +51,7 @@ impl Broker {
         self.find_files()?;
         for key in self.keys() {
             self.open(&key)?;
+            self.make_read_only(&key, deadline).await.map_err(|e| self.not_reached(&key, &e))?;
             let id = self.manifest.sessions.get(&key.0).and_then(|s| s.id.clone());
             // The first answer shows whether the login worked; a session without an id shows it by its tag alone.
             let answer = match id {
@@ -290,6 +291,13 @@ impl Broker {
         let key = self.key(&statement.session, database)?;
         let session = self.sessions.get_mut(&key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
         session.run(&text, &statement.columns, deadline).await
+    }
+
+    /// From here on the server itself refuses what changes data, where it can.
+    async fn make_read_only(&mut self, key: &SessionKey, deadline: Instant) -> Result<(), StatementError> {
+        let Some(text) = self.manifest.client.read_only.clone() else { return Ok(()) };
+        let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        session.run(&text, &[], deadline).await.map(drop)
     }
 
     /// Sends nothing but the tag.

@@ -5,6 +5,7 @@ mod clock;
 pub mod database;
 mod events;
 mod log;
+mod privileges;
 pub mod state;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,6 +5,7 @@ mod check;
 mod events;
 mod freeze;
 mod module;
+mod privileges;
 mod recover;
 mod run;
 mod screen;
@@ -84,6 +85,11 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         patience: u64,
     },
+    /// Print the statements that make the least login that a workload needs
+    Privileges {
+        /// Its name in the configuration
+        workload: String,
+    },
     /// Look at modules, accept them, take them away
     #[command(subcommand)]
     Module(module::Command),
@@ -157,6 +163,7 @@ pub fn main() -> Exit {
         Command::Thaw => thaw::thaw(&context),
         Command::Status => status::status(&context),
         Command::Recover { patience } => recover::recover(&context, Duration::from_secs(patience)),
+        Command::Privileges { workload } => privileges::privileges(&context, &workload),
         Command::Module(command) => module::run(&context, &command),
         Command::Events { follow } => events::events(&context, follow),
         Command::Completions { shell } => {

@@ -157,6 +157,7 @@ impl Run {
             }
             _ => return Err(self.unexpected(Phase::Check)),
         }
+        self.look_at_login(deadline).await?;
         if !self.broker.manifest.snapshots.contains(&self.plan.snapshot) {
             let text = format!(
                 "{}: the verdict will be crash-consistent. Say  snapshot =  what the agent really does",
@@ -166,6 +167,27 @@ impl Run {
         }
         self.durable = true;
         self.look_at_data(deadline).await
+    }
+
+    /// What the login may not do and should, or may do and need not.
+    async fn look_at_login(&mut self, deadline: Instant) -> Result<(), Fault> {
+        let name = self.name();
+        let next = format!("let the database's administrator run what  stillpoint privileges {name}  prints");
+        let login = self.broker.login(deadline).await.map_err(|e| {
+            let what = format!("the database did not say what the login may do: {e}.");
+            Fault::new("SP-DB-012", Exit::NotFrozen, what).of(&name).done("It was not frozen.").next(&next)
+        })?;
+        for missing in &login.missing {
+            let fault = Fault::new("SP-DB-011", Exit::NotFrozen, format!("{missing}."));
+            self.faults.push(fault.of(&name).done("It was not frozen.").next(&next));
+        }
+        let of = |level: &str, texts: &[String]| {
+            texts.iter().map(|text| Finding { level: level.into(), text: text.clone() }).collect::<Vec<_>>()
+        };
+        self.findings.extend(of("warning", &login.wanted));
+        self.findings.extend(of("note", &login.unsure));
+        self.findings.extend(of("note", login.too_much(&name).as_slice()));
+        Ok(())
     }
 
     pub(super) async fn prepare(&mut self, cycle: &str) {

@@ -183,7 +183,7 @@ impl Authority {
         let (a, b) = (self.privileges.as_ref().unwrap_or(&none), after.privileges.as_ref().unwrap_or(&none));
         sets(Kind::Privilege, "[privileges] make", &a.make, &b.make, out);
         maps(&a.needed, &b.needed, |name, before, after| {
-            // What for is a word for people.
+            // The rest is words for people.
             if before.is_some() != after.is_some() {
                 whole(Kind::Privilege, &format!("privilege {name}"), before, after, out);
             }

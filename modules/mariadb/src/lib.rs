@@ -13,16 +13,6 @@ const ACCESS_DENIED: &str = "1227";
 /// The login may not read this table.
 const TABLE_DENIED: &str = "1142";
 
-/// What the statements of this module need, and nothing else.
-const NEEDED: [(&str, &str); 3] = [
-    ("RELOAD", "BACKUP STAGE and FLUSH BINARY LOGS need it"),
-    ("PROCESS", "without it long statements and transactions of others are not seen"),
-    ("BINLOG MONITOR", "without it the binary log's position is not recorded"),
-];
-
-/// What MariaDB 10.4 calls `BINLOG MONITOR`.
-const BINLOG_MONITOR_BEFORE: &str = "REPLICATION CLIENT";
-
 /// The module.
 pub struct MariaDb;
 
@@ -38,7 +28,6 @@ impl Workload for MariaDb {
             number(&version).is_some_and(|v| v >= (10, 4)),
             format_args!("BACKUP STAGE needs MariaDB 10.4 or later; this is {version}"),
         )?;
-        privileges(cx)?;
         for s in sql::long_statements(cx, LONG)? {
             let state = s.state.unwrap_or_default();
             cx.warn(format_args!(
@@ -157,30 +146,6 @@ fn redo_is_on_disk(cx: &Freeze) -> Result<()> {
     Ok(())
 }
 
-fn privileges(cx: &Check) -> Result<()> {
-    let rows = sql::privileges(cx)?.all();
-    let role = rows.iter().find_map(|p| p.role.clone());
-    let held: Vec<String> = rows.into_iter().map(|p| p.name).collect();
-    for (name, why) in NEEDED {
-        let is_it = |h: &String| h == name || (name == "BINLOG MONITOR" && h == BINLOG_MONITOR_BEFORE);
-        if held.iter().any(is_it) {
-            continue;
-        }
-        let text = format!("the login lacks the privilege {name}: {why} (GRANT {name} ON *.* TO this login)");
-        match &role {
-            Some(role) => cx.note(format_args!("unless its role {role} has it, {text}")),
-            None if name == "RELOAD" => cx.problem(text),
-            None => cx.warn(text),
-        }
-    }
-    let writes = ["INSERT", "UPDATE", "DELETE", "DROP", "SUPER", "CREATE USER", "FILE", "SHUTDOWN"];
-    let excess: Vec<&str> = held.iter().map(String::as_str).filter(|h| writes.contains(h)).collect();
-    if !excess.is_empty() {
-        cx.note(format_args!("the login may do more than it needs to: {}", excess.join(", ")));
-    }
-    Ok(())
-}
-
 fn waited(error: Error) -> Error {
     match error.code() {
         Some("1205") => error.context(
@@ -202,13 +167,11 @@ stillpoint_sdk::export!(MariaDb);
 #[cfg(test)]
 mod tests {
     use super::MariaDb;
-    use stillpoint_sdk::{Level, Report, Value, fake::FakeHost, row};
+    use stillpoint_sdk::{fake::FakeHost, row};
 
-    fn server(version: &str, privileges: &[&str]) -> FakeHost {
+    fn server(version: &str) -> FakeHost {
         let host = FakeHost::new();
-        let held: Vec<Vec<Value>> = privileges.iter().map(|p| vec![Value::from(*p), Value::Null]).collect();
         host.answer("version", [row![version]])
-            .answer("privileges", held)
             .answer("outside_transactions", [row![0]])
             .answer("log_is_on", [row![1]])
             .answer("position", [row!["0-1-48213", "0-1-48213", 0]])
@@ -216,15 +179,9 @@ mod tests {
         host
     }
 
-    fn problems(report: &Report) -> Vec<&str> {
-        report.findings.iter().filter(|f| f.level == Level::Problem).map(|f| f.text.as_str()).collect()
-    }
-
-    const ALL: [&str; 3] = ["RELOAD", "PROCESS", "BINLOG MONITOR"];
-
     #[test]
     fn a_cycle_takes_the_stages_in_order_and_gives_the_point() {
-        let host = server("10.11.19-MariaDB-deb12", &ALL);
+        let host = server("10.11.19-MariaDB-deb12");
         host.prepare::<MariaDb>().expect("prepare");
         let point = host.freeze::<MariaDb>().expect("freeze");
         host.thaw::<MariaDb>().expect("thaw");
@@ -258,32 +215,11 @@ mod tests {
 
     #[test]
     fn other_servers_are_refused_in_words() {
-        let said = server("9.7.0", &ALL).check::<MariaDb>().expect_err("MySQL").to_string();
+        let said = server("9.7.0").check::<MariaDb>().expect_err("MySQL").to_string();
         assert!(said.contains("workload_name = mysql"), "{said}");
-        let said = server("10.3.39-MariaDB", &ALL).check::<MariaDb>().expect_err("old").to_string();
+        let said = server("10.3.39-MariaDB").check::<MariaDb>().expect_err("old").to_string();
         assert!(said.contains("10.4"), "{said}");
-        server("11.8.2-MariaDB", &ALL).check::<MariaDb>().expect("new");
-    }
-
-    #[test]
-    fn a_missing_privilege_is_a_problem_only_where_nothing_works_without() {
-        let report = server("10.11.19-MariaDB", &["PROCESS", "BINLOG MONITOR"]).check::<MariaDb>().expect("check");
-        assert!(matches!(problems(&report).as_slice(), [p] if p.contains("RELOAD")), "{report:?}");
-        let report = server("10.11.19-MariaDB", &["RELOAD"]).check::<MariaDb>().expect("check");
-        assert_eq!(problems(&report).len(), 0);
-        assert_eq!(report.findings.len(), 2, "{report:?}");
-    }
-
-    #[test]
-    fn what_a_role_adds_is_not_called_missing() {
-        let host = FakeHost::new();
-        host.answer("version", [row!["10.11.19-MariaDB"]])
-            .answer("privileges", [row!["USAGE", "backup_role"]])
-            .answer("outside_transactions", [row![0]])
-            .answer("position", [row!["", "", 0]])
-            .answer("log_is_on", [row![1]]);
-        let report = host.check::<MariaDb>().expect("check");
-        assert!(report.findings.iter().all(|f| f.level == Level::Note && f.text.contains("backup_role")), "{report:?}");
+        server("11.8.2-MariaDB").check::<MariaDb>().expect("new");
     }
 
     #[test]
@@ -297,10 +233,11 @@ mod tests {
 
     #[test]
     fn who_may_not_see_transactions_is_warned_and_not_stopped() {
-        let host = server("10.11.19-MariaDB", &["RELOAD", "BINLOG MONITOR"]);
+        let host = server("10.11.19-MariaDB");
         host.fail("idle_transactions", "1227", "Access denied");
         let report = host.check::<MariaDb>().expect("check");
-        assert!(matches!(report.findings.as_slice(), [f] if f.text.contains("PROCESS")), "{report:?}");
+        // The host compares what the login may do with what it needs.
+        assert_eq!(report.findings.len(), 0, "{report:?}");
     }
 
     #[test]

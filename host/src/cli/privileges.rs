@@ -1,0 +1,62 @@
+//! `privileges`: the statements that make the least login a workload needs. They are printed, never run.
+
+use super::{Context, Output, screen};
+use crate::fault::{Exit, Fault, plain};
+use crate::keeper::{self, Loaded};
+
+pub fn privileges(context: &Context, name: &str) -> Exit {
+    match run(context, name) {
+        Ok(exit) => exit,
+        Err(faults) => screen::faults(context.output, &faults),
+    }
+}
+
+fn run(context: &Context, name: &str) -> Result<Exit, Vec<Fault>> {
+    let Loaded { configuration, modules, .. } =
+        keeper::load(&context.places, context.config.as_deref(), context.unsigned)?;
+    let mut all = configuration.workloads.iter().zip(&modules);
+    let Some((workload, module)) = all.find(|(w, _)| w.name == name) else {
+        let names: Vec<&str> = configuration.workloads.iter().map(|w| w.name.as_str()).collect();
+        let what = format!("there is no workload {name} in {}.", configuration.path.display());
+        return Err(vec![
+            Fault::new("SP-CFG-013", Exit::Usage, what).next(format!("name one of: {}", names.join(", "))),
+        ]);
+    };
+    let user = workload.credential.login.user.as_ref().unwrap_or(&workload.linux_user.name);
+    if user.contains('\\') || user.chars().any(char::is_control) {
+        let what = "the login's name holds a backslash or a control character, which cannot be quoted with certainty.";
+        return Err(vec![Fault::new("SP-CFG-005", Exit::Usage, what).of(name).next("choose another name")]);
+    }
+    let quoted = format!("'{}'", user.replace('\'', "''"));
+    let manifest = module.manifest();
+    let privileges = manifest.privileges.as_ref();
+    let make: Vec<String> =
+        privileges.iter().flat_map(|p| &p.make).map(|text| text.replace("{user}", &quoted)).collect();
+    let title = format!("{} {}", manifest.name, manifest.version);
+    match context.output {
+        Output::Json => {
+            let needed = privileges.map(|p| &p.needed);
+            screen::say(serde_json::json!({
+                "workload": name, "module": manifest.name, "user": user, "statements": make, "needed": needed,
+            }));
+        }
+        Output::Text if make.is_empty() => {
+            let linux_user = plain(&workload.linux_user.name);
+            screen::say(format_args!(
+                "{title} names no login. What counts is what linux_user ({linux_user}) may read and write."
+            ));
+        }
+        Output::Text => {
+            screen::say(format_args!(
+                "-- The least that {title} needs in {name}. For the database's administrator to run."
+            ));
+            for (privilege, needed) in privileges.iter().flat_map(|p| &p.needed) {
+                screen::say(format_args!("-- {}: {}", plain(privilege), plain(&needed.why)));
+            }
+            for text in &make {
+                screen::say(format_args!("{}{}", plain(text), manifest.client.end));
+            }
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,137 @@
+//! The least login, as `stillpoint privileges` prints it, on a real MariaDB: it suffices, and what is missing or too much
+//! is told. And what the server itself refuses, whatever a manifest calls a statement.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use stillpoint_tests::dist;
+use stillpoint_tests::mariadb::MariaDb;
+use stillpoint_tests::program::run;
+use stillpoint_tests::site::{Said, Site};
+
+/// A user of every machine, who may do nothing.
+fn configuration(server: &MariaDb, more: &str) -> String {
+    format!(
+        "[workload orders]\nworkload_name = mariadb\nlinux_user = nobody\ntimeout = 60\n\
+         credString = -u nobody --socket={}\n{more}",
+        server.socket().display()
+    )
+}
+
+fn findings(said: &Said) -> Vec<String> {
+    let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
+    all.map(|f| format!("{}: {}", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn the_least_login_suffices_and_what_differs_from_it_is_told() {
+    if !nix::unistd::geteuid().is_root() {
+        return stillpoint_tests::missing::missing(
+            "the_least_login_suffices_and_what_differs_from_it_is_told",
+            "only root can run a client as somebody else",
+        );
+    }
+    let test = "the_least_login_suffices_and_what_differs_from_it_is_told";
+    let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
+    server.make_table();
+    let site = Site::with(&configuration(&server, ""));
+    let printed = site.call(&["privileges", "orders"]);
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    // As it was printed, by the administrator.
+    server.sql(&printed.stdout);
+    let said = site.json(&["check"]);
+    assert_eq!((said.code, findings(&said)), (Some(0), Vec::new()), "{}", said.text);
+    let said = site.json(&["run", "--", "true"]);
+    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 2, "{}", said.text);
+
+    server.sql("GRANT INSERT ON app.* TO nobody@localhost; GRANT SHUTDOWN ON *.* TO nobody@localhost;");
+    let said = site.json(&["check"]);
+    let [excess] = findings(&said).try_into().unwrap_or_else(|f| panic!("{f:?}"));
+    for words in ["note: ", "INSERT ON app.*", "SHUTDOWN ON *.*", "stillpoint privileges orders"] {
+        assert!(excess.contains(words), "{words}: {excess}");
+    }
+    server.sql(
+        "REVOKE INSERT ON app.* FROM nobody@localhost; REVOKE SHUTDOWN, BINLOG MONITOR, PROCESS ON *.* FROM nobody@localhost;",
+    );
+    let said = site.json(&["check"]);
+    let told = findings(&said);
+    assert_eq!((said.code, told.len()), (Some(0), 2), "{}", said.text);
+    assert!(told[0].starts_with("warning: the login lacks the privilege BINLOG MONITOR ON *.*"), "{told:?}");
+    assert!(told[1].starts_with("warning: the login lacks the privilege PROCESS ON *.*"), "{told:?}");
+
+    server.sql("REVOKE RELOAD ON *.* FROM nobody@localhost;");
+    let said = site.json(&["check"]);
+    assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-011".to_owned()]), "{}", said.text);
+    assert!(said.text.contains("RELOAD ON *.*") && said.text.contains("stillpoint privileges orders"), "{}", said.text);
+}
+
+#[test]
+fn a_workload_without_logins_says_what_counts() {
+    let site = Site::with("[workload shop]\nworkload_name = sqlite\ndbnames = /tmp/none.db\n");
+    let said = site.call(&["privileges", "shop"]);
+    assert!(said.code == Some(0) && said.stdout.contains("linux_user (root)"), "{said:?}");
+    let said = site.json(&["privileges", "other"]);
+    assert_eq!((said.code, said.faults()), (Some(2), vec!["SP-CFG-013".to_owned()]));
+    assert!(said.text.contains("shop"), "{}", said.text);
+}
+
+/// A module whose author lies, and which nobody has signed: it calls a write a change of the log. It runs here only because
+/// it was asked for.
+#[test]
+fn what_a_manifest_calls_something_else_the_server_refuses() {
+    let test = "what_a_manifest_calls_something_else_the_server_refuses";
+    let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
+    server.make_table();
+    let real = dist::bundle("modules", "mariadb");
+    let source = fs::read_to_string(real.join("module.toml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let root = format!(
+        "[workload orders]\nworkload_name = mariadb\ntimeout = 60\ncredString = -u root --socket={}\nmodule = {}\n",
+        server.socket().display(),
+        folder.path().display()
+    );
+    let site = Site::with(&root);
+    fs::copy(real.join("module.wasm"), folder.path().join("module.wasm")).unwrap();
+    for write in [
+        "INSERT INTO app.writes VALUES (99, 99)",
+        "CREATE USER door@localhost",
+        "DROP TABLE app.writes",
+        "GRANT ALL ON *.* TO nobody@localhost",
+    ] {
+        let lie = source.replacen("\"FLUSH BINARY LOGS\"", &format!("\"{write}\""), 1);
+        assert_ne!(lie, source);
+        fs::write(folder.path().join("module.toml"), lie).unwrap();
+        // Nobody has signed it.
+        assert_eq!(site.json(&["run", "--", "true"]).faults(), ["SP-TRUST-004"], "{write}");
+        let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
+        assert_eq!(said.code, Some(4), "{write}: {}", said.text);
+        assert!(said.text.contains("READ ONLY transaction"), "{write}: {}", said.text);
+        assert!(said.faults().contains(&"SP-TRUST-020".to_owned()), "it says so: {}", said.text);
+    }
+    assert_eq!(server.sql("SELECT COUNT(*) FROM app.writes WHERE writer = 99;"), "0\n");
+    fs::write(folder.path().join("module.toml"), source).unwrap();
+    let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
+    assert_eq!((said.code, said.faults()), (Some(0), vec!["SP-TRUST-020".to_owned()]), "{}", said.text);
+}
+
+#[test]
+fn nothing_unsigned_runs_from_the_systems_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("workload.conf");
+    fs::write(&own, "[workload]\nworkload_name = sqlite\n").unwrap();
+    fs::set_permissions(&own, PermissionsExt::from_mode(0o600)).unwrap();
+    let state = folder.path().join("state");
+    let ways: [&[&str]; 3] = [
+        &["--config", own.to_str().unwrap()],
+        &["--state-dir", state.to_str().unwrap(), "--config", "/etc/stillpoint/workload.conf"],
+        &[],
+    ];
+    for way in ways {
+        let mut command = std::process::Command::new(dist::program("stillpoint"));
+        let said = Said::of(run(command.args(["--output", "json", "--allow-unsigned"]).args(way).arg("check"), ""));
+        assert_eq!((said.code, said.faults()), (Some(3), vec!["SP-TRUST-017".to_owned()]), "{}", said.text);
+    }
+}
