@@ -64,6 +64,11 @@ impl Places {
         self.lib.join("modules")
     }
 
+    /// What was compiled of them.
+    pub fn compiled(&self) -> PathBuf {
+        self.lib.join("compiled")
+    }
+
     /// The reviewers.
     pub fn allowed_signers(&self) -> PathBuf {
         self.etc.join("trust/allowed_signers")

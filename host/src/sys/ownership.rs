@@ -87,6 +87,19 @@ pub fn check(path: &Path, owners: &[u32]) -> Result<(), Problem> {
     judge(&here, &look(&here)?, owners, true)
 }
 
+/// Checks what was opened at `path`: a plain file that only root or the user of this process could have written.
+///
+/// # Errors
+/// [`Problem`].
+pub fn check_open(path: &Path, file: &std::fs::File) -> Result<(), Problem> {
+    let unreadable = |why: io::Error| Problem::Unreadable { path: path.into(), why };
+    let meta = file.metadata().map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(unreadable(io::Error::other("it is no file")));
+    }
+    judge(path, &meta, &[], true)
+}
+
 /// The names and `..` of a path.
 fn steps(path: &Path) -> impl Iterator<Item = OsString> {
     path.components().filter_map(|c| match c {
