@@ -119,21 +119,6 @@ pub async fn start(
     }
 }
 
-/// Makes sure that a component is compiled and kept: as it was found in the store, else by [`compile`].
-///
-/// # Errors
-/// As [`compile`].
-pub async fn ensure(
-    workload: &str,
-    component: Component<'_>,
-    store: &Store,
-) -> Result<(Compiled, Option<String>), Fault> {
-    match find(store, component.digest).await {
-        Some(found) => Ok((found, None)),
-        None => compile(workload, component, store).await,
-    }
-}
-
 /// Compiles a component, in an engine of its own, and keeps what came of it in the place of what was kept.
 ///
 /// With it comes, in words, why it could not be kept, if it could not.
