@@ -39,7 +39,7 @@ const MEMORY: u64 = 2 << 30;
 const PARTS: [(&str, &str); 5] = [
     ("verify", "verify *"),
     ("find", "find what is compiled *"),
-    ("load", "deserialize, instantiate *"),
+    ("load", "load, instantiate *"),
     ("together", "* together"),
     ("start", "the engine's start"),
 ];
@@ -78,8 +78,7 @@ fn one(programs: &Path, name: &str, rounds: usize) -> Result<Measured> {
     for _ in 0..WARM_UP + rounds {
         let (verify_us, module) = timed(verify);
         let module = module?;
-        let (digest_us, sum) = timed(|| Sha256::digest(module.wasm()));
-        ensure!(sum.iter().any(|b| *b != 0), "a digest");
+        let (digest_us, _) = timed(|| std::hint::black_box(Sha256::digest(module.wasm())));
         let (find_us, found) = timed(|| store.find(&signed.sha256));
         let found = found.context("nothing is kept")?;
         let (start_us, engine) = timed(|| Engine::start(programs, &found.artefact));
