@@ -1,8 +1,10 @@
 //! What Stillpoint costs the application: a cycle with a snapshot of zero length, beside the least that could do the
-//! same, and the longest that a writer waited. And how soon Stillpoint lets go what it froze when something fails.
+//! same, and the longest that a writer waited. How soon Stillpoint lets go what it froze when something fails. And what
+//! verifying and loading a module costs.
 
 mod cycle;
 mod figures;
+mod load;
 mod minimal;
 mod promise;
 mod report;
@@ -56,6 +58,8 @@ enum Part {
     /// How soon what stands still is let go when a deadline passes or a process of ours fails, and what our processes
     /// weigh.
     Promise,
+    /// What it costs to verify a module and load what was compiled of it, part by part.
+    Load,
     /// The minimal program: one cycle.
     #[command(hide = true)]
     Minimal { plan: String },
@@ -116,6 +120,7 @@ fn main() -> ExitCode {
     let done = match &arguments.part {
         Some(Part::Minimal { plan }) => minimal(plan),
         Some(Part::Promise) => promise(&arguments),
+        Some(Part::Load) => load(&arguments),
         None => benchmark(&arguments),
     };
     match done {
@@ -141,6 +146,15 @@ fn promise(arguments: &Arguments) -> Result<()> {
     match arguments.output {
         Output::Text => print!("{}", promise::text(&measured)),
         Output::Json => println!("{}", promise::json(&measured)),
+    }
+    Ok(())
+}
+
+fn load(arguments: &Arguments) -> Result<()> {
+    let measured = load::measure(&programs(arguments)?, arguments.rounds.into())?;
+    match arguments.output {
+        Output::Text => print!("{}", load::text(&measured)),
+        Output::Json => println!("{}", load::json(&measured)),
     }
     Ok(())
 }

@@ -54,15 +54,17 @@ pub const LONGEST_EVENT: usize = 4096;
 /// What the keeper says to the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToEngine {
-    /// First of all: compile and instantiate the component, which lies, verified and sealed, in the file on the engine's
-    /// standard output. Answered by [`FromEngine::Ready`] or [`FromEngine::Unfit`].
+    /// First of all: load and instantiate the artefact, compiled before, which lies sealed in the file on the engine's
+    /// standard output. Answered by [`FromEngine::Ready`], [`FromEngine::Stale`] or [`FromEngine::Unfit`].
     Load {
-        /// The component's size in bytes.
+        /// The artefact's size in bytes.
         size: u64,
         /// Linear memory it may have, in bytes.
         memory: u64,
         /// The interfaces that it is given: those of its signed manifest.
         imports: Vec<Interface>,
+        /// For which engine it was compiled.
+        compatibility: Compatibility,
     },
     /// Run a phase. Answered by requests, then [`FromEngine::Done`] or [`FromEngine::Broken`].
     Call {
@@ -75,6 +77,28 @@ pub enum ToEngine {
     },
     /// The answer to the one request that is open.
     Reply(Reply),
+    /// First of all, and instead of [`ToEngine::Load`]: compile the component, which lies, verified and sealed, in the
+    /// file on the engine's standard output. Answered by [`FromEngine::Compiled`] or [`FromEngine::Unfit`]; then the
+    /// engine ends.
+    Compile {
+        /// The component's size in bytes.
+        size: u64,
+        /// The interfaces that it will be given: those of its signed manifest.
+        imports: Vec<Interface>,
+    },
+}
+
+/// Which engine compiled, by all that decides whether another may load what came of it: version, settings, processor.
+/// A SHA-256.
+pub type Compatibility = [u8; 32];
+
+/// The longest artefact that a component of this many bytes may be compiled to, in bytes. Machine code is longer than
+/// what it was made of, but not by any factor.
+#[must_use]
+pub fn longest_artefact(component: u64) -> u64 {
+    const ROOM: u64 = 1024 * 1024;
+    const MOST: u64 = 128 * 1024 * 1024;
+    component.saturating_mul(16).saturating_add(ROOM).min(MOST)
 }
 
 /// What the engine says to the keeper.
@@ -96,6 +120,15 @@ pub enum FromEngine {
     Done(Result<Outcome, Failure>),
     /// The module trapped, ran too long or took too much. It is not called again.
     Broken(Broken),
+    /// The component is compiled. This many bytes follow behind the frame, raw: the artefact.
+    Compiled {
+        /// Its size in bytes, at most [`longest_artefact`].
+        size: u64,
+        /// For which engine it was compiled.
+        compatibility: Compatibility,
+    },
+    /// The artefact is another engine's, or none: nothing of it was run.
+    Stale,
 }
 
 /// How much of landlock the kernel has. All other walls stand, or there is no engine.
@@ -374,7 +407,7 @@ impl FromEngine {
     #[must_use]
     pub fn cut(&mut self) -> bool {
         match self {
-            FromEngine::Walled(_) | FromEngine::Ready => false,
+            FromEngine::Walled(_) | FromEngine::Ready | FromEngine::Compiled { .. } | FromEngine::Stale => false,
             FromEngine::Unwalled(text) | FromEngine::Unfit(text) => cut(text, LONGEST_TEXT),
             FromEngine::Request(request) => request.is_too_long(),
             FromEngine::Notice(Notice::Event { kind, text }) => cut(text, LONGEST_EVENT) | (kind.len() > LONGEST_KIND),

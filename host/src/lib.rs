@@ -2,11 +2,12 @@
 //! starts them again.
 //!
 //! All authority lies in [`broker`], [`trust`], [`client`] and [`sys`]. Dependencies point one way:
-//! `cli → keeper → cycle → broker → client → sys`; [`ledger`] and [`trust`] stand alone.
+//! `cli → keeper → cycle → broker → client → sys`; [`ledger`], [`trust`] and [`compiled`] stand alone.
 
 pub mod broker;
 pub mod cli;
 pub mod client;
+pub mod compiled;
 pub mod config;
 pub mod crash;
 pub mod cycle;

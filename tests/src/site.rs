@@ -1,6 +1,6 @@
 //! Stillpoint installed under a folder of its own: configuration, modules, reviewers, state.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -45,6 +45,7 @@ impl Site {
         std::fs::create_dir_all(site.path("etc/grants")).unwrap();
         std::fs::create_dir_all(site.path("lib/modules")).unwrap();
         copy(&dist::dist().join("trust"), &site.path("etc"));
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(site.path("lib/compiled")).unwrap();
         for bundle in dist::bundles("modules") {
             site.install(&bundle);
         }
@@ -63,6 +64,10 @@ impl Site {
         copy(&modules, &self.path("lib/modules"));
         let grant = format!("etc/grants/{name}.toml");
         std::fs::copy(installed.join(&grant), self.path(&grant)).unwrap();
+        let manifest = std::fs::read_to_string(modules.join("module.toml")).unwrap();
+        let digest = manifest.lines().find_map(|l| l.strip_prefix("sha256   = \"")?.strip_suffix('"')).unwrap();
+        let compiled = format!("lib/compiled/{digest}");
+        std::fs::copy(installed.join(&compiled), self.path(&compiled)).unwrap();
     }
 
     /// Installs modules and this configuration.

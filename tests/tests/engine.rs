@@ -272,6 +272,32 @@ fn an_engine_that_begins_with_something_else_is_none() {
     }
 }
 
+#[test]
+fn an_engine_that_does_not_compile_as_it_must_is_none() {
+    for way in ["huge", "endless", "short", "gone", "ready", "stale"] {
+        let evil = format!("compile-{way}");
+        let cycle = cycle(&evil);
+        assert_eq!((cycle.said.code, cycle.ran), (Some(4), false), "{evil}: {}", cycle.said.text);
+        assert_eq!(cycle.said.faults(), ["SP-ENGINE-001"], "{evil}: {}", cycle.said.text);
+    }
+    let cycle = cycle("compile-unfit");
+    assert_eq!((cycle.said.code, cycle.said.faults()), (Some(3), vec!["SP-ENGINE-002".into()]), "{}", cycle.said.text);
+}
+
+#[test]
+fn what_is_said_behind_an_artefact_is_not_heard() {
+    let cycle = cycle("compile-more");
+    assert_eq!((cycle.said.code, cycle.ran), (Some(0), true), "{}", cycle.said.text);
+}
+
+/// It is asked once more, with what was just compiled, and then no more.
+#[test]
+fn an_engine_that_loads_nothing_is_none() {
+    let cycle = cycle("load-stale");
+    assert_eq!((cycle.said.code, cycle.ran), (Some(4), false), "{}", cycle.said.text);
+    assert_eq!(cycle.said.faults(), ["SP-ENGINE-001"], "{}", cycle.said.text);
+}
+
 /// In each phase it asks for everything, and is refused; what it was allowed to do goes on as if nothing had been.
 #[test]
 fn what_no_module_may_is_refused_to_an_engine_too() {

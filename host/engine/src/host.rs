@@ -1,10 +1,14 @@
 //! One module, and the interfaces that it sees: each is a message to the keeper.
 
+use std::hash::{Hash, Hasher};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use stillpoint_contract::manifest::{Interface, Snapshot};
-use stillpoint_contract::message::{self, Broken, FromEngine, Notice, Outcome, Phase, Reply, Request, ToEngine};
+use stillpoint_contract::message::{
+    self, Broken, Compatibility, FromEngine, Notice, Outcome, Phase, Reply, Request, ToEngine,
+};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, Trap};
 
@@ -43,15 +47,102 @@ pub struct Loaded {
     broken: Option<Broken>,
 }
 
-/// Compiles and instantiates a component that imports nothing but these interfaces.
+/// A component, compiled.
+pub struct Compiled {
+    /// For which engine.
+    pub compatibility: Compatibility,
+    /// What [`load`] takes.
+    pub artefact: Vec<u8>,
+}
+
+/// Why an artefact was not loaded.
+pub enum NotLoaded {
+    /// It is another engine's, or none.
+    Stale,
+    /// Its module cannot be used: in words.
+    Unfit(String),
+}
+
+/// Compiles a component that imports nothing but these interfaces and exports what a module must.
 ///
 /// # Errors
 /// In words: why it cannot be used.
-pub fn load(component: &[u8], memory: u64, imports: &[Interface], keeper: Arc<UnixStream>) -> Result<Loaded, String> {
-    let words = |e: wasmtime::Error| format!("{e:#}");
+pub fn compile(component: &[u8], imports: &[Interface]) -> Result<Compiled, String> {
     let engine = Engine::new(&config()).map_err(words)?;
     let component = Component::from_binary(&engine, component).map_err(words)?;
-    for (name, _) in component.component_type().imports(&engine) {
+    look(&engine, &component, imports)?;
+    let linked = linker(&engine, imports).and_then(|linker| linker.instantiate_pre(&component)).map_err(words)?;
+    ModulePre::new(linked).map_err(words)?;
+    Ok(Compiled { compatibility: compatibility(&engine), artefact: component.serialize().map_err(words)? })
+}
+
+/// Loads and instantiates what [`compile`] made. `artefact` is asked for once it is known for which engine it is.
+///
+/// # Errors
+/// [`NotLoaded`].
+pub fn load(
+    artefact: impl FnOnce() -> std::io::Result<Vec<u8>>,
+    its: &Compatibility,
+    memory: u64,
+    imports: &[Interface],
+    keeper: Arc<UnixStream>,
+) -> Result<Loaded, NotLoaded> {
+    let unfit = |e: wasmtime::Error| NotLoaded::Unfit(words(e));
+    let engine = Engine::new(&config()).map_err(unfit)?;
+    if compatibility(&engine) != *its {
+        return Err(NotLoaded::Stale);
+    }
+    let artefact = artefact().map_err(|e| NotLoaded::Unfit(e.to_string()))?;
+    let component = deserialize(&engine, &artefact).map_err(|_| NotLoaded::Stale)?;
+    drop(artefact);
+    look(&engine, &component, imports).map_err(NotLoaded::Unfit)?;
+    let linker = linker(&engine, imports).map_err(unfit)?;
+    let mut store = Store::new(&engine, State { keeper, limiter: Limiter::new(memory), notices: 0 });
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(COPIED);
+    store.set_max_component_handles(HANDLES);
+    store.epoch_deadline_trap();
+    store.set_epoch_deadline(Ticker::epochs(1000));
+    let ticker = Ticker::start(&engine).map_err(|e| NotLoaded::Unfit(e.to_string()))?;
+    ticker.run();
+    let bindings = Module::instantiate(&mut store, &component, &linker);
+    ticker.rest();
+    Ok(Loaded { bindings: bindings.map_err(unfit)?, store, ticker, broken: None })
+}
+
+fn words(e: wasmtime::Error) -> String {
+    format!("{e:#}")
+}
+
+#[allow(unsafe_code)]
+fn deserialize(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: these must be bytes that an engine like this one has serialized. Root keeps them, where nobody else
+    // writes, under a digest that was just compared; an engine compiled them inside the same walls. One that was taken
+    // over while it compiled could have written other code: that runs here, where it has what it had there, and nothing
+    // else. The bytes are copied, so nobody changes them afterwards.
+    unsafe { Component::deserialize(engine, artefact) }
+}
+
+/// All that decides whether an artefact is for this engine; wasmtime's whole version is among it.
+fn compatibility(engine: &Engine) -> Compatibility {
+    struct Digest(Sha256);
+    impl Hasher for Digest {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        // Never asked: 64 bits of it would be too few.
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut digest = Digest(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut digest);
+    digest.0.finalize().into()
+}
+
+/// It imports these interfaces and no other.
+fn look(engine: &Engine, component: &Component, imports: &[Interface]) -> Result<(), String> {
+    for (name, _) in component.component_type().imports(engine) {
         let interface = name.strip_prefix("stillpoint:workload/").and_then(|n| n.strip_suffix("@0.1.0"));
         // It holds types, and nothing that could be called.
         if interface == Some("types") {
@@ -63,18 +154,7 @@ pub fn load(component: &[u8], memory: u64, imports: &[Interface], keeper: Arc<Un
             _ => return Err(format!("it imports {name}, which is not offered")),
         }
     }
-    let linker = linker(&engine, imports).map_err(words)?;
-    let mut store = Store::new(&engine, State { keeper, limiter: Limiter::new(memory), notices: 0 });
-    store.limiter(|state| &mut state.limiter);
-    store.set_hostcall_fuel(COPIED);
-    store.set_max_component_handles(HANDLES);
-    store.epoch_deadline_trap();
-    store.set_epoch_deadline(Ticker::epochs(1000));
-    let ticker = Ticker::start(&engine).map_err(|e| e.to_string())?;
-    ticker.run();
-    let bindings = Module::instantiate(&mut store, &component, &linker);
-    ticker.rest();
-    Ok(Loaded { bindings: bindings.map_err(words)?, store, ticker, broken: None })
+    Ok(())
 }
 
 /// What it is given, and nothing else.
@@ -99,6 +179,8 @@ fn config() -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(STACK)
         .concurrency_support(false)
+        // Where in the component a trap came from is told to nobody.
+        .generate_address_map(false)
         // Its image would lie in a file in memory, and the walls let nothing be opened.
         .memory_init_cow(false)
         .wasm_memory64(false)

@@ -23,15 +23,19 @@ fn engine(component: &[u8]) -> (Child, UnixStream) {
     (child, ours)
 }
 
-fn refused(component: &[u8]) -> String {
-    let (mut child, mut keeper) = engine(component);
+/// What it answers to its first order; then it ends.
+fn answer(content: &[u8], order: &ToEngine) -> Option<FromEngine> {
+    let (mut child, mut keeper) = engine(content);
     let walled = message::read::<FromEngine>(&mut keeper).unwrap();
     assert!(matches!(walled, Some(FromEngine::Walled(_))), "{walled:?}");
-    let size = component.len() as u64;
-    message::write(&mut keeper, &ToEngine::Load { size, memory: 1 << 20, imports: Interface::ALL.to_vec() }).unwrap();
+    message::write(&mut keeper, order).unwrap();
     let said = message::read::<FromEngine>(&mut keeper).unwrap();
     child.wait().unwrap();
-    match said {
+    said
+}
+
+fn refused(component: &[u8]) -> String {
+    match answer(component, &ToEngine::Compile { size: component.len() as u64, imports: Interface::ALL.to_vec() }) {
         Some(FromEngine::Unfit(why)) => why,
         other => panic!("{other:?}"),
     }
@@ -45,6 +49,13 @@ fn what_is_no_component_is_unfit() {
     assert!(refused(b"\0asm\x0d\0\x01\0").contains("lifecycle"));
     // An empty core module is no component.
     refused(b"\0asm\x01\0\0\0");
+}
+
+/// What another engine has compiled is not read: here there is not even a file of that size.
+#[test]
+fn what_another_engine_has_compiled_is_not_read() {
+    let load = ToEngine::Load { size: u64::MAX, memory: 1 << 20, imports: Vec::new(), compatibility: [0; 32] };
+    assert_eq!(answer(b"", &load), Some(FromEngine::Stale));
 }
 
 #[test]

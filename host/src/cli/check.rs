@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::{Context, agent, internal, runtime, screen, status};
+use crate::compiled::Store;
 use crate::cycle::Cycle;
 use crate::cycle::book::Book;
 use crate::events::Events;
@@ -30,7 +31,8 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
     let id = keeper::cycle_id().map_err(|e| one(internal(&e.to_string())))?;
     // Check arms nothing: its ledger is nowhere.
     let book = Book::nowhere(&id).map_err(|e| one(internal(&e.to_string())))?;
-    let mut cycle = Cycle::new(id.clone(), configuration, modules, Rc::new(book), Events::new(&id)).map_err(one)?;
+    let (store, book) = (Store::new(context.places.compiled()), Rc::new(book));
+    let mut cycle = Cycle::new(id.clone(), configuration, modules, &store, book, Events::new(&id)).map_err(one)?;
     cycle.open_filesystems(&context.places.ours()).map_err(one)?;
     let runtime = runtime().map_err(one)?;
     let passed = tokio::task::LocalSet::new().block_on(&runtime, async {

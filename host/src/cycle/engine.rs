@@ -21,6 +21,7 @@ use tokio::process::Child;
 use tokio::time::{Instant, timeout_at};
 
 use crate::broker::Broker;
+use crate::compiled::{Compiled, Store};
 use crate::fault::{Exit, Fault};
 use crate::sys::cgroup;
 use crate::sys::launch::{Launch, spawn};
@@ -33,10 +34,14 @@ const GRACE: Duration = Duration::from_millis(200);
 /// How long compiling a module may take.
 const COMPILE: Duration = Duration::from_secs(60);
 
-/// What an engine may write to besides its module's memory, in bytes: itself, and what compiling takes for each byte
-/// of a component.
+/// How long what was compiled is looked for, or written.
+const KEEP: Duration = Duration::from_secs(5);
+
+/// What an engine may write to besides its module's memory, in bytes: itself; what compiling takes for each byte of a
+/// component; what loading takes for each byte of an artefact, which is there twice for a moment, and what is told of it.
 const ROOM: u64 = 64 * 1024 * 1024;
 const ROOM_FOR_BYTE: u64 = 32;
+const ROOM_FOR_ARTEFACT: u64 = 3;
 
 /// The most requests of one phase. Each is answered before the next, so a module that only asks needs half a minute.
 const MOST_REQUESTS: u32 = 1_000_000;
@@ -78,16 +83,115 @@ impl std::fmt::Display for Stopped {
     }
 }
 
-/// Starts an engine and, once the walls round it stand, gives it its module.
+/// A component that may be run: verified.
+#[derive(Debug, Clone, Copy)]
+pub struct Component<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Their SHA-256, in hexadecimal.
+    pub digest: &'a str,
+    /// The interfaces that it is given: those of its signed manifest.
+    pub imports: &'a [Interface],
+}
+
+/// Starts an engine and, once the walls round it stand, gives it its module: as it was compiled and kept in an earlier
+/// cycle, else compiled now.
+///
+/// With it comes, in words, why nothing could be kept for the next cycle, if nothing could.
 ///
 /// # Errors
 /// `SP-ENGINE-001`: no engine. `SP-ENGINE-002`: the module cannot be used. `SP-ENGINE-004`: a wall does not stand.
-pub async fn start(workload: &str, component: &[u8], memory: u64, imports: &[Interface]) -> Result<Engine, Fault> {
-    let fault = |what: String| {
-        let what = format!("the engine could not be started: {what}.");
-        Fault::new("SP-ENGINE-001", Exit::Internal, what).of(workload).done("Nothing was frozen.")
+pub async fn start(
+    workload: &str,
+    component: Component<'_>,
+    memory: u64,
+    store: &Store,
+) -> Result<(Engine, Option<String>), Fault> {
+    if let Some(found) = find(store, component.digest).await
+        && let Some(engine) = run(workload, &found, memory, component.imports).await?
+    {
+        return Ok((engine, None));
+    }
+    let (compiled, not_kept) = compile(workload, component, store).await?;
+    match run(workload, &compiled, memory, component.imports).await? {
+        Some(engine) => Ok((engine, not_kept)),
+        None => Err(no_engine(workload, "it cannot load what it has compiled itself")),
+    }
+}
+
+/// Compiles a component, in an engine of its own, and keeps what came of it in the place of what was kept.
+///
+/// With it comes, in words, why it could not be kept, if it could not.
+///
+/// # Errors
+/// `SP-ENGINE-001`: no engine. `SP-ENGINE-002`: the module cannot be used. `SP-ENGINE-004`: a wall does not stand.
+pub async fn compile(
+    workload: &str,
+    component: Component<'_>,
+    store: &Store,
+) -> Result<(Compiled, Option<String>), Fault> {
+    let failed = |e: io::Error| no_engine(workload, &e.to_string());
+    let size = component.bytes.len() as u64;
+    let deadline = Instant::now() + COMPILE;
+    let mut engine = walled(workload, component.bytes, ROOM + ROOM_FOR_BYTE * size, deadline).await?;
+    let compiling = timeout_at(deadline, async {
+        engine.say(&ToEngine::Compile { size, imports: component.imports.to_vec() }).await?;
+        match engine.hear().await? {
+            FromEngine::Compiled { size: artefact, compatibility } if artefact <= message::longest_artefact(size) => {
+                let artefact = engine.hear_bytes(artefact).await?;
+                // Whatever more it would say is not heard: it ends here.
+                engine.kill();
+                Ok(Ok(Compiled { compatibility, artefact }))
+            }
+            other => Ok(Err(other)),
+        }
+    });
+    let compiled = match compiling.await.map_err(|_| late(workload))?.map_err(failed)? {
+        Ok(compiled) => compiled,
+        Err(FromEngine::Unfit(why)) => return Err(unfit(workload, &why)),
+        Err(FromEngine::Compiled { .. }) => return Err(no_engine(workload, "it said more than it may")),
+        Err(_) => return Err(no_engine(workload, "it spoke out of turn")),
     };
-    let failed = |e: io::Error| fault(e.to_string());
+    let (into, digest, kept) = (store.clone(), component.digest.to_owned(), compiled.clone());
+    // The disk may stand still, and needs not be waited for.
+    let keeping = tokio::task::spawn_blocking(move || into.keep(&digest, &kept));
+    let not_kept = match timeout_at(Instant::now() + KEEP, keeping).await {
+        Ok(Ok(Ok(()))) => None,
+        Ok(Ok(Err(why))) => Some(why.to_string()),
+        Ok(Err(_)) | Err(_) => Some("the disk does not answer".into()),
+    };
+    let words = |why| format!("what was compiled cannot be kept in {}: {why}", store.folder().display());
+    Ok((compiled, not_kept.map(words)))
+}
+
+async fn find(store: &Store, digest: &str) -> Option<Compiled> {
+    let (store, digest) = (store.clone(), digest.to_owned());
+    let looking = tokio::task::spawn_blocking(move || store.find(&digest));
+    timeout_at(Instant::now() + KEEP, looking).await.ok()?.ok()?
+}
+
+/// An engine that runs this; `None` where the artefact is not for this engine.
+async fn run(workload: &str, compiled: &Compiled, memory: u64, imports: &[Interface]) -> Result<Option<Engine>, Fault> {
+    let Compiled { compatibility, artefact } = compiled;
+    let size = artefact.len() as u64;
+    let deadline = Instant::now() + COMPILE;
+    let mut engine = walled(workload, artefact, memory + ROOM + ROOM_FOR_ARTEFACT * size, deadline).await?;
+    let said = timeout_at(deadline, async {
+        let (imports, compatibility) = (imports.to_vec(), *compatibility);
+        engine.say(&ToEngine::Load { size, memory, imports, compatibility }).await?;
+        engine.hear().await
+    });
+    match said.await.map_err(|_| late(workload))?.map_err(|e| no_engine(workload, &e.to_string()))? {
+        FromEngine::Ready => Ok(Some(engine)),
+        FromEngine::Stale => Ok(None),
+        FromEngine::Unfit(why) => Err(unfit(workload, &why)),
+        _ => Err(no_engine(workload, "it spoke out of turn")),
+    }
+}
+
+/// An engine with this content in its sealed file, once the walls round it stand. It was told nothing yet.
+async fn walled(workload: &str, content: &[u8], memory: u64, deadline: Instant) -> Result<Engine, Fault> {
+    let failed = |e: io::Error| no_engine(workload, &e.to_string());
     let wall = |which: &str| {
         let what = format!("the module was not run, because its engine could not be walled in: {which}.");
         Fault::new("SP-ENGINE-004", Exit::Internal, what)
@@ -95,7 +199,6 @@ pub async fn start(workload: &str, component: &[u8], memory: u64, imports: &[Int
             .done("Nothing was frozen.")
             .next("run stillpoint as root of the machine itself, or as a user without any privilege")
     };
-    let size = component.len() as u64;
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
     ours.set_nonblocking(true).map_err(failed)?;
     let launch = Launch {
@@ -105,39 +208,37 @@ pub async fn start(workload: &str, component: &[u8], memory: u64, imports: &[Int
         keep: Vec::new(),
         parent: std::process::id().cast_signed(),
         group: None,
-        walls: Some(Walls { memory: memory + ROOM + ROOM_FOR_BYTE * size }),
+        walls: Some(Walls { memory }),
     };
     // Its standard output, so that it needs no number and no other descriptor; nothing can be written there.
-    let file = sealed(component, 0, 0).map_err(failed)?;
+    let file = sealed(content, 0, 0).map_err(failed)?;
     let child = spawn(&launch, OwnedFd::from(theirs).into(), file.into(), Stdio::null(), &[]).map_err(failed)?;
     let socket = UnixStream::from_std(ours).map_err(failed)?;
     let mut engine = Engine { child, socket, missing: Vec::new(), lost: false };
-    let deadline = Instant::now() + COMPILE;
-    let late = |_| fault("it took longer than a minute".into());
-    match timeout_at(deadline, engine.hear()).await.map_err(late)?.map_err(failed)? {
+    match timeout_at(deadline, engine.hear()).await.map_err(|_| late(workload))?.map_err(failed)? {
         FromEngine::Walled(landlock) => engine.missing = not_there(landlock),
         FromEngine::Unwalled(which) => return Err(wall(&which)),
-        _ => return Err(fault("it spoke out of turn".into())),
+        _ => return Err(no_engine(workload, "it spoke out of turn")),
     }
     // It says so; the kernel knows. Nothing of the module was given to it yet.
-    let pid = engine.child.id().ok_or_else(|| fault("it ended".into()))?;
+    let pid = engine.child.id().ok_or_else(|| no_engine(workload, "it ended"))?;
     let missing = walls::missing(pid).map_err(failed)?;
-    if !missing.is_empty() {
-        return Err(wall(&missing.join(", ")));
-    }
-    let said = timeout_at(deadline, async {
-        engine.say(&ToEngine::Load { size, memory, imports: imports.to_vec() }).await?;
-        engine.hear().await
-    });
-    match said.await.map_err(late)?.map_err(failed)? {
-        FromEngine::Ready => Ok(engine),
-        FromEngine::Unfit(why) => {
-            Err(Fault::new("SP-ENGINE-002", Exit::Untrusted, format!("its module cannot be used: {why}."))
-                .of(workload)
-                .done("Nothing was frozen."))
-        }
-        _ => Err(fault("it spoke out of turn".into())),
-    }
+    if missing.is_empty() { Ok(engine) } else { Err(wall(&missing.join(", "))) }
+}
+
+fn no_engine(workload: &str, why: &str) -> Fault {
+    let what = format!("the engine could not be started: {why}.");
+    Fault::new("SP-ENGINE-001", Exit::Internal, what).of(workload).done("Nothing was frozen.")
+}
+
+fn late(workload: &str) -> Fault {
+    no_engine(workload, "it took longer than a minute")
+}
+
+fn unfit(workload: &str, why: &str) -> Fault {
+    Fault::new("SP-ENGINE-002", Exit::Untrusted, format!("its module cannot be used: {why}."))
+        .of(workload)
+        .done("Nothing was frozen.")
 }
 
 /// The walls that this kernel or this user cannot give. Every other one stands.
@@ -211,9 +312,12 @@ impl Engine {
                     FromEngine::Done(Ok(outcome)) => return Ok(outcome),
                     FromEngine::Done(Err(failure)) => return Err(Stopped::Failed(failure)),
                     FromEngine::Broken(broken) => return Err(Stopped::Broken(broken)),
-                    FromEngine::Walled(_) | FromEngine::Unwalled(_) | FromEngine::Ready | FromEngine::Unfit(_) => {
-                        return Err(out_of_turn());
-                    }
+                    FromEngine::Walled(_)
+                    | FromEngine::Unwalled(_)
+                    | FromEngine::Compiled { .. }
+                    | FromEngine::Ready
+                    | FromEngine::Stale
+                    | FromEngine::Unfit(_) => return Err(out_of_turn()),
                 }
             }
         })
@@ -276,6 +380,13 @@ impl Engine {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it said more than it may"));
         }
         Ok(said)
+    }
+
+    /// This many bytes that follow a frame. Room is made as they come.
+    async fn hear_bytes(&mut self, size: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        (&mut self.socket).take(size).read_to_end(&mut bytes).await?;
+        if bytes.len() as u64 == size { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
 

@@ -19,6 +19,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::compiled::Store;
 use crate::config::{Configuration, OnFailure};
 use crate::crash::{self, Step};
 use crate::events::Events;
@@ -52,7 +53,7 @@ pub struct Cycle {
 }
 
 impl Cycle {
-    /// Puts a cycle together from what was read and verified. Nothing is started.
+    /// Puts a cycle together from what was read and verified; what was compiled is kept in `store`. Nothing is started.
     ///
     /// # Errors
     /// `SP-IPC-…`.
@@ -60,12 +61,13 @@ impl Cycle {
         id: String,
         configuration: Configuration,
         modules: Vec<Verified>,
+        store: &Store,
         book: Rc<Book>,
         events: Events,
     ) -> Result<Cycle, Fault> {
         let mut runs = Vec::new();
         for (workload, module) in configuration.workloads.iter().zip(modules) {
-            runs.push(Run::new(&id, &configuration.path, configuration.timeout, workload, &module, &book, &events)?);
+            runs.push(Run::new(&id, &configuration, workload, &module, store, &book, &events)?);
         }
         Ok(Cycle {
             id,

@@ -1,6 +1,6 @@
 //! One workload in its cycle: what is asked of its module, and what is made of the answers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Cycle;
 use super::book::Book;
-use super::engine::{self, Engine, Stopped};
+use super::engine::{self, Component, Engine, Stopped};
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
 use crate::broker::Broker;
-use crate::config::Workload;
+use crate::compiled::Store;
+use crate::config::{Configuration, Workload};
 use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
@@ -34,6 +35,8 @@ pub(super) struct Run {
     pub(super) broker: Broker,
     pub(super) engine: Option<Engine>,
     pub(super) component: Vec<u8>,
+    /// Where it is kept, compiled.
+    pub(super) store: Store,
     pub(super) plan: Plan,
     pub(super) phases: Phases,
     pub(super) database_version: String,
@@ -57,10 +60,10 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn new(
         cycle: &str,
-        configuration: &Path,
-        timeout: Duration,
+        configuration: &Configuration,
         workload: &Workload,
         module: &Verified,
+        store: &Store,
         book: &Rc<Book>,
         events: &Events,
     ) -> Result<Run, Fault> {
@@ -71,12 +74,12 @@ impl Run {
             databases: workload.databases.clone(),
             snapshot: workload.snapshot,
             stall_budget: milliseconds(workload.stall_budget),
-            timeout: milliseconds(timeout),
+            timeout: milliseconds(configuration.timeout),
         };
         let broker = Broker::new(
             workload.clone(),
             module.manifest().clone(),
-            configuration.to_owned(),
+            configuration.path.clone(),
             Rc::clone(book),
             events.clone(),
         )?;
@@ -84,6 +87,7 @@ impl Run {
             broker,
             engine: None,
             component: module.wasm().to_vec(),
+            store: store.clone(),
             plan,
             phases: Phases::default(),
             database_version: String::new(),
@@ -122,9 +126,15 @@ impl Run {
     async fn try_check(&mut self) -> Result<(), Fault> {
         let name = self.name();
         let memory = u64::from(self.broker.manifest.limits.memory_mib) * 1024 * 1024;
-        let imports = self.broker.manifest.wasm.as_ref().map(|w| w.imports.clone()).unwrap_or_default();
-        self.engine = Some(engine::start(&name, &self.component, memory, &imports).await?);
+        let wasm = self.broker.manifest.wasm.as_ref();
+        let (digest, imports) = wasm.map(|w| (w.sha256.to_ascii_lowercase(), w.imports.clone())).unwrap_or_default();
+        let component = Component { bytes: &self.component, digest: &digest, imports: &imports };
+        let (engine, not_kept) = engine::start(&name, component, memory, &self.store).await?;
+        self.engine = Some(engine);
         self.component = Vec::new();
+        if let Some(text) = not_kept {
+            self.findings.push(Finding { level: "note".into(), text });
+        }
         // A login that is not answered is not waited for as long as a slow check.
         let login = Instant::now() + Duration::from_secs(10).min(self.broker.workload.timeout);
         self.broker.connect(login).await?;

@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::compiled::Store;
 use crate::config::{self, Configuration};
 use crate::crash::{self, Step};
 use crate::cycle::book::{Book, Closing};
@@ -231,7 +232,8 @@ async fn set_up(
     let (id, events, book, lock) = made.map_err(|e| failed(&e))?;
     crash::step(Step::LedgerBegun);
     let one = |fault| vec![fault];
-    let mut cycle = Cycle::new(id.clone(), configuration, modules, book, events.clone()).map_err(one)?;
+    let store = Store::new(places.compiled());
+    let mut cycle = Cycle::new(id.clone(), configuration, modules, &store, book, events.clone()).map_err(one)?;
     cycle.open_filesystems(&places.ours()).map_err(one)?;
     let keeper = std::process::id().cast_signed();
     cycle.guarded_by(guard::process::Start { places: places.clone(), cycle: id, boot, keeper }, lock);

@@ -84,6 +84,11 @@ impl Places {
         *self == Places::under(None)
     }
 
+    /// What was compiled of them.
+    pub fn compiled(&self) -> PathBuf {
+        self.lib.join("compiled")
+    }
+
     /// The ledger.
     pub fn ledger(&self) -> PathBuf {
         self.lib.join("ledger")

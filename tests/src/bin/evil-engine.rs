@@ -27,7 +27,14 @@ fn main() {
         wall_that_lets_everything_through();
     }
     engine.say(&FromEngine::Walled(Landlock::Whole));
-    let Some(ToEngine::Load { .. }) = engine.hear() else { return };
+    match engine.hear() {
+        Some(ToEngine::Load { .. }) => {}
+        Some(ToEngine::Compile { size, .. }) => return engine.compile(size, if when == "compile" { way } else { "" }),
+        _ => return,
+    }
+    if evil == "load-stale" {
+        return engine.say(&FromEngine::Stale);
+    }
     let talk = FromEngine::Notice(Notice::Log { severity: Severity::Info, text: "nobody asked".into() });
     let ready = [FromEngine::Ready, talk];
     engine.say_at_once(if evil == "loaded-talk" { &ready } else { &ready[..1] });
@@ -85,6 +92,31 @@ impl Engine {
 
     fn run(&mut self, statement: &str, database: Option<&str>, arguments: Vec<Value>) -> Reply {
         self.ask(Request::Run { statement: statement.into(), database: database.map(str::to_owned), arguments })
+    }
+
+    /// What it hands over is nothing that it would look at again.
+    fn compile(&mut self, component: u64, way: &str) {
+        let size = match way {
+            "huge" => message::longest_artefact(component) + 1,
+            "endless" => u64::MAX,
+            _ => 100,
+        };
+        match way {
+            "unfit" => self.say(&FromEngine::Unfit("it says so".into())),
+            "ready" => self.say(&FromEngine::Ready),
+            "stale" => self.say(&FromEngine::Stale),
+            "gone" => {}
+            _ => {
+                self.say(&FromEngine::Compiled { size, compatibility: [7; 32] });
+                // More than was announced is not listened to; less is waited for, and found out by its end.
+                let sent = match way {
+                    "short" => 50,
+                    "more" => 1 << 20,
+                    _ => 100,
+                };
+                drop(self.0.write_all(&vec![0x5a; sent]));
+            }
+        }
     }
 
     fn log(&mut self, text: &str) {

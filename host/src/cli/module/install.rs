@@ -4,7 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use super::{names, not_stored, root, signed_by, title};
-use crate::cli::{Context, Output, screen};
+use crate::cli::{Context, Output, runtime, screen};
+use crate::compiled::Store;
+use crate::cycle::engine::{self, Component};
 use crate::fault::{Exit, Fault};
 use crate::trust::authority::Change;
 use crate::trust::grant::{self, Grant};
@@ -29,6 +31,7 @@ pub fn install(context: &Context, bundle: &Path, yes: bool, accept_wider: bool) 
         return Err(refused(context, &module, wider));
     }
     places.make().map_err(|e| not_stored(&e))?;
+    let not_kept = compile(context, &module)?;
     std::fs::create_dir_all(places.modules()).map_err(|e| not_stored(&e))?;
     let folder = store::keep(&places.modules(), &module).map_err(|e| not_stored(&e))?;
     let new_grant = wider.as_ref().is_none_or(|w| !w.is_empty());
@@ -48,14 +51,32 @@ pub fn install(context: &Context, bundle: &Path, yes: bool, accept_wider: bool) 
             "newly_granted": new_grant,
             "wider": wider,
             "warnings": module.warnings(),
+            "not_kept": not_kept,
         })),
         Output::Text => {
+            if let Some(why) = not_kept {
+                screen::say_beside(format_args!("! {why}"));
+            }
             screen::say(format_args!("✔ {} is installed, {}.", title(&module), signed_by(&module)));
             let granted = if new_grant { "What it may do is written down in" } else { "It is within its grant," };
             screen::say(format_args!("  {granted} {}", grant.display()))
         }
     };
     Ok(Exit::Done)
+}
+
+/// Compiles it, in an engine that ends, so that no cycle needs to. In words: why that is not kept, if it is not.
+fn compile(context: &Context, module: &Verified) -> Result<Option<String>, Fault> {
+    let signed = module.manifest().wasm.as_ref();
+    let component = Component {
+        bytes: module.wasm(),
+        digest: signed.map(|w| w.sha256.as_str()).unwrap_or_default(),
+        imports: signed.map(|w| w.imports.as_slice()).unwrap_or_default(),
+    };
+    let store = Store::new(context.places.compiled());
+    let compiling = engine::compile(&module.manifest().name, component, &store);
+    let compiled = tokio::task::LocalSet::new().block_on(&runtime()?, compiling);
+    Ok(compiled.map_err(|fault| fault.done("It was not installed."))?.1)
 }
 
 /// Asks whoever sits at the terminal. Nobody there says no.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::{Context, Output, screen};
+use crate::compiled::Store;
 use crate::fault::{Exit, Fault};
 use crate::trust::{self, Root, Verified, grant, store};
 
@@ -119,6 +120,11 @@ fn remove(context: &Context, name: &str) -> Result<Exit, Fault> {
         return Err(Fault::new("SP-TRUST-001", Exit::Usage, what).next("see  stillpoint module list"));
     }
     for folder in found {
+        let manifest = crate::sys::ownership::read(&folder.join("module.toml"), 1 << 20).ok().flatten();
+        if let Some(wasm) = manifest.and_then(|bytes| trust::parse(&bytes).ok()).and_then(|m| m.wasm) {
+            // What stays is never used without the module.
+            let _ = Store::new(context.places.compiled()).forget(&wasm.sha256);
+        }
         store::remove(&folder).map_err(|e| not_stored(&e))?;
     }
     let grant = grant::path(&context.places.grants(), name);
