@@ -4,6 +4,7 @@ mod agent;
 mod check;
 mod events;
 mod freeze;
+mod module;
 mod recover;
 mod run;
 mod screen;
@@ -85,6 +86,11 @@ enum Command {
         #[arg(long)]
         follow: bool,
     },
+    /// What a module may do
+    Module {
+        #[command(subcommand)]
+        module: module::Module,
+    },
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -148,6 +154,7 @@ pub fn main() -> Exit {
         Command::Status => status::status(&context),
         Command::Recover { patience } => recover::recover(&context, Duration::from_secs(patience)),
         Command::Events { follow } => events::events(&context, follow),
+        Command::Module { module } => module::module(&context, &module),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "stillpoint", &mut std::io::stdout());
             Exit::Done

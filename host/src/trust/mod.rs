@@ -14,6 +14,9 @@
 //! | `SP-TRUST-007` | the component is not the one that was signed: never packaged, truncated, changed |
 //! | `SP-TRUST-008` | the list of reviewers cannot be used |
 
+pub mod dialect;
+pub mod finding;
+pub mod page;
 mod signers;
 
 use std::io::Read;
