@@ -24,7 +24,7 @@ const DOORS: [(&str, &str); 14] = [
     ("statements.stage_start", "its proof holds proves nothing"),
     ("statements.stage_block_commit", "its proof holds proves nothing"),
     ("statements.make_read_only", "leaves EVENT_SCHEDULER"),
-    ("statements.make_read_only", "whatever was there before"),
+    ("statements.make_read_only", "to what was there before"),
 ];
 
 fn inspect(site: &Site, bundle: &Path) -> Value {

@@ -7,7 +7,7 @@
 mod known;
 mod token;
 
-use stillpoint_contract::manifest::{Client, Effect, Manifest, Parameter, Statement};
+use stillpoint_contract::manifest::{Client, Effect, Manifest, Parameter, Statement, UndoArgument};
 
 use super::finding::Severity;
 pub use known::{Freeze, INTERPRETERS, Language};
@@ -225,8 +225,9 @@ impl Dialect {
             } else {
                 out.look(format!("declared {}, and {shown} looks like a read", word(effect)));
             }
-        } else {
-            out.look(format!("this build does not know it as a {}", word(effect)));
+        } else if effect != Effect::Freeze {
+            // Of a freeze more is said where its undo and its proof are looked at.
+            out.look(format!("declared {}, and this build does not know it", word(effect)));
         }
     }
 
@@ -234,6 +235,10 @@ impl Dialect {
     fn judge_names(self, all: &[Token], out: &mut Judgement) {
         let language = self.language();
         for (i, token) in all.iter().enumerate() {
+            let called = all.get(i + 1) == Some(&Token::Mark('('));
+            if called && let Token::Parameter(name) = token {
+                out.danger(format!("calls whichever function the module names as {{{name}}}"));
+            }
             let Some(name) = token.name() else { continue };
             let shown = name.to_uppercase();
             if let Some((_, does, severity)) = language.effects.iter().find(|(f, ..)| *f == name) {
@@ -242,7 +247,14 @@ impl Dialect {
                 out.danger(format!("{shown} is a package that can reach files, machines or rights"));
             } else if name.starts_with("dblink") || name.starts_with("sys_") && self == Dialect::MySql {
                 out.danger(format!("{shown} is of a family that reaches out of the database"));
-            } else if all.get(i + 1) == Some(&Token::Mark('(')) {
+            } else if let Some(pragma) = name.strip_prefix("pragma_").filter(|_| self == Dialect::Sqlite) {
+                if !known::PRAGMAS.contains(&pragma) && !known::PRAGMAS_OF_A_TABLE.contains(&pragma) {
+                    out.danger(format!(
+                        "PRAGMA {}, read as a table, is not known to answer and no more",
+                        pragma.to_uppercase()
+                    ));
+                }
+            } else if called {
                 let qualified = i > 0 && all[i - 1] == Token::Mark('.');
                 let keyword = matches!(token, Token::Word(w) if BEFORE_PARENTHESIS.contains(&w.as_str()));
                 // A table's name and its alias are followed by columns in WITH and AS alone.
@@ -434,8 +446,7 @@ impl Dialect {
                     out.look(format!("declared {}, and it touches our session alone", word(effect)));
                 }
             }
-            [Token::Mark('('), _, Token::Mark(')')]
-                if ["table_info", "table_xinfo", "index_list", "index_info", "foreign_key_list"].contains(&name) => {}
+            [Token::Mark('('), _, Token::Mark(')')] if known::PRAGMAS_OF_A_TABLE.contains(&name) => {}
             _ => out.danger(format!("PRAGMA {shown} with a value sets it, or does it")),
         }
     }
@@ -464,7 +475,7 @@ impl Dialect {
                     "recoverable is the author's word alone: this build does not know that a copy would be whole",
                 );
             }
-            self.judge_frozen_settings(statement, undo, out);
+            self.judge_frozen_settings(manifest, statement, out);
             return out
                 .look("this build does not know it as a freeze: what it stops, and how long, is the author's word");
         };
@@ -501,19 +512,33 @@ impl Dialect {
                 freeze.proof[0].to_uppercase()
             ));
         }
-        self.judge_frozen_settings(statement, undo, out);
+        self.judge_frozen_settings(manifest, statement, out);
     }
 
     /// What a freeze sets, its undo sets back, to what was there before.
-    fn judge_frozen_settings(self, statement: &Statement, undo: Option<(&str, &str)>, out: &mut Judgement) {
+    fn judge_frozen_settings(self, manifest: &Manifest, statement: &Statement, out: &mut Judgement) {
         let read = |text: &str| tokens(self, text).ok().and_then(|t| settings(&t));
-        let (Some(set), Some((name, undo_text))) = (read(&statement.text), undo) else { return };
-        let back: Vec<String> = read(undo_text).unwrap_or_default().into_iter().map(|s| s.name).collect();
-        for setting in set.iter().filter(|s| !back.contains(&s.name)) {
-            out.danger(format!("its undo {name} leaves {} as the freeze set it", setting.name.to_uppercase()));
-        }
-        if statement.undo.as_ref().is_some_and(|u| u.arguments.is_empty()) {
-            out.look(format!("its undo {name} sets a constant, whatever was there before"));
+        let (Some(set), Some(undo)) = (read(&statement.text), &statement.undo) else { return };
+        let text = |name: &str| manifest.statements.get(name).map(|s| s.text.as_str()).unwrap_or_default();
+        let name = &undo.statement;
+        let back = read(text(name)).unwrap_or_default();
+        for setting in set {
+            let shown = setting.name.to_uppercase();
+            let Some(back) = back.iter().find(|b| b.name == setting.name) else {
+                out.danger(format!("its undo {name} leaves {shown} as the freeze set it"));
+                continue;
+            };
+            match back.parameter.as_ref().and_then(|p| undo.arguments.get(p)) {
+                Some(UndoArgument::Previous(asked)) => {
+                    let asks = tokens(self, text(asked)).unwrap_or_default();
+                    if !asks.iter().filter_map(Token::name).any(|n| n.trim_start_matches('@') == setting.name) {
+                        out.danger(format!(
+                            "its undo {name} sets {shown} to what {asked} answers, which is not what it was"
+                        ));
+                    }
+                }
+                _ => out.look(format!("its undo {name} does not set {shown} to what was there before")),
+            }
         }
     }
 }
@@ -609,6 +634,8 @@ struct Setting {
     name: String,
     /// The value is written out, or a parameter.
     plain: bool,
+    /// The parameter that is the value.
+    parameter: Option<String>,
 }
 
 /// The assignments of a `SET`; `None` where it is of another kind.
@@ -661,7 +688,11 @@ fn settings(all: &[Token]) -> Option<Vec<Setting>> {
             [] => return None,
             _ => false,
         };
-        out.push(Setting { everybody: own, name, plain });
+        let parameter = match value {
+            [Token::Parameter(name)] => Some(name.clone()),
+            _ => None,
+        };
+        out.push(Setting { everybody: own, name, plain, parameter });
     }
     Some(out)
 }

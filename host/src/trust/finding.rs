@@ -232,9 +232,6 @@ fn talk(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
         let words = "without 2006 and 2013 a lost server is noticed only when a statement takes too long";
         say(out, Severity::Look, "client.lost", words);
     }
-    if manifest.wasm.is_some() && client.programs.is_empty() {
-        say(out, Severity::Look, "client.programs", "none");
-    }
 }
 
 /// Statements whose answers the host believes: which server it is, which session, where its data lies.
@@ -320,7 +317,8 @@ fn privileges(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
         let granted = words.iter().position(|w| *w == "to" || *w == "on").unwrap_or(words.len());
         for i in 0..words.len() {
             let pair = words.get(i + 1).map(|next| format!("{} {next}", words[i])).unwrap_or_default();
-            let single = (verb == "grant" && i > 0 && i < granted || verb != "grant") && is_excess(words[i]) && i > 0;
+            // What stands behind ON and TO is no privilege.
+            let single = i > 0 && (verb != "grant" || i < granted) && is_excess(words[i]);
             if single || (is_excess(&pair) && i > 0) {
                 say(out, Severity::Danger, at, format!("gives {}: {text}", words[i].to_uppercase()));
                 break;

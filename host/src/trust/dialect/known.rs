@@ -1336,6 +1336,10 @@ pub const FIREBIRD: Language = Language {
     ..NOTHING
 };
 
+/// PRAGMAs that only answer, about what is named.
+pub const PRAGMAS_OF_A_TABLE: &[&str] =
+    &["table_info", "table_xinfo", "index_list", "index_info", "index_xinfo", "foreign_key_list"];
+
 /// Nothing is known.
 pub const UNKNOWN: Language = NOTHING;
 

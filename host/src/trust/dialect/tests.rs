@@ -108,6 +108,8 @@ fn a_read_that_does_more_is_a_danger_however_it_is_written() {
         (Sqlite, "PRAGMA main . \"writable_schema\" = 1"),
         (Sqlite, "PRAGMA wal_checkpoint"),
         (Sqlite, "PRAGMA optimize"),
+        (Sqlite, "SELECT * FROM pragma_optimize"),
+        (Postgres, "SELECT {name} (1)"),
         (Sqlite, "WITH a AS (SELECT 1) DELETE FROM t"),
         (Sqlite, "ATTACH '/tmp/a' AS b"),
         (Oracle, "SELECT UTL_HTTP.REQUEST('http://a') FROM dual"),
@@ -234,5 +236,18 @@ fn an_answer_that_asks_nothing_is_constant() {
         ["SELECT @@read_only", "SELECT CONNECTION_ID()", "SELECT a FROM t", "SHOW MASTER STATUS", "UNLOCK TABLES"]
     {
         assert!(!Dialect::MySql.is_constant(text), "{text}");
+    }
+}
+
+proptest::proptest! {
+    /// Whatever its bytes: a page that cannot be built would hide the module.
+    #[test]
+    fn no_text_stops_the_judge(text in "(select|set|pragma|from|with|global|[a-z]{1,3}|[0-9.]{1,3}|[ ,=:.@;()'\"`#$*/{}\\[\\]!&-]|\u{430}){0,24}") {
+        for dialect in [Dialect::Sqlite, Dialect::MySql, Dialect::Postgres, Dialect::Oracle, Dialect::Redis, Dialect::Firebird, Dialect::Unknown] {
+            for effect in [Effect::Read, Effect::Session, Effect::Change, Effect::Freeze, Effect::Undo, Effect::Cancel] {
+                dialect.judge_text(&text, effect);
+            }
+            dialect.is_constant(&text);
+        }
     }
 }

@@ -115,7 +115,7 @@ pub fn tokens(dialect: Dialect, text: &str) -> Result<Vec<Token>, &'static str> 
             rest = behind;
         } else if is_part_of_a_word(c) {
             let number = c.is_ascii_digit();
-            let end = rest.find(|c| !is_part_of_a_word(c) && !(number && c == '.')).unwrap_or(rest.len());
+            let end = rest.find(|c| !(is_part_of_a_word(c) || number && c == '.')).unwrap_or(rest.len());
             let word = &rest[..end];
             rest = &rest[end..];
             let plain = word.split('.').all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));

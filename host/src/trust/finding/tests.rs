@@ -101,6 +101,18 @@ fn an_undo_that_leaves_a_part_is_a_danger() {
 }
 
 #[test]
+fn an_undo_takes_back_what_was_there_before() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/read-only/module.toml");
+    let mut manifest = Manifest::parse(&std::fs::read_to_string(path).expect("readable")).expect("good");
+    for text in ["SELECT 0", "SELECT @@GLOBAL.event_scheduler"] {
+        manifest.statements.get_mut("read_only").expect("there").text = text.into();
+        let found = findings(&manifest);
+        let words = "sets READ_ONLY to what read_only answers, which is not what it was";
+        assert!(found.iter().any(|f| f.severity == Severity::Danger && f.words.contains(words)), "{text}: {found:#?}");
+    }
+}
+
+#[test]
 fn privileges_beyond_a_backup_are_a_danger() {
     for (privileges, words) in [
         ("make = [\"GRANT ALL PRIVILEGES ON *.* TO {user}\"]\nneeded = {}", "gives ALL"),

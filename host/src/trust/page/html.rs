@@ -103,7 +103,7 @@ fn head(page: &Page) -> Markup {
             }
             (rows("signed by", &page.signatures()))
             (row("authors", html! { (plain(&page.authors.join(", "))) }))
-            (row("expires", html! { (plain(page.expires.as_deref().unwrap_or("never"))) }))
+            (row("expires", html! { (plain(&page.expiry())) }))
             @if let Some(standing) = &page.standing {
                 @if let Some(floor) = standing.floor {
                     (row("floor", html! { "sequence " (floor) ": nothing older is installed here" }))

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::{
-    Effect, Expected, Interface, Lasts, Limits, Mode, Parameter, Privileges, Snapshot, Stops, UndoArgument,
+    self, Effect, Expected, Interface, Lasts, Limits, Mode, Parameter, Privileges, Snapshot, Stops, UndoArgument,
 };
 
 use super::dialect::Dialect;
@@ -330,6 +330,15 @@ impl Page {
         html::html(self)
     }
 
+    /// Its last day.
+    fn expiry(&self) -> String {
+        match (&self.expires, self.standing.as_ref().is_some_and(|s| s.expired)) {
+            (None, _) => "never".into(),
+            (Some(day), false) => format!("after {day}"),
+            (Some(day), true) => format!("after {day}: THAT IS OVER"),
+        }
+    }
+
     /// How many findings are of this severity.
     fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|f| f.severity == severity).count()
@@ -378,7 +387,7 @@ impl Page {
             Some(root) => format!("trust root \"{}\"", root.name),
             None => "this machine trusts nobody".into(),
         };
-        out.push(format!("{} of {} reviewers needed, {root}", standing.reviewers, standing.reviewers_needed));
+        out.push(format!("{} reviewers count, {} needed, {root}", standing.reviewers, standing.reviewers_needed));
         if let Some(role) = &standing.role {
             out.push(format!("one of them with the role {}: {}", role.name, if role.met { "yes" } else { "NO" }));
         }
@@ -486,7 +495,12 @@ fn cannot(manifest: &Manifest) -> Vec<String> {
     if !manifest.freezes().any(|(_, s)| matches!(s.lasts, Some(Lasts::Server | Lasts::Disk | Lasts::Expires))) {
         out.push("leave anything behind, by what its author declared: what it freezes ends with its session".into());
     }
-    if has(Effect::Cancel) {
+    let dialect = Dialect::of(&manifest.client);
+    let own = |s: &manifest::Session| {
+        let text = s.id.as_ref().and_then(|id| manifest.statements.get(id)).map(|s| s.text.as_str());
+        s.cancel.is_none() || text.is_some_and(|t| dialect.is_one_of(t, dialect.language().ids))
+    };
+    if has(Effect::Cancel) && manifest.sessions.values().all(own) {
         out.push("end a session of its choice: the host binds whose, and alone runs it".into());
     }
     if let Some(wasm) = &manifest.wasm {

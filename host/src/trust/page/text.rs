@@ -116,7 +116,7 @@ fn head(page: &Page, out: &mut Sheet) {
     }
     out.fields("signed by", page.signatures());
     out.field(2, "authors", &page.authors.join(", "));
-    out.field(2, "expires", page.expires.as_deref().unwrap_or("never"));
+    out.field(2, "expires", &page.expiry());
     if let Some(standing) = &page.standing {
         if let Some(floor) = standing.floor {
             out.field(2, "floor", &format!("sequence {floor}: nothing older is installed here"));
