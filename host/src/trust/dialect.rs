@@ -499,18 +499,12 @@ impl Dialect {
         if let Some((name, undo)) = undo
             && !self.is_one_of(undo, freeze.undo)
         {
-            out.danger(format!(
-                "its undo {name} is not what takes this freeze back ({})",
-                freeze.undo[0].to_uppercase()
-            ));
+            out.danger(format!("its undo {name} is not what takes this freeze back ({})", shown(freeze.undo)));
         }
         if let Some((name, proof)) = proof
             && !self.is_one_of(proof, freeze.proof)
         {
-            out.look(format!(
-                "its proof {name} is not known to prove this freeze ({} is)",
-                freeze.proof[0].to_uppercase()
-            ));
+            out.look(format!("its proof {name} is not known to prove this freeze ({} is)", shown(freeze.proof)));
         }
         self.judge_frozen_settings(manifest, statement, out);
     }
@@ -611,6 +605,14 @@ fn word(effect: Effect) -> &'static str {
 /// As the manifest says it.
 fn said<T: serde::Serialize>(value: &Option<T>) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_else(|| "nothing".into())
+}
+
+/// The first of these forms, for people.
+fn shown(forms: &[&str]) -> String {
+    forms
+        .first()
+        .map(|f| f.to_uppercase().replace(" ( ", "(").replace(" )", ")").replace(" . ", "."))
+        .unwrap_or_default()
 }
 
 /// Whether these are the tokens of one of the forms.

@@ -15,6 +15,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { margin-bottom: 0 } h2 { margin: 2rem 0 .5rem; border-bottom: 2px solid var(--line) }
 code, pre { font: 13px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap }
 pre { margin: .3rem 0; padding: .5rem .7rem; background: #8881; border-radius: 4px }
+code.word { display: inline-block; background: #8882; border-radius: 4px; padding: 0 .35rem; margin: .1rem 0 }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0 }
 th { white-space: nowrap; font-weight: 600; width: 9rem }
 .warning { border: 2px solid var(--bad); color: var(--bad); padding: .5rem .8rem; margin: .6rem 0; font-weight: 600 }
@@ -114,7 +115,7 @@ fn head(page: &Page) -> Markup {
             }
             (row("serves", html! { "workload_name = " (code(&page.workloads.join(", "))) ", consistent under a snapshot of " (snapshots.join(", or ")) }))
             (row("runs", html! { (code(&client.programs.join(", else "))) " as linux_user, " (mode) br;
-                @for argument in &client.arguments { (code(argument)) " " } }))
+                @for argument in &client.arguments { code.word { (plain(argument)) } " " } }))
             @if let Some(first) = &client.read_only { (row("first sends", code(first))) }
             (row("then sends", html! { "after each statement " (code(&client.end)) " and " (code(&client.tag)) }))
             (row("errors are", html! { (code(&client.error))
