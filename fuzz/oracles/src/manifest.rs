@@ -8,11 +8,11 @@ use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::Refused;
 
 /// - What is refused is refused with words.
-/// - What is not refused has a page, the same each time: as text it holds each statement and each argument whole, no
-///   character that draws, and no line that is longer than the page is wide but for one that was too long before.
-/// - As HTML it holds each statement's text, escaped, and nothing that a browser would run or fetch.
+/// - What is not refused has a page, the same each time: as text it holds each statement whole, and no character that
+///   draws.
+/// - As HTML it holds each statement and each argument, escaped, and nothing that a browser would run or fetch.
 /// - As JSON it can be read back, and holds as many findings as there are.
-/// - A statement that holds a backslash, a second statement or a letter beyond ASCII is a danger.
+/// - A statement that holds a backslash or a letter beyond ASCII is a danger.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let manifest = match Manifest::parse(text) {

@@ -423,7 +423,7 @@ pub const MYSQL: Language = Language {
     ],
     cancels: &["kill *", "kill connection *", "kill hard *", "kill hard connection *"],
     ids: &["select connection_id ( )"],
-    session_forms: &["set session transaction read only", "set transaction read only", "set names *"],
+    session_forms: &["set session transaction read only", "set transaction read only", "set names utf8mb4"],
     settings: &[
         "lock_wait_timeout",
         "innodb_lock_wait_timeout",

@@ -172,6 +172,7 @@ fn a_session_statement_touches_our_session_alone() {
         (MySql, "SET PASSWORD = 'x'"),
         (MySql, "SET PASSWORD FOR root = PASSWORD('x')"),
         (MySql, "SET ROLE admin"),
+        (MySql, "SET NAMES 'gbk'"),
         (MySql, "SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES'"),
         (MySql, "SET SESSION lock_wait_timeout = 5, SESSION sql_log_bin = 0"),
         (MySql, "PREPARE s FROM 'DROP TABLE t'"),
