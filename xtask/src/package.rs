@@ -124,6 +124,11 @@ fn install(target: &Path, dist: &Path, bundle: &Path) -> Result<()> {
     if fs::read(&done).is_ok_and(|d| d == made_of) {
         return Ok(());
     }
+    if let Err(e) = fs::remove_dir_all(site.join("lib/modules").join(name))
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(e.into());
+    }
     let mut command = Command::new(&programs[0]);
     command.arg("--state-dir").arg(&site).args(["module", "install", "--yes", "--accept-wider"]).arg(bundle);
     let said = command.output()?;

@@ -11,6 +11,7 @@ pub mod config;
 pub mod ending;
 pub mod ledger;
 pub mod login;
+pub mod manifest;
 pub mod message;
 pub mod quote;
 pub mod sql;
@@ -19,12 +20,13 @@ pub mod sql;
 pub type Oracle = fn(&[u8]);
 
 /// Every oracle with the name of its target and of its folders.
-pub const ORACLES: [(&str, Oracle); 7] = [
+pub const ORACLES: [(&str, Oracle); 8] = [
     ("answer", answer::check),
     ("config", config::check),
     ("ending", ending::check),
     ("ledger", ledger::check),
     ("login", login::check),
+    ("manifest", manifest::check),
     ("message", message::check),
     ("quote", quote::check),
 ];

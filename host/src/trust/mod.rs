@@ -31,8 +31,11 @@
 
 pub mod authority;
 pub mod bundle;
+pub mod dialect;
+pub mod finding;
 pub mod floor;
 pub mod grant;
+pub mod page;
 pub mod policy;
 pub mod revoked;
 pub mod signature;
@@ -202,17 +205,19 @@ impl Root {
         files.iter().map(look).collect()
     }
 
-    /// The distinct people who count.
+    /// What each signature of a bundle is worth, and the people who count.
+    pub fn signatures(&self, bundle: &Bundle, manifest: &Manifest) -> (Vec<Signature>, Vec<Signer>) {
+        let looked = self.look(&bundle.signatures, &bundle.manifest, NAMESPACE, &manifest.authors);
+        let people = people(&looked);
+        (looked, people)
+    }
+
+    /// The distinct people who count, if they are enough.
     ///
     /// # Errors
     /// In words: who is missing, and why the others do not count.
     fn enough(&self, looked: &[Signature]) -> Result<Vec<Signer>, String> {
-        let mut people: Vec<Signer> = Vec::new();
-        for signer in looked.iter().filter(|s| s.problem.is_none()).filter_map(|s| s.signer.as_ref()) {
-            if people.iter().all(|p| p.principal != signer.principal) {
-                people.push(signer.clone());
-            }
-        }
+        let people = people(looked);
         let names: Vec<&str> = people.iter().map(|p| p.principal.as_str()).collect();
         let Err(missing) = self.policy.enough(&names) else { return Ok(people) };
         let mut why = vec![missing];
@@ -244,6 +249,22 @@ impl Root {
             })
             .map_err(|e| not_floored(e.to_string()))
     }
+}
+
+/// The distinct people whose signatures count.
+fn people(looked: &[Signature]) -> Vec<Signer> {
+    let mut people: Vec<Signer> = Vec::new();
+    for signer in looked.iter().filter(|s| s.problem.is_none()).filter_map(|s| s.signer.as_ref()) {
+        if people.iter().all(|p| p.principal != signer.principal) {
+            people.push(signer.clone());
+        }
+    }
+    people
+}
+
+/// Whether throwaway keys are among those that count.
+pub fn is_development(people: &[Signer]) -> bool {
+    people.iter().any(|p| p.principal.ends_with(DEVELOPMENT))
 }
 
 /// The installed module that serves this `workload_name`. What is read here only chooses; nothing of it is believed
@@ -314,7 +335,7 @@ pub fn verify(path: &Path, root: &Root) -> Result<Verified, Fault> {
             Expired::Warn => warnings.push(warning("SP-TRUST-022", expired).next("install a newer version")),
         }
     }
-    if signers.iter().any(|s| s.principal.ends_with(DEVELOPMENT)) && !root.policy.development {
+    if is_development(&signers) && !root.policy.development {
         let what = format!("{} is signed with throwaway keys of a development ({}).", manifest.name, root.policy.name);
         warnings.push(warning("SP-TRUST-021", what).next("install it as signed by reviewers whom you know"));
     }

@@ -23,7 +23,12 @@ pub fn install(context: &Context, bundle: &Path, yes: bool, accept_wider: bool) 
         }
     }
     let accepted = match &wider {
-        None => yes || ask(context, &module, || screen::say("")),
+        None => {
+            if context.output == Output::Text {
+                screen::say(super::inspect::of(context, &module).text());
+            }
+            yes || ask(context, &module, || true)
+        }
         Some(wider) if wider.is_empty() => true,
         Some(wider) => accept_wider || ask(context, &module, || show(wider)),
     };

@@ -1,6 +1,7 @@
 //! `module`: look at modules, accept them, take them away.
 
 mod diff;
+mod inspect;
 mod install;
 mod keys;
 mod list;
@@ -28,6 +29,14 @@ pub enum Command {
         /// Accept also what an update may do beyond its grant
         #[arg(long)]
         accept_wider: bool,
+    },
+    /// Show all that a module may ever do, on one page; it need not be trusted for that
+    Inspect {
+        /// A bundle's folder, the folder of its source, or the name of an installed module
+        module: PathBuf,
+        /// Write the page for a browser, too
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Show what NEW may do that OLD may not, and the other way round
     Diff {
@@ -67,6 +76,7 @@ pub enum Command {
 pub fn run(context: &Context, command: &Command) -> Exit {
     let done = match command {
         Command::Install { bundle, yes, accept_wider } => install::install(context, bundle, *yes, *accept_wider),
+        Command::Inspect { module, html } => inspect::inspect(context, &folder(context, module), html.as_deref()),
         Command::Diff { old, new } => diff::diff(context, old, new),
         Command::List => list::list(context),
         Command::Verify { module } => verify(context, module),

@@ -1,0 +1,195 @@
+//! The page for a browser: one file, no script, nothing fetched. Every value is escaped by the macro that places it.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use stillpoint_contract::manifest::{Effect, Mode};
+
+use super::{
+    Checked, PARTS, Page, Statement, checked_word, lasts_word, limits_words, severity_word, snapshot_word, stops_word,
+};
+use crate::fault::plain;
+use crate::trust::finding::Severity;
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --line: #8884; --bad: light-dark(#b00020, #ff8a8a); --look: light-dark(#8a5a00, #ffc966); }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0 } h2 { margin: 2rem 0 .5rem; border-bottom: 2px solid var(--line) }
+code, pre { font: 13px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap }
+pre { margin: .3rem 0; padding: .5rem .7rem; background: #8881; border-radius: 4px }
+code.word { display: inline-block; background: #8882; border-radius: 4px; padding: 0 .35rem; margin: .1rem 0 }
+table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0 }
+th { white-space: nowrap; font-weight: 600; width: 9rem }
+.warning { border: 2px solid var(--bad); color: var(--bad); padding: .5rem .8rem; margin: .6rem 0; font-weight: 600 }
+.danger, .doubted { color: var(--bad); font-weight: 600 } .look, .unknown { color: var(--look) }
+article { border-left: 4px solid var(--line); padding-left: .8rem; margin: 1rem 0; break-inside: avoid }
+.freeze, .change { border-color: var(--bad) } .quiet { opacity: .7 }
+@media print { body { margin: 0; max-width: none } }
+";
+
+/// The page.
+pub fn html(page: &Page) -> String {
+    let title = plain(&format!("{} {}", page.name, page.version));
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
+                title { (title) " - what it may do" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { (title) " " span.quiet { "sequence " (page.sequence) } }
+                p { (plain(&page.summary)) }
+                @for warning in page.warnings() { p.warning { (plain(&warning)) } }
+                (head(page))
+                (findings(page))
+                @for (effect, title) in PARTS {
+                    @let all: Vec<&Statement> = page.with(effect).collect();
+                    @if !all.is_empty() {
+                        h2 { (title) " (" (all.len()) ")" }
+                        @for s in all { (statement(s)) }
+                    }
+                }
+                h2 { "Bounds" }
+                table {
+                    (rows("at most", &limits_words(&page.limits)))
+                    (rows("cannot", &page.cannot))
+                }
+                h2 { "Who says so" }
+                table {
+                    (rows("declared by its author", &page.trusted.declared))
+                    (rows("checked by this build", &page.trusted.checked))
+                    (rows("not seen", &page.trusted.unseen))
+                }
+            }
+        }
+    }
+    .into_string()
+}
+
+fn rows(label: &str, values: &[String]) -> Markup {
+    html! {
+        @if !values.is_empty() {
+            tr {
+                th { (label) }
+                td { @for value in values { div { (plain(value)) } } }
+            }
+        }
+    }
+}
+
+fn row(label: &str, value: Markup) -> Markup {
+    html! { tr { th { (label) } td { (value) } } }
+}
+
+/// A value as it stands.
+fn code(value: &str) -> Markup {
+    html! { code { (plain(value)) } }
+}
+
+fn head(page: &Page) -> Markup {
+    let client = &page.client;
+    let snapshots: Vec<&str> = page.snapshots.iter().map(|s| snapshot_word(*s)).collect();
+    let mode = match client.mode {
+        Mode::Session => "one process for each session, from prepare to the thaw",
+        Mode::Command => "one process for each statement",
+    };
+    html! {
+        table {
+            @if let Some(digest) = &page.manifest_sha256 { (row("manifest", html! { "sha256 " (code(digest)) })) }
+            @if let Some(c) = &page.component {
+                (row("component", html! { "sha256 " (code(&c.sha256)) br; (c.size) " bytes, built by " (plain(&c.compiler)) }))
+                (row("imports", html! { (c.imports.iter().map(|i| i.name()).collect::<Vec<_>>().join(", ")) "; no WASI" }))
+            }
+            (rows("signed by", &page.signatures()))
+            (row("authors", html! { (plain(&page.authors.join(", "))) }))
+            (row("expires", html! { (plain(&page.expiry())) }))
+            @if let Some(standing) = &page.standing {
+                @if let Some(floor) = standing.floor {
+                    (row("floor", html! { "sequence " (floor) ": nothing older is installed here" }))
+                }
+                @if let Some(granted) = standing.granted {
+                    (row("granted", html! { @if granted { "yes, within what was accepted here" } @else { strong.danger { "NO" } } }))
+                }
+            }
+            (row("serves", html! { "workload_name = " (code(&page.workloads.join(", "))) ", consistent under a snapshot of " (snapshots.join(", or ")) }))
+            (row("runs", html! { (code(&client.programs.join(", else "))) " as linux_user, " (mode) br;
+                @for argument in &client.arguments { code.word { (plain(argument)) } " " } }))
+            @if let Some(first) = &client.read_only { (row("first sends", code(first))) }
+            (row("then sends", html! { "after each statement " (code(&client.end)) " and " (code(&client.tag)) }))
+            (row("errors are", html! { (code(&client.error))
+                @if !client.lost.is_empty() { br; "the session is lost after " (plain(&client.lost.join(", "))) } }))
+            (row("sessions", html! {
+                @for s in &page.sessions {
+                    div {
+                        strong { (plain(&s.name)) }
+                        @if s.each { ", once for each database" }
+                        @if let Some(id) = &s.id { ", named by " (plain(id)) }
+                        @if let Some(cancel) = &s.cancel { ", ended by " (plain(cancel)) }
+                    }
+                }
+            }))
+            @if !page.believed.is_empty() {
+                (row("believed", html! { @for b in &page.believed { div { (b.what) ": " (plain(&b.statement)) @if let Some(a) = &b.answer { ", if it answers " (plain(a)) } } } }))
+            }
+            @if let Some(privileges) = &page.privileges {
+                (row("login needs", html! { @for (name, needed) in &privileges.needed { div { (plain(name)) ": " (plain(&needed.why)) } } }))
+                (row("made by", html! { @for text in &privileges.make { div { (code(text)) } } }))
+            }
+        }
+    }
+}
+
+fn findings(page: &Page) -> Markup {
+    let [danger, look, note] = [Severity::Danger, Severity::Look, Severity::Note].map(|s| page.count(s));
+    html! {
+        h2 { "Findings (" (danger) " danger, " (look) " to look at, " (note) " to know)" }
+        table {
+            @for f in &page.findings {
+                tr class=(severity_word(f.severity).to_lowercase()) {
+                    th { (severity_word(f.severity)) }
+                    td { code { (plain(&f.at)) } ": " (plain(&f.words)) }
+                }
+            }
+        }
+    }
+}
+
+fn statement(statement: &Statement) -> Markup {
+    let class = match statement.effect {
+        Effect::Freeze => "freeze",
+        Effect::Change => "change",
+        _ => "other",
+    };
+    let checked = match statement.checked {
+        Checked::AsDeclared => "as-declared",
+        Checked::Unknown => "unknown",
+        Checked::Doubted => "doubted",
+    };
+    html! {
+        article class=(class) {
+            strong { (plain(&statement.name)) } " " span.quiet { "in session " (plain(&statement.session)) }
+            pre { (plain(&statement.text)) }
+            table {
+                @for (name, what) in &statement.parameters { (row("", html! { (code(&format!("{{{name}}}"))) " " (plain(what)) })) }
+                @if statement.effect == Effect::Freeze {
+                    (row("declared", html! {
+                        "freeze: stops " strong { (stops_word(statement.stops)) } "; lasts " strong { (lasts_word(statement.lasts)) }
+                        @if statement.recoverable { "; a copy is made whole by recovery" }
+                    }))
+                }
+                @if let Some(undo) = &statement.undo {
+                    (row("undone by", html! {
+                        (plain(&undo.statement)) ": " (code(&undo.text))
+                        @for (parameter, from) in &undo.arguments { br; (code(&format!("{{{parameter}}}"))) " is " (plain(from)) }
+                    }))
+                }
+                @if let Some(proof) = &statement.proof {
+                    (row("proved by", html! { (plain(&proof.statement)) ": " (code(&proof.text)) " must answer " (plain(&proof.answer)) }))
+                }
+                (row("checked", html! { span class=(checked) { (checked_word(statement.checked)) } }))
+            }
+        }
+    }
+}
