@@ -13,13 +13,14 @@ pub mod ledger;
 pub mod login;
 pub mod message;
 pub mod quote;
+pub mod record;
 pub mod sql;
 
 /// An oracle.
 pub type Oracle = fn(&[u8]);
 
 /// Every oracle with the name of its target and of its folders.
-pub const ORACLES: [(&str, Oracle); 7] = [
+pub const ORACLES: [(&str, Oracle); 8] = [
     ("answer", answer::check),
     ("config", config::check),
     ("ending", ending::check),
@@ -27,4 +28,5 @@ pub const ORACLES: [(&str, Oracle); 7] = [
     ("login", login::check),
     ("message", message::check),
     ("quote", quote::check),
+    ("record", record::check),
 ];

@@ -48,6 +48,18 @@ pub struct Line {
     pub what: What,
 }
 
+impl Line {
+    /// As it stands in the file.
+    ///
+    /// # Errors
+    /// None that a line of ours gives.
+    pub fn written(&self) -> io::Result<Vec<u8>> {
+        let mut out = serde_json::to_vec(self)?;
+        out.push(b'\n');
+        Ok(out)
+    }
+}
+
 /// The newest cycle, and the hash of its last line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -191,11 +203,10 @@ impl Chain {
         for entry in entries {
             number += 1;
             let (at, what) = (entry.at.to_string(), entry.what.clone());
-            let from = out.len();
-            serde_json::to_writer(&mut out, &Line { previous: last, number, at, torn, what })?;
-            out.push(b'\n');
-            last = sha256(&out[from..]);
+            let text = Line { previous: last, number, at, torn, what }.written()?;
+            last = sha256(&text);
             torn = false;
+            out.extend(text);
         }
         let whole = self.file.metadata()?.len();
         if let Err(e) = self.file.write_all(&out) {

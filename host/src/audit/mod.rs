@@ -11,7 +11,7 @@ pub mod verify;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -100,7 +100,7 @@ pub enum What {
     /// A filesystem was asked to freeze, or to thaw.
     Filesystem {
         /// As configured.
-        path: PathBuf,
+        path: String,
         /// Which of both.
         act: Act,
         /// `done`, `already so`, `failed` or `no answer in time`.
@@ -151,7 +151,7 @@ pub struct Begin {
     /// The version of this program.
     pub stillpoint: String,
     /// The file of the configuration.
-    pub configuration: PathBuf,
+    pub configuration: String,
     /// What takes part.
     pub workloads: Vec<Begun>,
 }
@@ -543,3 +543,6 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
 pub fn took(since: tokio::time::Instant) -> u64 {
     microseconds(since.elapsed())
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,7 +155,7 @@ fn words(line: &Line) -> String {
         }
         What::Filesystem { path, act, outcome, took_us } => {
             let act = if *act == Act::Freeze { "freeze" } else { "thaw" };
-            ("filesystem", format!("{} · {act} · {} · {outcome}", path.display(), screen::time(*took_us)))
+            ("filesystem", format!("{} · {act} · {} · {outcome}", path, screen::time(*took_us)))
         }
         What::Undo { workload, froze, by, how } => ("undo", format!("{workload} · {froze} · {} · {how}", who(*by))),
         What::Lost { by } => ("lost", format!("it was left without its end; ended by {}", who(*by))),

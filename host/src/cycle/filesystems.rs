@@ -234,7 +234,7 @@ impl One {
             Some(Err(_)) => "failed",
             None => "no answer in time",
         };
-        let (path, took_us) = (self.filesystem.path.clone(), audit::took(began));
+        let (path, took_us) = (self.filesystem.path.display().to_string(), audit::took(began));
         book.audit.push(What::Filesystem { path, act, outcome: outcome.into(), took_us });
     }
 

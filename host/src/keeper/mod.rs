@@ -236,7 +236,7 @@ fn begin_of(id: &str, configuration: &Configuration, modules: &[Verified]) -> au
         cycle: id.into(),
         after: None,
         stillpoint: env!("CARGO_PKG_VERSION").into(),
-        configuration: configuration.path.clone(),
+        configuration: configuration.path.display().to_string(),
         workloads: configuration.workloads.iter().zip(modules).map(begun).collect(),
     }
 }
