@@ -173,6 +173,28 @@ fn what_a_module_may_not_have_is_written_down() {
     assert_good(&site, said.json["head"].as_str());
 }
 
+/// Each has an entry, so there is an end to them.
+#[test]
+fn a_module_may_not_send_statements_without_end() {
+    let (site, folder) = scene("");
+    let file = folder.path().join("app.db");
+    site.configure(&format!(
+        "[workload bad]\nworkload_name = hostile\ndbnames = {}\ntimeout = 60\nstall_budget = 50\n",
+        file.display()
+    ));
+    site.install_guest("repeats-a-statement-without-end");
+    let said = site.json(&["run", "--", "true"]);
+    assert!(said.code == Some(4) && said.text.contains("more than 10000 statements"), "{}", said.text);
+    assert!(!sqlite::is_locked(&file));
+    let entries = entries(&file_of(&site, &said));
+    assert_eq!(sent(&entries, "module").len(), 10_000);
+    let refused: Vec<&str> = of(&entries, "refusal").iter().map(|e| word(e, "asked")).collect();
+    // Its own rollback is one too many as well; the host's is not.
+    assert_eq!(refused, ["data_version", "rollback"]);
+    assert!(sent(&entries, "host").contains(&("thaw", "rollback")));
+    assert_good(&site, said.json["head"].as_str());
+}
+
 #[test]
 fn neither_a_password_nor_a_row_is_in_it() {
     const SECRET: &str = "s3cr3t-Kq7wZ";
