@@ -16,7 +16,7 @@ pub enum Exit {
     Internal = 1,
     /// Configuration or usage.
     Usage = 2,
-    /// A module is not trusted or not granted.
+    /// A module is not trusted or not granted; a record is not what was written.
     Untrusted = 3,
     /// The freeze failed; everything is thawed.
     NotFrozen = 4,

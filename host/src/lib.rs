@@ -4,6 +4,7 @@
 //! All authority lies in [`broker`], [`trust`], [`client`] and [`sys`]. Dependencies point one way:
 //! `cli → keeper → cycle → broker → client → sys`; [`ledger`], [`trust`] and [`compiled`] stand alone.
 
+pub mod audit;
 pub mod broker;
 pub mod cli;
 pub mod client;

@@ -9,6 +9,7 @@ use stillpoint_contract::manifest::Lasts;
 use stillpoint_contract::message::{StatementError, Value};
 use tokio::time::Instant;
 
+use crate::audit::{self, Who, chain};
 use crate::client::reach::Reach;
 use crate::client::session::{self, Most, Session};
 use crate::config::Login;
@@ -117,37 +118,53 @@ fn open(reach: &Reach, database: Option<&str>) -> Result<Session, String> {
     session::open(reach, secret.as_ref(), database, MOST).map_err(|f| f.what)
 }
 
-/// Takes back everything that is still armed, and tries again what fails for as long as `patience`. Gives what was done,
-/// one line for each. The caller holds the lock.
+/// What recovery did.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// What was taken back, one line for each.
+    pub done: Vec<String>,
+    /// What would be better otherwise.
+    pub warnings: Vec<Fault>,
+}
+
+/// Takes back everything that is still armed, and tries again what fails for as long as `patience`. The caller holds the
+/// lock.
 ///
 /// # Errors
 /// `SP-CYCLE-006` for each entry that could not be taken back, with the words to type.
-pub async fn recover(places: &Places, patience: Duration) -> Result<Vec<String>, Vec<Fault>> {
+pub async fn recover(places: &Places, patience: Duration) -> Result<Recovered, Vec<Fault>> {
     let unreadable = |e: std::io::Error| vec![unreadable(places, &e)];
-    let Some(mut ledger) = file::read(&places.ledger()).map_err(unreadable)? else { return Ok(Vec::new()) };
-    if ledger.armed().next().is_none() {
-        return Ok(Vec::new());
-    }
+    let ledger = file::read(&places.ledger()).map_err(unreadable)?;
+    let Some(mut ledger) = ledger.filter(|l| l.armed().next().is_some()) else {
+        // A keeper that was lost with nothing armed; the next cycle says where that cannot be written.
+        let _ = chain::end_newest(&places.records());
+        return Ok(Recovered::default());
+    };
     crash::step(Step::RecoveryRead);
     let mut disk = LedgerFile::reopen(&places.ledger()).map_err(unreadable)?;
     let mut living = Living::default();
     // In doubt it is this one: then nothing counts as gone.
     let same_boot = !process::boot_id().is_ok_and(|b| b != ledger.boot());
+    let armed: Vec<Entry> = ledger.armed().cloned().collect();
+    let mut closing = Vec::new();
     let (done, faults) = take_all_back(&mut ledger, same_boot, &mut living, patience, |line| {
         // A line that cannot be written only means that the same is taken back once more.
         let _ = disk.append(line, false);
+        closing.push(line.clone());
     })
     .await;
     living.close().await;
+    // For an agent that asks for its verdict later. The cycle may have left one, and this may be the second attempt.
+    let said = if faults.is_empty() { vec![lost_keeper(&done)] } else { faults.clone() };
+    let mut record = Record::of_a_lost_keeper(ledger.cycle(), "recovery", true, said);
+    audit::end_lost(&places.records(), Who::Recovery, &audit::undos(&armed, &closing, Who::Recovery), &mut record);
     if !faults.is_empty() {
         return Err(faults);
     }
-    // For an agent that asks for its verdict later. The cycle may have left one, and this may be the second attempt.
     if !places.record(ledger.cycle()).exists() {
-        let fault = lost_keeper(&done);
-        let _ = keep_record(places, &Record::of_a_lost_keeper(ledger.cycle(), "recovery", true, vec![fault]));
+        let _ = keep_record(places, &record);
     }
-    Ok(done)
+    Ok(Recovered { done, warnings: record.warnings })
 }
 
 /// What is said of a cycle that lost its keeper, once everything is taken back: by whom and how, one line for each.

@@ -932,6 +932,7 @@ impl Attempt<'_> {
         assert_eq!((status.code, &status.json["under_way"]), (Some(0), &Value::Null), "{}", status.text);
         self.bench.runs(self.what.database, self.flag).unwrap_or_else(|e| panic!("in the end: {e}; {}", self.said()));
         assert!(self.filesystem_is_thawed(), "the filesystem stands still");
+        self.record_holds();
         // Nobody heard `run`: what it left counts as what it would have said.
         let records = std::fs::read_dir(self.site.path("lib/records")).into_iter().flatten().flatten();
         let records: Vec<Value> =
@@ -939,6 +940,17 @@ impl Attempt<'_> {
         let said_so = records.iter().any(|r| r["exit"] == "done");
         if self.consistent.is_none() {
             self.consistent = Some(said_so);
+        }
+    }
+
+    /// Whoever died: the audit record hangs together and has an end, and every head that somebody was told is found in it.
+    fn record_holds(&self) {
+        let verified = self.site.json(&["record", "verify"]);
+        assert_eq!(verified.code, Some(0), "{}; {}", verified.text, self.said());
+        let told = self.agents.iter().filter_map(Agent::json);
+        for head in told.filter_map(|j| Some(j["head"].as_str()?.to_owned())) {
+            let verified = self.site.json(&["record", "verify", "--head", &head]);
+            assert_eq!(verified.code, Some(0), "{head}: {}; {}", verified.text, self.said());
         }
     }
 

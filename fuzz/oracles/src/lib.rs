@@ -14,13 +14,14 @@ pub mod login;
 pub mod manifest;
 pub mod message;
 pub mod quote;
+pub mod record;
 pub mod sql;
 
 /// An oracle.
 pub type Oracle = fn(&[u8]);
 
 /// Every oracle with the name of its target and of its folders.
-pub const ORACLES: [(&str, Oracle); 8] = [
+pub const ORACLES: [(&str, Oracle); 9] = [
     ("answer", answer::check),
     ("config", config::check),
     ("ending", ending::check),
@@ -29,4 +30,5 @@ pub const ORACLES: [(&str, Oracle); 8] = [
     ("manifest", manifest::check),
     ("message", message::check),
     ("quote", quote::check),
+    ("record", record::check),
 ];

@@ -13,6 +13,7 @@ use stillpoint_contract::message::{Phase, Rows, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Broker, Frozen, SessionKey, allowed, not_in_this_phase};
+use crate::audit::{self, Digest, MOST_STATEMENTS, Outcome, Sender, Ticket};
 use crate::client::quote::render;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
@@ -142,8 +143,14 @@ impl Broker {
             return Err(not_in_this_phase(self.phase));
         }
         let key = self.key(&statement.session, database)?;
-        let deadline = self.deadline;
-        match statement.effect {
+        let (deadline, effect) = (self.deadline, statement.effect);
+        // Every statement is in the audit record, so there is an end to them.
+        self.statements_left = self
+            .statements_left
+            .checked_sub(1)
+            .ok_or_else(|| StatementError::Refused(format!("more than {MOST_STATEMENTS} statements in one cycle")))?;
+        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        match effect {
             Effect::Freeze => self.freeze(name, &key, arguments, deadline).await,
             Effect::Undo => {
                 let text = render(&self.manifest.client, statement, arguments)?;
@@ -152,11 +159,11 @@ impl Broker {
                     let manifest = &self.manifest;
                     self.frozen.retain(|f| f.key.1 != key.1 || undo_name(manifest, &f.statement) != Some(name));
                 }
-                let rows = self.ask(name, database, arguments, deadline).await?;
+                let rows = self.send(Sender::Module, name, database, arguments, deadline).await?;
                 self.taken_back("by the module", &key, &text);
                 Ok(rows)
             }
-            _ => self.ask(name, database, arguments, deadline).await,
+            _ => self.send(Sender::Module, name, database, arguments, deadline).await,
         }
     }
 
@@ -185,7 +192,7 @@ impl Broker {
         if stops == Stops::Writes {
             self.writes_stopped.get_or_insert_with(Instant::now);
         }
-        let rows = self.ask(name, key.1.as_deref(), arguments, deadline).await;
+        let rows = self.send(Sender::Module, name, key.1.as_deref(), arguments, deadline).await;
         crash::step(Step::Froze);
         let rows = rows?;
         let proof = self.bound_proof(name, key);
@@ -286,18 +293,92 @@ impl Broker {
         arguments: &[Value],
         deadline: Instant,
     ) -> Result<Rows, StatementError> {
+        self.send(Sender::Host, name, database, arguments, deadline).await
+    }
+
+    async fn send(
+        &mut self,
+        by: Sender,
+        name: &str,
+        database: Option<&str>,
+        arguments: &[Value],
+        deadline: Instant,
+    ) -> Result<Rows, StatementError> {
         let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
         let text = render(&self.manifest.client, statement, arguments)?;
         let key = self.key(&statement.session, database)?;
+        let ticket = self.sent(by, name, &key, &text)?;
+        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
         let session = self.sessions.get_mut(&key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
-        session.run(&text, &statement.columns, deadline).await
+        let answer = session.run(&text, &statement.columns, deadline).await;
+        self.book.audit.answered(ticket, Outcome::of(&answer));
+        answer
+    }
+
+    /// A statement is about to be sent in an open session: the audit record tells of it.
+    fn sent(&mut self, by: Sender, name: &str, key: &SessionKey, text: &str) -> Result<Ticket, StatementError> {
+        if !self.sessions.contains_key(key) {
+            return Err(StatementError::Lost("it is not open".into()));
+        }
+        self.sent |= by == Sender::Module;
+        Ok(self.book.audit.sent(audit::Statement {
+            workload: self.workload.name.clone(),
+            phase: self.phase,
+            by,
+            name: name.into(),
+            session: key.0.clone(),
+            database: key.1.clone(),
+            text_sha256: Digest::of(text.into()),
+            linux_user: self.workload.linux_user.name.clone(),
+            login: self.workload.credential.login.user.clone(),
+            took_us: 0,
+            outcome: Outcome::Unanswered,
+        }))
+    }
+
+    /// Sends an undo as it stands in the ledger.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub async fn send_undo(
+        &mut self,
+        key: &SessionKey,
+        undo: &ledger::Statement,
+        deadline: Instant,
+    ) -> Result<(), StatementError> {
+        let ticket = self.sent(Sender::Host, &undo.name, key, &undo.text)?;
+        let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        let answer = session.execute(&undo.text, deadline).await;
+        self.book.audit.answered(ticket, Outcome::of_undo(&answer));
+        answer
+    }
+
+    /// Asks whether this undo has been done, as it stands in the ledger.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub async fn ask_again(
+        &mut self,
+        key: &SessionKey,
+        undo: &str,
+        question: &Answered,
+        deadline: Instant,
+    ) -> Result<Rows, StatementError> {
+        let ticket = self.sent(Sender::Host, &format!("{undo} (was it done?)"), key, &question.text)?;
+        let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        let answer = session.run(&question.text, &question.columns, deadline).await;
+        self.book.audit.answered(ticket, Outcome::of(&answer));
+        answer
     }
 
     /// From here on the server itself refuses what changes data, where it can.
     async fn make_read_only(&mut self, key: &SessionKey, deadline: Instant) -> Result<(), StatementError> {
         let Some(text) = self.manifest.client.read_only.clone() else { return Ok(()) };
+        let ticket = self.sent(Sender::Host, "read_only", key, &text)?;
         let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
-        session.run(&text, &[], deadline).await.map(drop)
+        let answer = session.run(&text, &[], deadline).await;
+        self.book.audit.answered(ticket, Outcome::of(&answer));
+        answer.map(drop)
     }
 
     /// Sends nothing but the tag.

@@ -8,6 +8,7 @@ use super::Broker;
 pub fn emit(broker: &mut Broker, kind: &str, mut text: String) {
     let plain = (1..=LONGEST_KIND).contains(&kind.len()) && kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
     if broker.events_left == 0 || !plain {
+        broker.refused("event", if plain { "too many" } else { "its kind is no plain word" });
         return;
     }
     broker.events_left -= 1;

@@ -7,6 +7,7 @@ use super::{Broker, LogLine};
 /// Keeps a line, unless the module has used up its number.
 pub fn write(broker: &mut Broker, severity: Severity, mut text: String) {
     if broker.lines_left == 0 {
+        broker.refused("log", "too many");
         return;
     }
     broker.lines_left -= 1;

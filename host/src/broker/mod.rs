@@ -16,6 +16,7 @@ use stillpoint_contract::manifest::{Each, Effect, Interface, Lasts, Manifest, St
 use stillpoint_contract::message::{Notice, Phase, Reply, Request, Severity, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
 
+use crate::audit::MOST_STATEMENTS;
 use crate::client::reach::Reach;
 use crate::client::session::{self, Most, Session};
 use crate::config::Workload;
@@ -84,6 +85,9 @@ pub struct Broker {
     deadline: Instant,
     events_left: u32,
     lines_left: u32,
+    statements_left: u32,
+    /// Whether the statement that the module asked for was sent.
+    sent: bool,
 }
 
 impl Broker {
@@ -104,6 +108,8 @@ impl Broker {
         Ok(Broker {
             events_left: manifest.limits.events,
             lines_left: manifest.limits.log_lines,
+            statements_left: MOST_STATEMENTS,
+            sent: false,
             workload,
             manifest,
             reach,
@@ -145,7 +151,16 @@ impl Broker {
             Request::Put { .. } | Request::Get { .. } | Request::List | Request::Remove { .. } => Interface::State,
             Request::Now | Request::Remaining => Interface::Clock,
         };
-        self.imports(interface)
+        let imported = self.imports(interface);
+        if !imported {
+            self.refused(asked(request), "not imported by its manifest");
+        }
+        imported
+    }
+
+    /// Has the audit record tell that the module was refused something.
+    fn refused(&self, asked: &str, why: &str) {
+        self.book.audit.refused(&self.workload.name, self.phase, asked, why);
     }
 
     fn imports(&self, interface: Interface) -> bool {
@@ -154,9 +169,23 @@ impl Broker {
 
     /// Answers the one request that is open.
     pub async fn answer(&mut self, request: Request) -> Reply {
+        let what = asked(&request);
+        let reply = self.answer_it(request).await;
+        if matches!(reply, Reply::Done(Err(_)) | Reply::Content(Err(_)) | Reply::Names(Err(_))) {
+            self.refused(what, "not done");
+        }
+        reply
+    }
+
+    async fn answer_it(&mut self, request: Request) -> Reply {
         match request {
             Request::Run { statement, database, arguments } => {
-                Reply::Rows(self.run_for_module(&statement, database.as_deref(), &arguments).await)
+                self.sent = false;
+                let rows = self.run_for_module(&statement, database.as_deref(), &arguments).await;
+                if let (Err(error), false) = (&rows, self.sent) {
+                    self.refused(&statement, why(error));
+                }
+                Reply::Rows(rows)
             }
             Request::Put { name, content } => Reply::Done(self.change_files(move |f| f.put(&name, &content)).await),
             Request::Get { name } => Reply::Content(self.files(move |f| f.get(&name)).await),
@@ -172,7 +201,8 @@ impl Broker {
         match notice {
             Notice::Event { kind, text } if self.imports(Interface::Events) => events::emit(self, &kind, text),
             Notice::Log { severity, text } if self.imports(Interface::Log) => log::write(self, severity, text),
-            Notice::Event { .. } | Notice::Log { .. } => {}
+            Notice::Event { .. } => self.refused("event", "not imported by its manifest"),
+            Notice::Log { .. } => self.refused("log", "not imported by its manifest"),
         }
     }
 
@@ -268,6 +298,32 @@ fn allowed(effect: Effect, stops: Option<Stops>, phase: Phase) -> bool {
         Effect::Undo => phase != Phase::Check,
         // The host alone ends sessions.
         Effect::Cancel => false,
+    }
+}
+
+/// The interface, and what of it.
+fn asked(request: &Request) -> &'static str {
+    match request {
+        Request::Run { .. } => "database.run",
+        Request::Put { .. } => "state.put",
+        Request::Get { .. } => "state.get",
+        Request::List => "state.list",
+        Request::Remove { .. } => "state.remove",
+        Request::Now => "clock.now",
+        Request::Remaining => "clock.remaining",
+    }
+}
+
+/// Why nothing was sent, in words of ours alone.
+fn why(error: &StatementError) -> &'static str {
+    match error {
+        StatementError::Undeclared(_) => "not declared",
+        StatementError::Refused(_) => "refused",
+        StatementError::TimedOut => "the time for it is over",
+        StatementError::Failed(_)
+        | StatementError::Lost(_)
+        | StatementError::TooLarge
+        | StatementError::Unexpected(_) => "what comes before it failed",
     }
 }
 

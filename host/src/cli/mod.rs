@@ -6,6 +6,7 @@ mod events;
 mod freeze;
 mod module;
 mod privileges;
+mod record;
 mod recover;
 mod run;
 mod screen;
@@ -50,7 +51,7 @@ Begin with  stillpoint check : it changes nothing and says what a freeze would m
 Then        stillpoint run -- lvcreate --snapshot …   freezes, runs the command, thaws, and says what the snapshot is worth.
 An agent that snapshots by itself calls  stillpoint freeze  before and  stillpoint thaw  after.
 
-Exit codes: 0 done, and consistent; 1 internal error; 2 configuration or usage; 3 module not trusted;
+Exit codes: 0 done, and consistent; 1 internal error; 2 configuration or usage; 3 module, or record, not trusted;
 4 freeze failed, everything is thawed; 5 thawed, but the snapshot is not application-consistent;
 6 A THAW FAILED: SOMETHING MAY STILL STAND STILL; 7 another cycle is under way; 8 the command of run failed.";
 
@@ -93,6 +94,11 @@ enum Command {
     /// Look at modules, accept them, take them away
     #[command(subcommand)]
     Module(module::Command),
+    /// Show what a cycle did, and tell whether that record is what was written
+    Record {
+        #[command(subcommand)]
+        what: RecordCommand,
+    },
     /// Print the messaging channel of the cycle under way
     Events {
         /// Wait for the next cycle, and the one after it
@@ -126,6 +132,21 @@ enum Command {
     #[cfg(feature = "crash-points")]
     #[command(hide = true)]
     CrashPoints,
+}
+
+#[derive(Debug, Subcommand)]
+enum RecordCommand {
+    /// Show a cycle, entry by entry
+    Show {
+        /// Its id [default: the newest]
+        cycle: Option<String>,
+    },
+    /// Tell whether the records are what was written; exit 3 when they are not
+    Verify {
+        /// The head of a cycle, as its verdict named it and somebody else has kept it
+        #[arg(long, value_name = "HASH")]
+        head: Option<String>,
+    },
 }
 
 /// What every command is told.
@@ -165,6 +186,8 @@ pub fn main() -> Exit {
         Command::Recover { patience } => recover::recover(&context, Duration::from_secs(patience)),
         Command::Privileges { workload } => privileges::privileges(&context, &workload),
         Command::Module(command) => module::run(&context, &command),
+        Command::Record { what: RecordCommand::Show { cycle } } => record::show(&context, cycle.as_deref()),
+        Command::Record { what: RecordCommand::Verify { head } } => record::verify(&context, head.as_deref()),
         Command::Events { follow } => events::events(&context, follow),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "stillpoint", &mut std::io::stdout());

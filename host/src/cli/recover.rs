@@ -52,7 +52,7 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
     let by_guard = if keeper_lost { taken_back_before(places) } else { Vec::new() };
     match runtime.block_on(recovery::recover(places, patience)) {
         Err(faults) => screen::faults(context.output, &faults),
-        Ok(done) => {
+        Ok(recovery::Recovered { done, warnings }) => {
             if done.is_empty() && !keeper_lost {
                 match context.output {
                     super::Output::Json => screen::say(serde_json::json!({ "exit": Exit::Done, "taken_back": [] })),
@@ -66,11 +66,15 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
                 super::Output::Json => {
                     let answer = serde_json::json!({
                         "exit": fault.exit, "taken_back": done, "command": command, "faults": [fault],
+                        "warnings": warnings,
                     });
                     screen::say(answer);
                 }
                 super::Output::Text => {
                     screen::say_beside(format_args!("✘ {fault}"));
+                    for warning in &warnings {
+                        screen::say_beside(format_args!("! {warning}"));
+                    }
                     if let Some(command) = command {
                         screen::say_beside(format_args!("  the command: {command}"));
                     }

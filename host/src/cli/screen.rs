@@ -148,6 +148,10 @@ fn text(record: &Record) -> String {
     if let (Some(by), true) = (&record.released_by, record.verdict != Verdict::ApplicationConsistent) {
         out += &format!("  thawed by {by}\n");
     }
+    match &record.head {
+        Some(head) => out += &format!("  record  {}  head {}…\n", record.cycle, head.get(..12).unwrap_or(head)),
+        None => out += &format!("  record  {}  its head is not known: not written yet, or not at all\n", record.cycle),
+    }
     if let Some(command) = &record.command {
         out += &format!("  the command: {command}\n");
     }

@@ -1,7 +1,7 @@
 //! The keys of a workload's section.
 
 /// Every key that is honoured.
-pub const HONOURED: [&str; 15] = [
+pub const HONOURED: [&str; 16] = [
     "workload_name",
     "command_path",
     "linux_user",
@@ -17,6 +17,7 @@ pub const HONOURED: [&str; 15] = [
     "module",
     "role",
     "filesystems",
+    "keep_records",
 ];
 
 /// A key or section that is known and not honoured.

@@ -59,6 +59,8 @@ pub struct Configuration {
     pub snapshot: Snapshot,
     /// The filesystems to freeze once the databases stand still, each once, in the order of the file.
     pub filesystems: Vec<PathBuf>,
+    /// How many cycles' records are kept: the same in every section.
+    pub keep_records: u32,
     /// What would be better otherwise.
     pub warnings: Vec<Fault>,
 }
@@ -94,6 +96,8 @@ pub struct Workload {
     pub module: Option<PathBuf>,
     /// The filesystems to freeze beside it.
     pub filesystems: Vec<PathBuf>,
+    /// How many cycles' records are kept.
+    pub keep_records: u32,
 }
 
 /// A user of this machine.

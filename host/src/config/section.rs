@@ -24,8 +24,8 @@ pub fn read(path: &Path, text: &str, others_read: bool) -> Result<Configuration,
         Reader { path, places: Places::of(path, text), faults: Vec::new(), warnings: Vec::new(), others_read };
     let workloads = reader.workloads();
     let timeout = workloads.iter().map(|w| w.timeout).min().unwrap_or_default();
-    match workloads.first().map(|w| w.snapshot) {
-        Some(snapshot) if reader.faults.is_empty() => {
+    match workloads.first().map(|w| (w.snapshot, w.keep_records)) {
+        Some((snapshot, keep_records)) if reader.faults.is_empty() => {
             let mut filesystems: Vec<PathBuf> = Vec::new();
             for path in workloads.iter().flat_map(|w| &w.filesystems) {
                 if !filesystems.contains(path) {
@@ -33,7 +33,8 @@ pub fn read(path: &Path, text: &str, others_read: bool) -> Result<Configuration,
                 }
             }
             let path = path.to_owned();
-            Ok(Configuration { path, workloads, timeout, snapshot, filesystems, warnings: reader.warnings })
+            let warnings = reader.warnings;
+            Ok(Configuration { path, workloads, timeout, snapshot, filesystems, keep_records, warnings })
         }
         _ => Err(reader.faults),
     }
@@ -154,6 +155,12 @@ impl Reader<'_> {
             let fault = self.fault("SP-CFG-011", what, Some(heading), At::Value("snapshot"), next);
             self.faults.push(fault.of(&other.name));
         }
+        for (heading, other) in workloads.iter().filter(|(_, w)| w.keep_records != first.keep_records) {
+            let what = format!("it keeps another number of records than {}, and a cycle's is one.", first.name);
+            let next = "write the same  keep_records =  in every section";
+            let fault = self.fault("SP-CFG-011", what, Some(heading), At::Value("keep_records"), next);
+            self.faults.push(fault.of(&other.name));
+        }
     }
 
     fn workload(&mut self, heading: &str, name: &str, properties: &Properties) -> Option<Workload> {
@@ -194,6 +201,7 @@ impl Reader<'_> {
         let slave = self.word(section, "role", &[("master", false), ("slave", true)]);
         let databases = self.databases(section);
         let filesystems = self.filesystems(section);
+        let keep_records = self.keep_records(section);
         if self.faults.len() > before {
             return None;
         }
@@ -223,6 +231,7 @@ impl Reader<'_> {
             stall_budget,
             module,
             filesystems,
+            keep_records,
         })
     }
 
@@ -283,6 +292,18 @@ impl Reader<'_> {
             self.say("SP-CFG-005", what, section, At::Value("order"), "such as  order = 1");
             0
         })
+    }
+
+    /// How many cycles' records are kept.
+    fn keep_records(&mut self, section: &Section<'_>) -> u32 {
+        match section.get("keep_records").unwrap_or("1000").parse() {
+            Ok(n) if (1..=1_000_000).contains(&n) => n,
+            _ => {
+                let what = "keep_records must be a whole number of cycles, from 1 to 1000000.".into();
+                self.say("SP-CFG-005", what, section, At::Value("keep_records"), "such as  keep_records = 1000");
+                1000
+            }
+        }
     }
 
     /// One of these words; the first is the default.

@@ -46,6 +46,7 @@ fn azures_template_is_read_unchanged() {
     assert_eq!((read.workloads[0].name.as_str(), read.workloads[0].workload_name.as_str()), ("mysql", "mysql"));
     assert_eq!((read.timeout, read.workloads[0].linux_user.uid), (Duration::from_secs(90), 0));
     assert_eq!(read.workloads[0].stall_budget, Duration::from_secs(5));
+    assert_eq!(read.keep_records, 1000);
     assert!(read.warnings.is_empty());
 }
 
@@ -98,6 +99,7 @@ fn every_mistake_is_named_with_its_place() {
         ("timeout=99999999999999999999999", "SP-CFG-005", "86400", 9),
         ("timeout = 86401", "SP-CFG-005", "86400", 11),
         ("timeout = ٣", "SP-CFG-005", "whole number", 11),
+        ("keep_records = 0", "SP-CFG-005", "from 1 to 1000000", 16),
         ("\tstall_budget =  90", "SP-CFG-005", "below timeout", 18),
         ("order = -1", "SP-CFG-005", "not below 0", 9),
         ("on_failure = stop", "SP-CFG-005", "abort  or  continue", 14),

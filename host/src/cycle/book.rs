@@ -9,6 +9,7 @@ use stillpoint_contract::manifest::{Lasts, Stops};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
+use crate::audit::{Audit, Who};
 use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::guard::Guard;
@@ -43,6 +44,8 @@ impl Closing {
 /// What is armed, and since when something stands still.
 #[derive(Debug)]
 pub struct Book {
+    /// The audit record, shared by all workloads.
+    pub audit: Audit,
     ledger: RefCell<Ledger>,
     file: RefCell<LedgerFile>,
     /// Closing lines: written after the thaw, because while anything is frozen nothing of ours touches a disk.
@@ -77,6 +80,7 @@ impl Book {
 
     fn of(ledger: Ledger, file: LedgerFile) -> Book {
         Book {
+            audit: Audit::default(),
             ledger: RefCell::new(ledger),
             file: RefCell::new(file),
             closing: RefCell::default(),
@@ -210,6 +214,10 @@ impl Book {
             still = guard.hand_over().await;
         }
         if let Some(still) = still {
+            for entry in self.ledger.borrow().armed() {
+                let how = if still.contains(&entry.number) { "failed" } else { "by the guard" };
+                self.audit.undo(entry, Who::Guard, how);
+            }
             let gone = self.ledger.borrow_mut().disarm("by the guard", |e| !still.contains(&e.number));
             if !gone.is_empty() {
                 self.last_undo.set(Some(Instant::now()));
@@ -240,6 +248,7 @@ impl Book {
 
     /// What `done` accepts is no longer frozen.
     pub fn taken_back(&self, how: &str, done: impl Fn(&Entry) -> bool) {
+        self.ledger.borrow().armed().filter(|e| done(e)).for_each(|e| self.audit.undo(e, Who::Keeper, how));
         let lines = self.ledger.borrow_mut().disarm(how, done);
         if !lines.is_empty() {
             self.last_undo.set(Some(Instant::now()));

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::book::Book;
+use crate::audit::{self, Act, What};
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
 use crate::guard::packet::Packet;
@@ -129,7 +130,10 @@ impl Filesystems {
                 one.forget(book, "never frozen").await;
                 return Err(failed(e.to_string()));
             }
-            let done = match one.ask_to_freeze(deadline).await {
+            let began = Instant::now();
+            let done = one.ask_to_freeze(deadline).await;
+            one.tell(book, Act::Freeze, began, done.as_ref());
+            let done = match done {
                 Some(done) => done,
                 None => return Err(failed("it took longer than stall_budget".into())),
             };
@@ -161,7 +165,7 @@ impl Filesystems {
             if !matches!(one.state, State::Frozen) {
                 continue;
             }
-            match one.ask_to_thaw().await {
+            match one.ask_to_thaw(book).await {
                 Ok(done) => {
                     crash::step(Step::FilesystemThawed);
                     one.state = State::Thawed;
@@ -186,7 +190,7 @@ impl Filesystems {
             let frozen = freezing.await;
             one.state = State::Thawed;
             match frozen {
-                Ok(Ok(Done::Changed)) => match one.ask_to_thaw().await {
+                Ok(Ok(Done::Changed)) => match one.ask_to_thaw(book).await {
                     Ok(_) => one.forget(book, "by the host").await,
                     Err(e) => faults.push(one.not_thawed(&e.to_string())),
                 },
@@ -210,13 +214,28 @@ impl One {
         Some(done.unwrap_or_else(|e| Err(io::Error::other(e))))
     }
 
-    async fn ask_to_thaw(&self) -> io::Result<Done> {
+    async fn ask_to_thaw(&self, book: &Book) -> io::Result<Done> {
+        let began = Instant::now();
         let folder = Arc::clone(&self.folder);
         let thawing = tokio::task::spawn_blocking(move || freeze::thaw(&folder));
-        match timeout(THAW, thawing).await {
-            Ok(done) => done.unwrap_or_else(|e| Err(io::Error::other(e))),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
+        let done = match timeout(THAW, thawing).await {
+            Ok(done) => Some(done.unwrap_or_else(|e| Err(io::Error::other(e)))),
+            Err(_) => None,
+        };
+        self.tell(book, Act::Thaw, began, done.as_ref());
+        done.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Has the audit record tell of it.
+    fn tell(&self, book: &Book, act: Act, began: Instant, done: Option<&io::Result<Done>>) {
+        let outcome = match done {
+            Some(Ok(Done::Changed)) => "done",
+            Some(Ok(Done::Already)) => "already so",
+            Some(Err(_)) => "failed",
+            None => "no answer in time",
+        };
+        let (path, took_us) = (self.filesystem.path.display().to_string(), audit::took(began));
+        book.audit.push(What::Filesystem { path, act, outcome: outcome.into(), took_us });
     }
 
     async fn forget(&self, book: &Book, how: &str) {

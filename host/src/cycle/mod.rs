@@ -19,6 +19,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::audit;
 use crate::compiled::Store;
 use crate::config::{Configuration, OnFailure};
 use crate::crash::{self, Step};
@@ -151,6 +152,13 @@ impl Cycle {
         let abort = self.configuration.workloads.iter().any(|w| w.on_failure == OnFailure::Abort);
         let passed = self.check().await;
         if !passed && (abort || self.runs.iter().all(|r| !r.faults.is_empty())) {
+            return false;
+        }
+        // What is sent from here on may be lost with the keeper; what was sent before is not.
+        if let Some(writing) = self.book.audit.hand_over()
+            && let Ok(Err(e)) = tokio::task::spawn_blocking(move || writing.write()).await
+        {
+            self.faults.push(audit::not_written(&e).done("Nothing was frozen."));
             return false;
         }
         crash::step(Step::Checked);
@@ -290,6 +298,7 @@ impl Cycle {
             workloads,
             warnings: self.configuration.warnings.clone(),
             faults: self.faults.clone(),
+            head: None,
             command: None,
         }
     }

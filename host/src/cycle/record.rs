@@ -151,6 +151,10 @@ pub struct Record {
     pub warnings: Vec<Fault>,
     /// What went wrong with the cycle itself.
     pub faults: Vec<Fault>,
+    /// The head of the audit record: with it, whoever holds it can tell later whether that was changed. `None` where it is
+    /// not written.
+    #[serde(default)]
+    pub head: Option<String>,
     /// For `run`: how the command ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub command: Option<String>,
@@ -183,6 +187,7 @@ impl Record {
             workloads: Vec::new(),
             warnings: Vec::new(),
             faults,
+            head: None,
             command: None,
         }
     }

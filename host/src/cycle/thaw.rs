@@ -22,6 +22,8 @@ const PROOF: Duration = Duration::from_secs(1);
 impl Run {
     pub(super) async fn thaw(&mut self, why: &Release) {
         let began = Instant::now();
+        // What the host sends itself belongs to it, too.
+        self.broker.enter(Phase::Thaw, began);
         if let Some(frozen) = self.frozen_at {
             self.phases.held_us = microseconds(began.saturating_duration_since(frozen));
         }
@@ -84,10 +86,9 @@ impl Run {
             let key = (undo.session.clone(), undo.database.clone());
             let deadline = Instant::now() + UNDO;
             let failed = crash::may_fail(Step::Undoing).map_err(|e| StatementError::Lost(e.to_string()));
-            let undone = match (failed, self.broker.sessions.get_mut(&key)) {
-                (Err(e), _) => Err(e),
-                (Ok(()), Some(session)) => session.execute(&undo.text, deadline).await,
-                (Ok(()), None) => Err(StatementError::Lost("it is not open".into())),
+            let undone = match failed {
+                Err(e) => Err(e),
+                Ok(()) => self.broker.send_undo(&key, undo, deadline).await,
             };
             crash::step(Step::Undone);
             match undone {
@@ -111,8 +112,8 @@ impl Run {
 
     /// Whether what was set is no longer so, where that can be asked.
     async fn is_undone(&mut self, key: &SessionKey, undo: &Statement) -> bool {
-        let (Some(set), Some(session)) = (&undo.set, self.broker.sessions.get_mut(key)) else { return false };
-        let rows = session.run(&set.text, &set.columns, Instant::now() + UNDO).await.unwrap_or_default();
+        let Some(set) = &undo.set else { return false };
+        let rows = self.broker.ask_again(key, &undo.name, set, Instant::now() + UNDO).await.unwrap_or_default();
         matches!(rows.as_slice(), [row] if row.first().is_some_and(|now| *now != set.answer))
     }
 

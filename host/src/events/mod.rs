@@ -2,7 +2,7 @@
 //! listeners. Nothing that a listener does slows the cycle: each has a bounded queue, and what does not fit is counted
 //! and told in one record.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+
+use crate::audit::{Audit, Digest, What};
 
 /// How many events a listener may be behind, and how many a new one is told of the past.
 const BEHIND: usize = 256;
@@ -28,6 +30,7 @@ struct Channel {
     sequence: Cell<u64>,
     past: RefCell<VecDeque<Rc<str>>>,
     listeners: RefCell<Vec<Listener>>,
+    audit: OnceCell<Audit>,
 }
 
 #[derive(Debug)]
@@ -44,11 +47,22 @@ impl Events {
             sequence: Cell::new(0),
             past: RefCell::default(),
             listeners: RefCell::default(),
+            audit: OnceCell::new(),
         }))
+    }
+
+    /// From here on the audit record tells of each.
+    pub fn recorded_in(&self, audit: &Audit) {
+        let _ = self.0.audit.set(audit.clone());
     }
 
     /// Publishes `dev.stillpoint.<kind>.v1`. Never waits.
     pub fn publish(&self, kind: &str, workload: Option<&str>, data: Value) {
+        if let Some(audit) = self.0.audit.get() {
+            let text = data["text"].as_str().filter(|_| kind.starts_with("module."));
+            let text_sha256 = text.map(|t| Digest::of(t.to_owned()));
+            audit.push(What::Event { event: kind.into(), workload: workload.map(str::to_owned), text_sha256 });
+        }
         let line = self.line(kind, workload, data);
         let mut past = self.0.past.borrow_mut();
         if past.len() == BEHIND {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::packet::{AtHand, LONGEST, Packet};
+use crate::audit;
 use crate::crash::{self, Step};
 use crate::cycle::record::Record;
 use crate::fault::{Exit, Fault};
@@ -272,7 +273,8 @@ impl Guard {
             // It was told nothing but whole lines; what it cannot read, recovery may.
             Ok(None) | Err(_) => return Exit::NotThawed,
         };
-        let was_armed = ledger.armed().next().is_some();
+        let armed: Vec<Entry> = ledger.armed().cloned().collect();
+        let was_armed = !armed.is_empty();
         let (mut done, mut closing) = self.disarm_filesystems(&mut ledger);
         crash::step(Step::GuardUndoing);
         let (runtime, living) = (&self.runtime, &mut self.living);
@@ -295,7 +297,8 @@ impl Guard {
             // From here on a disk may be touched. The record comes first: once the ledger is closed, it is asked for. A
             // keeper that died after its verdict was written down has said all that there is to say.
             if was_armed || !self.start.places.record(&self.start.cycle).exists() {
-                self.leave_a_record(why, was_armed, &done, faults.clone());
+                let undos = audit::undos(&armed, &closing, audit::Who::Guard);
+                self.leave_a_record(why, was_armed, &done, &undos, faults.clone());
             }
             self.write(&closing);
             control::end(&self.start.places);
@@ -348,7 +351,14 @@ impl Guard {
     }
 
     /// What the agent is told when it asks for the verdict.
-    fn leave_a_record(&self, why: Why, was_armed: bool, done: &[String], mut faults: Vec<Fault>) {
+    fn leave_a_record(
+        &self,
+        why: Why,
+        was_armed: bool,
+        done: &[String],
+        undos: &[audit::Entry],
+        mut faults: Vec<Fault>,
+    ) {
         let what = match why {
             Why::KeeperHangs => "the keeper let the deadline pass and was ended; the guard took back",
             _ => "the keeper was lost; the guard took back",
@@ -358,7 +368,8 @@ impl Guard {
         let fault = Fault::new("SP-GUARD-001", exit, what);
         let fault = if faults.is_empty() { fault.done("Nothing stands still.") } else { fault };
         faults.push(fault.next("a snapshot of this cycle is not application-consistent: take another"));
-        let record = Record::of_a_lost_keeper(&self.start.cycle, "the guard", was_armed, faults);
+        let mut record = Record::of_a_lost_keeper(&self.start.cycle, "the guard", was_armed, faults);
+        audit::end_lost(&self.start.places.records(), audit::Who::Guard, undos, &mut record);
         let _ = keep_record(&self.start.places, &record);
     }
 }

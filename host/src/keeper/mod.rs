@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::audit::{self, chain::Chain};
 use crate::compiled::Store;
 use crate::config::{self, Configuration};
 use crate::crash::{self, Step};
@@ -232,9 +233,13 @@ async fn set_up(
     let (id, events, book, lock) = made.map_err(|e| failed(&e))?;
     crash::step(Step::LedgerBegun);
     let one = |fault| vec![fault];
+    let begin = begin_of(&id, &configuration, &modules);
+    let keep = configuration.keep_records;
+    events.recorded_in(&book.audit);
     let store = Store::new(places.compiled());
     let mut cycle = Cycle::new(id.clone(), configuration, modules, &store, book, events.clone()).map_err(one)?;
     cycle.open_filesystems(&places.ours()).map_err(one)?;
+    cycle.book.audit.write_to(Chain::begin(&places.records(), begin, keep).map_err(|e| failed(&e))?);
     let keeper = std::process::id().cast_signed();
     cycle.guarded_by(guard::process::Start { places: places.clone(), cycle: id, boot, keeper }, lock);
     // What is needed while something stands still is not waited for then.
@@ -244,12 +249,33 @@ async fn set_up(
         let next = "see whether  busctl  reaches the service manager, as root";
         cycle.warn(Fault::new("SP-GUARD-004", Exit::Internal, what).next(next));
     }
-    if !recovered.is_empty() {
-        let what = format!("an earlier cycle had lost its keeper; taken back: {}.", recovered.join(", "));
+    recovered.warnings.into_iter().for_each(|w| cycle.warn(w));
+    if !recovered.done.is_empty() {
+        let what = format!("an earlier cycle had lost its keeper; taken back: {}.", recovered.done.join(", "));
         let next = "a snapshot of that cycle is not application-consistent";
         cycle.warn(Fault::new("SP-CYCLE-010", Exit::Inconsistent, what).next(next));
     }
     Ok((cycle, events))
+}
+
+/// The first entry of its audit record.
+fn begin_of(id: &str, configuration: &Configuration, modules: &[Verified]) -> audit::Begin {
+    let begun = |(workload, module): (&config::Workload, &Verified)| audit::Begun {
+        name: workload.name.clone(),
+        module: module.manifest().name.clone(),
+        version: module.manifest().version.clone(),
+        manifest_sha256: audit::digest_of(module.manifest_bytes()),
+        wasm_sha256: module.manifest().wasm.as_ref().map(|w| w.sha256.clone()).unwrap_or_default(),
+        signers: module.signers().iter().map(|s| s.principal.clone()).collect(),
+    };
+    audit::Begin {
+        version: audit::VERSION,
+        cycle: id.into(),
+        after: None,
+        stillpoint: env!("CARGO_PKG_VERSION").into(),
+        configuration: configuration.path.display().to_string(),
+        workloads: configuration.workloads.iter().zip(modules).map(begun).collect(),
+    }
 }
 
 /// From the release on: who still asks, and who is told.
@@ -274,8 +300,10 @@ impl Ending<'_> {
         })
         .await;
         let mut record = cycle.record();
-        let (places, closing, kept) = (self.places.clone(), book.closing(), record.clone());
-        let mut writing = tokio::task::spawn_blocking(move || write_down(&places, closing, kept));
+        book.audit.conclude(&record);
+        let (places, closing, audit, kept) =
+            (self.places.clone(), book.closing(), book.audit.hand_over(), record.clone());
+        let mut writing = tokio::task::spawn_blocking(move || write_down(&places, closing, audit, kept));
         let written = self.answering(&status, timeout(OWN_DISK, &mut writing)).await;
         let late = written.is_err();
         if let Ok(written) = written {
@@ -325,7 +353,8 @@ impl Ending<'_> {
 
     fn publish(&self, record: &Record) {
         let (cycle, verdict, kind, exit) = (&record.cycle, record.verdict, record.kind, record.exit);
-        let data = serde_json::json!({ "cycle": cycle, "verdict": verdict, "kind": kind, "exit": exit });
+        let head = &record.head;
+        let data = serde_json::json!({ "cycle": cycle, "verdict": verdict, "kind": kind, "exit": exit, "head": head });
         self.events.publish("cycle.verdict", None, data);
         self.events.end();
     }
@@ -368,13 +397,23 @@ impl Ending<'_> {
 
 /// Everything that is written once nothing stands still any more. On a thread that may block: our own disk may be frozen
 /// by the agent. Gives the record with what went wrong meanwhile.
-fn write_down(places: &Places, closing: io::Result<Closing>, mut record: Record) -> Record {
+fn write_down(
+    places: &Places,
+    closing: io::Result<Closing>,
+    audit: Option<audit::Writing>,
+    mut record: Record,
+) -> Record {
     if let Err(e) = closing.and_then(Closing::write) {
         let what = format!("the ledger's closing lines could not be written: {e}.");
         let fault = Fault::new("SP-CYCLE-008", Exit::Internal, what);
         record.faults.push(fault.next("run  stillpoint recover  once the disk can be written again"));
     }
     crash::step(Step::Closed);
+    match audit.map(|a| a.finish()) {
+        Some(Ok(head)) => record.head = Some(head),
+        Some(Err(e)) => record.faults.push(audit::not_written(&e)),
+        None => {}
+    }
     if let Err(e) = keep_record(places, &record).and_then(|()| crash::may_fail(Step::Recorded)) {
         let what = format!("the cycle's record could not be written: {e}.");
         record.faults.push(Fault::new("SP-CYCLE-014", Exit::Internal, what).next("see whether the disk is full"));

@@ -1,0 +1,194 @@
+//! `record`: show what a cycle did, entry by entry, and tell whether what is kept is what was written.
+
+use super::{Context, Output, agent, internal, screen};
+use crate::audit::chain::{self, Head, Line, Walk};
+use crate::audit::verify::{Report, Summary, judge};
+use crate::audit::{Act, Outcome, Sender, What, Who};
+use crate::fault::{Exit, Fault, plain};
+
+/// Shows one cycle: the newest, unless one is named.
+pub fn show(context: &Context, named: Option<&str>) -> Exit {
+    let folder = context.places.records();
+    let newest = chain::read_head(&folder).ok().flatten().map(|h| h.cycle);
+    let Some(cycle) = named.map(str::to_owned).or(newest) else {
+        return screen::faults(context.output, &[none("no cycle is recorded.")]);
+    };
+    let kept = chain::is_cycle(&cycle).then(|| chain::read(&chain::path(&folder, &cycle)));
+    let bytes = match kept {
+        Some(Ok(bytes)) => bytes,
+        Some(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => {
+            return screen::faults(context.output, &[internal(&format!("the record of {cycle} cannot be read: {e}"))]);
+        }
+        _ => {
+            return screen::faults(context.output, &[none(&format!("there is no record of cycle {}.", plain(&cycle)))]);
+        }
+    };
+    let walk = Walk::of(&cycle, &bytes);
+    let whole = walk.broken.is_none() && walk.whole == bytes.len();
+    let head = walk.hashes.last();
+    match context.output {
+        Output::Json => {
+            screen::say(serde_json::json!({ "cycle": cycle, "head": head, "whole": whole, "entries": walk.lines }));
+        }
+        Output::Text => {
+            let head = head.map_or("none", String::as_str);
+            screen::say(format_args!("stillpoint · record of cycle {cycle}\n\n  head {head}\n"));
+            for line in &walk.lines {
+                screen::say(format_args!("  {}", words(line)));
+            }
+            if !whole {
+                screen::say("\n  ! what follows is not as it was written: see  stillpoint record verify");
+            }
+        }
+    }
+    Exit::Done
+}
+
+/// Verifies everything that is kept, and with `asked` that it is what somebody holds the head of.
+pub fn verify(context: &Context, asked: Option<&str>) -> Exit {
+    let asked = match asked.map(|a| a.trim().to_ascii_lowercase()) {
+        Some(a) if !chain::is_hash(&a) => {
+            let fault = Fault::new("SP-AUDIT-003", Exit::Usage, "a head is 64 hexadecimal digits.");
+            let next = "copy  head  from the verdict, or from the event cycle.verdict";
+            return screen::faults(context.output, &[fault.next(next)]);
+        }
+        other => other,
+    };
+    let folder = context.places.records();
+    let under_way = agent::find(context).is_some();
+    let head = match chain::read_head(&folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Ok(None),
+        other => other,
+    };
+    let read = head.and_then(|head| Ok((summaries(&folder, head.as_ref())?, head)));
+    let (summaries, head) = match read {
+        Ok(read) => read,
+        Err(e) => return screen::faults(context.output, &[internal(&format!("the records cannot be read: {e}"))]),
+    };
+    let report = judge(summaries, head.as_ref(), asked.as_deref(), under_way);
+    let exit = if report.is_good() { Exit::Done } else { Exit::Untrusted };
+    match context.output {
+        Output::Json => {
+            screen::say(serde_json::json!({ "exit": exit, "good": report.is_good(), "report": report }));
+        }
+        Output::Text => tell(&report, asked.as_deref()),
+    }
+    exit
+}
+
+fn summaries(folder: &std::path::Path, head: Option<&Head>) -> std::io::Result<Vec<Summary>> {
+    let read = |cycle: String| {
+        let bytes = chain::read(&chain::path(folder, &cycle))?;
+        Ok(Summary::of(&cycle, &bytes, head))
+    };
+    chain::kept(folder)?.into_iter().map(read).collect()
+}
+
+fn tell(report: &Report, asked: Option<&str>) {
+    for problem in &report.problems {
+        let cycle = problem.cycle.as_ref().map(|c| format!("cycle {c}: ")).unwrap_or_default();
+        screen::say(format_args!("  ✘ {cycle}{}", plain(&problem.what)));
+    }
+    if !report.is_good() {
+        let next = "→ these records prove nothing from there on; compare the heads that somebody else holds";
+        screen::say(format_args!("  {next}   SP-AUDIT-002"));
+        return;
+    }
+    let (Some(newest), Some(oldest)) = (report.cycles.first(), report.cycles.last()) else {
+        screen::say("no cycle is recorded");
+        return;
+    };
+    let count = report.cycles.len();
+    let entries: u64 = report.cycles.iter().map(|c| c.entries).sum();
+    screen::say(format_args!(
+        "  ✔ {count} cycle{}, {entries} entries, from {} to {}: as they were written",
+        if count == 1 { "" } else { "s" },
+        plain(&oldest.began_at),
+        plain(&newest.began_at),
+    ));
+    screen::say(format_args!("    newest  {}  head {}", newest.cycle, newest.head));
+    if let Some(cycle) = &report.under_way {
+        screen::say(format_args!("    cycle {cycle} is under way, and has no verdict yet"));
+    }
+    match &report.held {
+        Some(cycle) => screen::say(format_args!("    the head that you hold is that of cycle {cycle}")),
+        None if asked.is_none() => screen::say(
+            "    Whoever is root can write all of it anew. Only a head kept elsewhere shows that:  --head HASH",
+        ),
+        None => true,
+    };
+}
+
+fn none(what: &str) -> Fault {
+    Fault::new("SP-AUDIT-004", Exit::Usage, what).next("see  stillpoint record verify  for what is kept")
+}
+
+/// One entry for people, on a line of its own.
+fn words(line: &Line) -> String {
+    let torn = if line.torn { "  (an entry before this one was torn)" } else { "" };
+    let (kind, what) = match &line.what {
+        What::Begin(b) => {
+            let modules: Vec<_> =
+                b.workloads.iter().map(|w| format!("{} ({} {})", w.name, w.module, w.version)).collect();
+            let after = b.after.as_ref().map(|c| format!(", after cycle {c}")).unwrap_or_default();
+            ("begin", format!("{}{after}", modules.join(", ")))
+        }
+        What::Retention { removed } => {
+            let cycles: Vec<_> = removed.iter().map(|r| r.cycle.as_str()).collect();
+            ("removed", cycles.join(", "))
+        }
+        What::Statement(s) => {
+            let by = if s.by == Sender::Module { "module" } else { "host" };
+            let database = s.database.as_ref().map(|d| format!(" {d}")).unwrap_or_default();
+            let took = screen::time(s.took_us);
+            let outcome = outcome(&s.outcome);
+            let name = format!("{} · {}", s.name, s.session);
+            ("statement", format!("{} · {} · {by} · {name}{database} · {took} · {outcome}", s.workload, s.phase))
+        }
+        What::Refusal { workload, phase, asked, why, .. } => {
+            let asked = if asked.is_empty() { "(a name that is no plain word)" } else { asked };
+            ("refused", format!("{workload} · {phase} · {asked} · {why}"))
+        }
+        What::MoreRefusals { workload, count } => ("refused", format!("{workload} · {count} more times")),
+        What::Event { event, workload, .. } => {
+            ("event", format!("{}{event}", workload.as_ref().map(|w| format!("{w} · ")).unwrap_or_default()))
+        }
+        What::Filesystem { path, act, outcome, took_us } => {
+            let act = if *act == Act::Freeze { "freeze" } else { "thaw" };
+            ("filesystem", format!("{} · {act} · {} · {outcome}", path, screen::time(*took_us)))
+        }
+        What::Undo { workload, froze, by, how } => ("undo", format!("{workload} · {froze} · {} · {how}", who(*by))),
+        What::Lost { by } => ("lost", format!("it was left without its end; ended by {}", who(*by))),
+        What::Verdict { verdict, kind, released_by, .. } => {
+            let kind = kind.map(|k| format!(" ({k})")).unwrap_or_default();
+            let by = released_by.as_ref().map(|b| format!(" · thawed by {b}")).unwrap_or_default();
+            ("verdict", format!("{verdict}{kind}{by}"))
+        }
+    };
+    // The day stands in the first entry; the others need no more than the time.
+    let at = if line.number == 1 { line.at.as_str() } else { line.at.get(11..23).unwrap_or(&line.at) };
+    plain(&format!("{:>5}  {at}  {kind:<10}  {what}{torn}", line.number))
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Unanswered => "nobody waited for the answer".into(),
+        Outcome::Rows(1) => "1 row".into(),
+        Outcome::Rows(n) => format!("{n} rows"),
+        Outcome::Done => "done".into(),
+        Outcome::Error { code, .. } if code.is_empty() => "an error".into(),
+        Outcome::Error { code, .. } => format!("error {code}"),
+        Outcome::TimedOut => "no answer in time".into(),
+        Outcome::Lost => "the session was lost".into(),
+        Outcome::TooLarge => "too long an answer".into(),
+        Outcome::Unexpected => "an unexpected answer".into(),
+    }
+}
+
+fn who(who: Who) -> &'static str {
+    match who {
+        Who::Keeper => "the keeper",
+        Who::Guard => "the guard",
+        Who::Recovery => "recovery",
+    }
+}
