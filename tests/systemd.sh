@@ -129,10 +129,11 @@ done
 put 755 "$target/debug/fake-server" "$disk/usr/bin/fake-server"
 put 755 "$target/debug/fake-client" "$disk/usr/bin/fake-client"
 put 644 "$here/packaging/systemd/agent-drop-in.conf" "$disk/etc/systemd/system/asks.service.d/stillpoint.conf"
-put 644 "$target/stillpoint/trust/allowed_signers" "$disk/etc/stillpoint/trust/allowed_signers"
-install -d --mode=700 "$disk/var/lib/stillpoint/modules"
-cp -r --no-preserve=ownership "$target"/stillpoint/modules/sqlite-* "$target"/stillpoint/guests/fake-* \
-    "$disk/var/lib/stillpoint/modules"
+for file in allowed_signers policy.toml; do
+    put 644 "$target/stillpoint/trust/$file" "$disk/etc/stillpoint/trust/$file"
+done
+mkdir -p "$disk/srv/bundles"
+cp -r --no-preserve=ownership "$target"/stillpoint/modules/sqlite-* "$target"/stillpoint/guests/fake-* "$disk/srv/bundles"
 install -d "$disk/srv/fake/faults"
 cat > "$disk/etc/stillpoint/workload.conf" << 'CONF'
 [workload orders]
@@ -195,6 +196,11 @@ code_of package 1.0.0
 expect "the first installation ($said)" 0 "$code"
 expect 'recovery at boot' enabled "$(inside systemctl is-enabled stillpoint-recover.service)"
 ok 'dpkg installs it, and recovery at boot is enabled'
+for bundle in "$disk"/srv/bundles/*; do
+    code_of inside stillpoint module install --yes "/srv/bundles/${bundle##*/}"
+    expect "module install ${bundle##*/} ($said)" 0 "$code"
+done
+ok 'modules are installed and granted, and compiled by an engine within its walls'
 orders 'PRAGMA journal_mode = WAL; CREATE TABLE t (x)' > /dev/null
 inside systemctl start fake.service
 wait_for 'the fake server' fake 'SELECT STATE'

@@ -138,13 +138,16 @@ impl Site {
         crate::wait_until("both are gone", || ["keeper", "guard"].iter().all(|role| self.processes(role).is_empty()));
     }
 
-    /// The only process in this role.
+    /// The only process in this role: one of the cycle before may be about to end.
     ///
     /// # Panics
-    /// When there is none, or several.
+    /// When there is none, or several stay.
     pub fn process(&self, role: &str) -> Pid {
-        let found = self.processes(role);
-        assert_eq!(found.len(), 1, "one {role} runs: {found:?}");
+        let mut found = Vec::new();
+        crate::wait_until("there is one process in this role", || {
+            found = self.processes(role);
+            found.len() == 1
+        });
         found[0]
     }
 

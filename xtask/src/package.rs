@@ -68,7 +68,7 @@ pub fn run(sign_with: Option<PathBuf>) -> Result<PathBuf> {
     let folder = build(&compiler, &root(), &sources, &target.join("wasm"))?;
     let throwaway = Signers::throwaway(&dist)?;
     let signers = match sign_with {
-        Some(key) => Signers::reviewer(key, &dist)?,
+        Some(key) => Signers::reviewer(key)?,
         None => Signers::throwaway(&dist)?,
     };
     let development = matches!(signers, Signers::Throwaway(_));
@@ -258,11 +258,18 @@ impl Signers {
         Ok(Signers::Throwaway(THROWAWAY.into_iter().map(key).collect::<Result<_>>()?))
     }
 
-    /// Both may lie anywhere. Nobody else's signatures are kept beside this one's: another reviewer adds theirs with
-    /// `stillpoint module sign`.
-    fn reviewer(key: PathBuf, dist: &Path) -> Result<Signers> {
+    /// Whoever signs stands among those whom an installation will trust; else nobody could install it. A second reviewer
+    /// adds theirs with `stillpoint module sign`.
+    fn reviewer(key: PathBuf) -> Result<Signers> {
         let key = key.canonicalize().with_context(|| key.display().to_string())?;
-        fs::create_dir_all(dist)?;
+        let public =
+            if key.extension().is_some_and(|e| e == "pub") { key.clone() } else { key.with_added_extension("pub") };
+        let public = fs::read_to_string(&public).with_context(|| public.display().to_string())?;
+        let public = public.split_whitespace().nth(1).context("there is no key in it")?;
+        let allowed = root().join("packaging/trust/allowed_signers");
+        if !fs::read_to_string(&allowed)?.split_whitespace().any(|word| word == public) {
+            bail!("{} is no reviewer's: add its public half to {}", key.display(), allowed.display());
+        }
         Ok(Signers::Reviewer(key))
     }
 

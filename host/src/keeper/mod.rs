@@ -215,7 +215,8 @@ async fn set_up(
     let recovered = recovery::recover(places, Duration::ZERO).await?;
     let Loaded { configuration, modules, root } = load(places, start.config.as_deref(), start.unsigned)?;
     for module in &modules {
-        root.raise_floors(module).map_err(|fault| vec![fault])?;
+        // A full disk is no reason to distrust anybody.
+        root.raise_floors(module).map_err(|fault| vec![Fault { exit: Exit::NotFrozen, ..fault }])?;
     }
     cgroup::sweep();
     let boot = process::boot_id().map_err(|e| failed(&e))?;

@@ -21,6 +21,17 @@ pub enum Severity {
     Note,
 }
 
+impl Severity {
+    /// As it stands on a page.
+    pub fn word(self) -> &'static str {
+        match self {
+            Severity::Danger => "DANGER",
+            Severity::Look => "look",
+            Severity::Note => "note",
+        }
+    }
+}
+
 /// One thing worth a reviewer's eye.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {

@@ -4,10 +4,12 @@ use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::Verified;
+use crate::sys::disk;
 
 /// The folders of all installed modules, in the order of their names.
 pub fn folders(modules: &Path) -> Vec<PathBuf> {
@@ -34,6 +36,15 @@ pub fn of(modules: &Path, name: &str) -> Vec<PathBuf> {
         folder.rsplit_once('-').is_some_and(|(n, _)| n == name)
     };
     folders(modules).into_iter().filter(is).collect()
+}
+
+/// Only one changes what is installed. Held until it is dropped.
+///
+/// # Errors
+/// What the system gives; `WouldBlock` when somebody else has been at it for half a minute.
+pub fn lock(modules: &Path) -> io::Result<File> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(modules)?;
+    disk::lock_within(&modules.join(".lock"), Duration::from_secs(30))?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
 }
 
 /// Keeps a module, from the very bytes that were verified, in the place of every other version of it.

@@ -8,20 +8,23 @@ use super::folder;
 use crate::cli::{Context, Output, screen};
 use crate::fault::{Exit, Fault, plain, plain_lines};
 use crate::trust::authority::{Authority, Change};
+use crate::trust::finding::{Finding, findings};
 use crate::trust::{self, bundle::Bundle};
 
 pub fn diff(context: &Context, old: &Path, new: &Path) -> Result<Exit, Fault> {
     let (old, new) = (read(&folder(context, old))?, read(&folder(context, new))?);
     let changes = Authority::of(&old.0).changes(&Authority::of(&new.0));
     let about = about(&old, &new);
+    let before = findings(&old.0);
+    let found: Vec<Finding> = findings(&new.0).into_iter().filter(|f| !before.contains(f)).collect();
     match context.output {
         Output::Json => {
             let wider = changes.iter().any(|c| c.wider);
             let about: Vec<_> =
                 about.iter().map(|(what, a, b)| serde_json::json!({ "what": what, "before": a, "after": b })).collect();
-            screen::say(serde_json::json!({ "wider": wider, "authority": changes, "about": about }))
+            screen::say(serde_json::json!({ "wider": wider, "authority": changes, "findings": found, "about": about }))
         }
-        Output::Text => screen::say(text(&new.0, &changes, &about).trim_end()),
+        Output::Text => screen::say(text(&new.0, &changes, &found, &about).trim_end()),
     };
     Ok(Exit::Done)
 }
@@ -54,7 +57,7 @@ fn about(old: &(Manifest, String), new: &(Manifest, String)) -> Vec<(&'static st
     pairs.filter(|((_, a), (_, b))| a != b).map(|((what, a), (_, b))| (what, a, b)).collect()
 }
 
-fn text(new: &Manifest, changes: &[Change], about: &[(&str, String, String)]) -> String {
+fn text(new: &Manifest, changes: &[Change], found: &[Finding], about: &[(&str, String, String)]) -> String {
     let (wider, less): (Vec<_>, Vec<_>) = changes.iter().partition(|c| c.wider);
     let mut out = match (wider.is_empty(), less.is_empty()) {
         (true, true) => format!("{} may do what it may do already.\n", new.name),
@@ -63,6 +66,13 @@ fn text(new: &Manifest, changes: &[Change], about: &[(&str, String, String)]) ->
     };
     for change in wider.into_iter().chain(less) {
         out += &format!("  {}\n", plain_lines(&change.to_string()));
+    }
+    if !found.is_empty() {
+        out += "\nNew findings:\n";
+    }
+    for finding in found {
+        let Finding { severity, at, words } = finding;
+        out += &format!("  {:<6}  {}\n", severity.word(), plain(&format!("{at}: {words}")));
     }
     if !about.is_empty() {
         out += "\nWhat it says of itself:\n";

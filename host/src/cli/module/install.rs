@@ -37,7 +37,7 @@ pub fn install(context: &Context, bundle: &Path, yes: bool, accept_wider: bool) 
     }
     places.make().map_err(|e| not_stored(&e))?;
     let not_kept = compile(context, &module)?;
-    std::fs::create_dir_all(places.modules()).map_err(|e| not_stored(&e))?;
+    let _lock = store::lock(&places.modules()).map_err(|e| not_stored(&e))?;
     let folder = store::keep(&places.modules(), &module).map_err(|e| not_stored(&e))?;
     let new_grant = wider.as_ref().is_none_or(|w| !w.is_empty());
     if new_grant {

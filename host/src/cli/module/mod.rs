@@ -129,6 +129,7 @@ fn remove(context: &Context, name: &str) -> Result<Exit, Fault> {
         let what = format!("no module {name} is installed.");
         return Err(Fault::new("SP-TRUST-001", Exit::Usage, what).next("see  stillpoint module list"));
     }
+    let _lock = store::lock(&context.places.modules()).map_err(|e| not_stored(&e))?;
     for folder in found {
         let manifest = crate::sys::ownership::read(&folder.join("module.toml"), 1 << 20).ok().flatten();
         if let Some(wasm) = manifest.and_then(|bytes| trust::parse(&bytes).ok()).and_then(|m| m.wasm) {

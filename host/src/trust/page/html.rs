@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use stillpoint_contract::manifest::{Effect, Mode};
 
 use super::{
-    Checked, PARTS, Page, Statement, checked_word, lasts_word, limits_words, severity_word, snapshot_word, stops_word,
+    Checked, PARTS, Page, Statement, checked_word, lasts_word, limits_words, snapshot_word, stops_word,
 };
 use crate::fault::plain;
 use crate::trust::finding::Severity;
@@ -147,8 +147,8 @@ fn findings(page: &Page) -> Markup {
         h2 { "Findings (" (danger) " danger, " (look) " to look at, " (note) " to know)" }
         table {
             @for f in &page.findings {
-                tr class=(severity_word(f.severity).to_lowercase()) {
-                    th { (severity_word(f.severity)) }
+                tr class=(f.severity.word().to_lowercase()) {
+                    th { (f.severity.word()) }
                     td { code { (plain(&f.at)) } ": " (plain(&f.words)) }
                 }
             }

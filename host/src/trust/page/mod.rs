@@ -594,14 +594,6 @@ fn checked_word(checked: Checked) -> &'static str {
     }
 }
 
-fn severity_word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Danger => "DANGER",
-        Severity::Look => "look",
-        Severity::Note => "note",
-    }
-}
-
 fn limits_words(limits: &Limits) -> Vec<String> {
     vec![
         format!("{} MiB memory, {} s for check and for prepare", limits.memory_mib, limits.prepare_seconds),

@@ -3,7 +3,7 @@
 use stillpoint_contract::manifest::{Effect, Mode};
 
 use super::{
-    Believed, Page, Statement, checked_word, lasts_word, limits_words, severity_word, snapshot_word, stops_word,
+    Believed, Page, Statement, checked_word, lasts_word, limits_words, snapshot_word, stops_word,
 };
 use crate::fault::plain;
 use crate::trust::finding::Severity;
@@ -183,7 +183,7 @@ fn findings(page: &Page, out: &mut Sheet) {
     let [danger, look, note] = [Severity::Danger, Severity::Look, Severity::Note].map(|s| page.count(s));
     out.part(&format!("FINDINGS ({danger} danger, {look} to look at, {note} to know)"));
     for finding in &page.findings {
-        out.field(2, severity_word(finding.severity), &format!("{}: {}", finding.at, finding.words));
+        out.field(2, finding.severity.word(), &format!("{}: {}", finding.at, finding.words));
     }
 }
 
