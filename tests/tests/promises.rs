@@ -563,16 +563,23 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     out
 }
 
+/// Ends with the test, however that ends.
+struct Listener(std::process::Child);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn everybody_who_listens_hears_the_cycle_and_nobody_slows_it() {
     let Scene { site, writers, _folder } = scene(60);
     let said = site.path("said");
-    let mut listener = site
-        .command(&["events", "--follow"])
-        .stdin(Stdio::null())
-        .stdout(std::fs::File::create(&said).unwrap())
-        .spawn()
-        .unwrap();
+    let mut listener = site.command(&["events", "--follow"]);
+    listener.stdin(Stdio::null()).stdout(std::fs::File::create(&said).unwrap());
+    let listener = Listener(listener.spawn().unwrap());
     site.freeze();
     // These never read, and one of them writes.
     let mut deaf: Vec<UnixStream> =
@@ -583,8 +590,7 @@ fn everybody_who_listens_hears_the_cycle_and_nobody_slows_it() {
     assert!(thawed.json["workloads"][0]["phases"]["thaw_us"].as_u64().is_some_and(|us| us < 1_000_000));
     let lines = || std::fs::read_to_string(&said).unwrap();
     wait_until("the verdict is told", || lines().contains("cycle.verdict"));
-    listener.kill().unwrap();
-    listener.wait().unwrap();
+    drop(listener);
     let mut kinds = Vec::new();
     for line in lines().lines() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -3,9 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use stillpoint_contract::manifest::{Effect, Mode};
 
-use super::{
-    Checked, PARTS, Page, Statement, checked_word, lasts_word, limits_words, snapshot_word, stops_word,
-};
+use super::{Checked, PARTS, Page, Statement, checked_word, lasts_word, limits_words, snapshot_word, stops_word};
 use crate::fault::plain;
 use crate::trust::finding::Severity;
 

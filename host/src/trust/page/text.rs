@@ -2,9 +2,7 @@
 
 use stillpoint_contract::manifest::{Effect, Mode};
 
-use super::{
-    Believed, Page, Statement, checked_word, lasts_word, limits_words, snapshot_word, stops_word,
-};
+use super::{Believed, Page, Statement, checked_word, lasts_word, limits_words, snapshot_word, stops_word};
 use crate::fault::plain;
 use crate::trust::finding::Severity;
 
