@@ -501,6 +501,9 @@ impl Manifest {
     /// # Errors
     /// [`Refused`]: all contradictions at once, in words for the author.
     pub fn parse(text: &str) -> Result<Manifest, Refused> {
+        if let Some(line) = rules::odd_line(text) {
+            return Err(Refused::Syntax(format!("line {line} holds a character that is not seen")));
+        }
         let manifest: Manifest = toml::from_str(text).map_err(|e| Refused::Syntax(e.to_string()))?;
         let mut problems = manifest.problems();
         if let Ok(value) = toml::Value::try_from(&manifest) {

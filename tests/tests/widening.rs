@@ -181,4 +181,6 @@ fn without_a_grant_nothing_runs_and_a_grant_that_others_wrote_is_none() {
     fs::remove_file(&grant).unwrap();
     assert_eq!((verify().code, verify().faults()), (Some(3), vec!["SP-TRUST-015".to_owned()]));
     assert!(verify().text.contains("nobody has granted"), "{}", verify().text);
+    let said = scene.call(&["module", "verify", "--signatures", "sqlite"]);
+    assert_eq!((said.code, &said.json["granted"]), (Some(0), &Value::Bool(false)), "{}", said.text);
 }

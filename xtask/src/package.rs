@@ -267,7 +267,9 @@ impl Signers {
         let public = fs::read_to_string(&public).with_context(|| public.display().to_string())?;
         let public = public.split_whitespace().nth(1).context("there is no key in it")?;
         let allowed = root().join("packaging/trust/allowed_signers");
-        if !fs::read_to_string(&allowed)?.split_whitespace().any(|word| word == public) {
+        let listed = fs::read_to_string(&allowed)?;
+        let mut lines = listed.lines().filter(|line| !line.trim_start().starts_with('#'));
+        if !lines.any(|line| line.split_whitespace().any(|word| word == public)) {
             bail!("{} is no reviewer's: add its public half to {}", key.display(), allowed.display());
         }
         Ok(Signers::Reviewer(key))

@@ -367,22 +367,30 @@ pub fn argument_order(statement: &Statement) -> Vec<&str> {
     out
 }
 
+/// A character that a reviewer would not see, or would see elsewhere.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+}
+
+/// The first line of a manifest's text with such a character, comments too: they are read by people.
+pub(super) fn odd_line(text: &str) -> Option<usize> {
+    let odd = |line: &str| line.contains(|c| is_hidden(c) && c != '\t');
+    text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).position(odd).map(|at| at + 1)
+}
+
 /// Characters that a reviewer would not see, or would see elsewhere, in any string of the manifest.
 pub(super) fn odd_characters(place: &str, value: &toml::Value, out: &mut Vec<String>) {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-    };
     let below = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
     match value {
-        toml::Value::String(text) if text.contains(hidden) => {
+        toml::Value::String(text) if text.contains(is_hidden) => {
             out.push(format!("{place} holds a character that is not seen"));
         }
         toml::Value::Array(all) => all.iter().for_each(|v| odd_characters(place, v, out)),
         toml::Value::Table(table) => {
             for (name, value) in table {
-                if name.contains(hidden) {
+                if name.contains(is_hidden) {
                     out.push(format!("a name in [{place}] holds a character that is not seen"));
                 }
                 odd_characters(&below(name), value, out);
@@ -476,6 +484,8 @@ effect = "undo"
             ("[\"ana@example.org\"]", "[]", "authors"),
             ("[\"ana@example.org\"]", "[\"ana bo\"]", "authors"),
             ("text = \"UNLOCK\"", "text = \"UNLOCK\\u202e\"", "not seen"),
+            ("[data]", "# read this \u{202e}backwards\n[data]", "line 22 holds"),
+            ("[data]", "# a line \r of its own\n[data]", "line 22 holds"),
             ("summary = \"a test\"", "summary = \"a\\u001b[2Jtest\"", "summary holds"),
             ("end = \";\"", "end = \";\"\nread_only = \"SET X; SET Y\"", "one statement"),
             ("[data]", "[privileges]\nmake = []\nneeded = { A = { why = \"b\" } }\n[data]", "with held"),

@@ -72,7 +72,9 @@ pub struct Loaded {
 /// Every mistake that was found.
 pub fn load(places: &Places, named: Option<&std::path::Path>, unsigned: bool) -> Result<Loaded, Vec<Fault>> {
     let path = config::find(named, &places.etc);
-    if unsigned && (places.are_the_systems() || path.starts_with("/etc")) {
+    let in_etc = |path: &std::path::Path| path.starts_with("/etc");
+    let leads_to = path.canonicalize().unwrap_or_else(|_| path.clone());
+    if unsigned && (places.are_the_systems() || in_etc(&path) || in_etc(&leads_to)) {
         let what = "modules without signatures are never run from this machine's own configuration.";
         let fault = Fault::new("SP-TRUST-017", Exit::Untrusted, what).done("Nothing was frozen.");
         return Err(vec![fault.next("give a --state-dir of your own, and a --config that is not in /etc")]);

@@ -108,6 +108,6 @@ fn unread(problem: Problem) -> Fault {
         return fault("SP-TRUST-002", format!("others could have written it: {problem}."))
             .next("let only root write there");
     }
-    fault("SP-TRUST-003", format!("a file of the module is missing or is no plain file: {problem}."))
-        .next("install the module again")
+    fault("SP-TRUST-003", format!("a file is missing or is no plain file: {problem}."))
+        .next("put the files there again")
 }

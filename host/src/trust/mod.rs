@@ -167,7 +167,7 @@ impl Root {
             fault("SP-TRUST-011", what).next("put the newest list there, with its signatures")
         };
         let floor = self.floors.of(floor::REVOCATIONS).map_err(not_floored)?;
-        if folder.symlink_metadata().is_err() {
+        if folder.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
             return match floor {
                 0 => Ok(Revocations::default()),
                 _ => Err(refused(format!("it is missing, and list {floor} was here before"))),
@@ -357,7 +357,8 @@ pub fn verify(path: &Path, root: &Root) -> Result<Verified, Fault> {
     Ok(Verified { path, manifest, manifest_bytes, wasm, signers, signatures: looked, signature_files, warnings })
 }
 
-/// Takes a bundle that nobody need have signed: for development. Everything else is looked at as in [`verify`].
+/// Takes a bundle that nobody need have signed: for development. Owner and mode, the manifest and the component's digest
+/// are looked at as in [`verify`]; who signed what and when is not asked, so neither are expiry, revocations and floors.
 ///
 /// # Errors
 /// `SP-TRUST-…`.

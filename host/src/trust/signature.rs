@@ -1,5 +1,6 @@
 //! Whose signature this is: one file of `ssh-keygen -Y sign`, and the people whom the trust root knows.
 
+use pem_rfc7468::PemLabel;
 use ssh_key::{Algorithm, HashAlg, SshSig};
 
 use super::signers::Reviewer;
@@ -45,7 +46,8 @@ pub fn look(file: &str, pem: &[u8], bytes: &[u8], namespace: &str, reviewers: &[
     if signature.version() != SshSig::VERSION {
         return none("is of an unknown version");
     }
-    if written(&signature).as_deref() != Some(&raw) {
+    let text = written(&signature).filter(|bytes| *bytes == raw).and_then(|bytes| text_of(&bytes));
+    if !signature.reserved().is_empty() || text.is_none_or(|text| text.trim_ascii_end() != pem.trim_ascii_end()) {
         return none("is written in another way than ssh-keygen writes it");
     }
     if signature.algorithm() != signature.public_key().algorithm() {
@@ -100,6 +102,17 @@ fn written(signature: &SshSig) -> Option<Vec<u8>> {
         text(&inner)?,
     ];
     Some([&b"SSHSIG"[..], &signature.version().to_be_bytes(), &fields.concat()].concat())
+}
+
+/// The text that holds these bytes.
+fn text_of(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut text = vec![0; bytes.len() * 2 + 200];
+    let ending = pem_rfc7468::LineEnding::LF;
+    let mut encoder = pem_rfc7468::Encoder::new_wrapped(SshSig::PEM_LABEL, WIDTH, ending, &mut text).ok()?;
+    encoder.encode(bytes).ok()?;
+    let length = encoder.finish().ok()?;
+    text.truncate(length);
+    Some(text)
 }
 
 fn is_of_security_key(kind: &Algorithm) -> bool {

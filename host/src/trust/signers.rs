@@ -69,14 +69,19 @@ fn reviewer(line: &str, now: Timestamp) -> Result<Option<Reviewer>, String> {
         if is_key_type(field) { "" } else { std::mem::replace(&mut field, fields.next().unwrap_or_default()) };
     let mut namespaces: Option<Vec<String>> = None;
     let mut not_valid = None;
+    let mut seen = Vec::new();
     for option in split(options, ',')? {
         let (name, value) = option.split_once('=').ok_or_else(|| format!("option {option} is not understood"))?;
         let value = value
             .strip_prefix('"')
             .and_then(|v| v.strip_suffix('"'))
             .ok_or_else(|| format!("the value of {name} stands in double quotes"))?;
-        match name.to_ascii_lowercase().as_str() {
-            "namespaces" if namespaces.is_none() && !value.contains(['*', '?', '!']) => {
+        let name = name.to_ascii_lowercase();
+        if seen.contains(&name) {
+            return Err(format!("option {name} is there twice"));
+        }
+        match name.as_str() {
+            "namespaces" if !value.contains(['*', '?', '!', ' ', '\t']) => {
                 namespaces = Some(value.split(',').map(str::to_owned).collect());
             }
             "valid-after" if now < time(value)? => not_valid = Some(format!("valid-after={value}")),
@@ -84,6 +89,7 @@ fn reviewer(line: &str, now: Timestamp) -> Result<Option<Reviewer>, String> {
             "valid-after" | "valid-before" => {}
             _ => return Err(format!("option {option} is not understood")),
         }
+        seen.push(name);
     }
     let Some(namespaces) = namespaces else { return Err(format!("it needs the option namespaces=\"{NAMESPACE}\"")) };
     if !namespaces.iter().any(|n| n == NAMESPACE || n == revoked::NAMESPACE) {
@@ -182,6 +188,11 @@ mod tests {
             (format!("ana namespaces=\"*\" {KEY}"), "namespaces=\"*\" is not understood"),
             (format!("ana cert-authority,namespaces=\"{NAMESPACE}\" {KEY}"), "cert-authority is not understood"),
             (format!("ana namespaces=\"{NAMESPACE}\",x=\"y\" {KEY}"), "x=\"y\" is not understood"),
+            (format!("ana namespaces=\"git, {NAMESPACE}\" {KEY}"), "is not understood"),
+            (
+                format!("ana namespaces=\"{NAMESPACE}\",valid-after=\"20200101\",valid-after=\"20210101\" {KEY}"),
+                "twice",
+            ),
             (format!("ana namespaces={NAMESPACE} {KEY}"), "double quotes"),
             (format!("ana namespaces=\"{NAMESPACE} {KEY}"), "quote is not closed"),
             (format!("ana namespaces=\"{NAMESPACE}\",valid-after=\"tomorrow\" {KEY}"), "no time"),

@@ -370,6 +370,28 @@ fn pem(bytes: &[u8]) -> String {
     String::from_utf8(buffer).unwrap()
 }
 
+/// What ssh-keygen refuses, or writes otherwise.
+#[test]
+fn a_signature_is_written_in_one_way() {
+    let made = bundle();
+    let file = made.path("signatures/ana.sig");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for other in [
+        format!("Hello\n{text}"),
+        text.replace('\n', "\r\n"),
+        text.replacen("\nU1NI", "\n U1NI", 1),
+        format!("\n{text}"),
+    ] {
+        assert_ne!(text, other);
+        std::fs::write(&file, other).unwrap();
+        made.refused("SP-TRUST-004", "ana.sig is");
+    }
+    for same in [text.trim_end().to_owned(), text] {
+        std::fs::write(&file, same).unwrap();
+        made.verify().unwrap();
+    }
+}
+
 fn allow_public(who: &str, options: &str, key: &ssh_key::PublicKey) -> String {
     format!("{who} namespaces=\"{NAMESPACE}\"{options} {}\n", key.to_openssh().unwrap())
 }

@@ -26,7 +26,8 @@ pub fn inspect(context: &Context, bundle: &Path, html: Option<&Path>) -> Result<
 /// The page of a module that was verified, for who is asked whether it may be installed.
 pub fn of(context: &Context, module: &trust::Verified) -> Page {
     let digest = trust::sha256(module.manifest_bytes());
-    Page::of(module.manifest(), Some(&digest), Some(&standing(context, module.path(), module.manifest())))
+    let standing = standing(context, module.path(), module.manifest(), module.manifest_bytes());
+    Page::of(module.manifest(), Some(&digest), Some(&standing))
 }
 
 fn page(context: &Context, bundle: &Path) -> Result<Page, Fault> {
@@ -42,7 +43,7 @@ fn page(context: &Context, bundle: &Path) -> Result<Page, Fault> {
     let text = std::str::from_utf8(&bytes).map_err(|_| refused("it is not UTF-8".into()))?;
     let manifest = Manifest::parse(text).map_err(|e| refused(e.to_string()))?;
     let digest = trust::sha256(&bytes);
-    Ok(Page::of(&manifest, Some(&digest), Some(&standing(context, bundle, &manifest))))
+    Ok(Page::of(&manifest, Some(&digest), Some(&standing(context, bundle, &manifest, &bytes))))
 }
 
 /// What is read is what is shown: once, and no pipe that would keep us waiting.
@@ -67,7 +68,7 @@ fn write(page: &Page, html: Option<&Path>) -> Result<(), Fault> {
 }
 
 /// How it stands on this machine.
-fn standing(context: &Context, path: &Path, manifest: &Manifest) -> Standing {
+fn standing(context: &Context, path: &Path, manifest: &Manifest, bytes: &[u8]) -> Standing {
     let problem = |fault: Fault| Some(Problem { id: fault.id, words: fault.what });
     let root = match super::root(context) {
         Ok(root) => root,
@@ -80,7 +81,13 @@ fn standing(context: &Context, path: &Path, manifest: &Manifest) -> Standing {
         ..Standing::default()
     };
     let mut development = root.policy.development;
-    if let Ok(bundle) = Bundle::open(path) {
+    let opened = Bundle::open(path);
+    if opened.as_ref().is_ok_and(|bundle| bundle.manifest != bytes) {
+        let words = "the manifest was changed while it was looked at.".into();
+        out.problem = Some(Problem { id: "SP-TRUST-003".into(), words });
+        return out;
+    }
+    if let Ok(bundle) = opened {
         let (looked, people) = root.signatures(&bundle, manifest);
         development |= trust::is_development(&people);
         out.reviewers = u32::try_from(people.len()).unwrap_or(u32::MAX);

@@ -1,10 +1,14 @@
 //! `module keys`: whom this machine trusts, and what it asks of them.
 
+use std::collections::BTreeSet;
+
 use ssh_key::HashAlg;
+use stillpoint_contract::NAMESPACE;
 
 use super::root;
 use crate::cli::{Context, Output, screen};
 use crate::fault::{Exit, Fault, plain};
+use crate::trust::Root;
 use crate::trust::policy::Expired;
 use crate::trust::signers::Reviewer;
 
@@ -15,6 +19,7 @@ pub fn keys(context: &Context) -> Result<Exit, Fault> {
         root.policy.roles.keys().filter(|role| root.policy.has(&r.principal, role)).map(String::as_str).collect()
     };
     let revoked = |r: &Reviewer| root.revocations.key(&fingerprint(r)).map(str::to_owned);
+    let doubts = doubts(&root);
     match context.output {
         Output::Json => {
             let reviewers: Vec<_> = root
@@ -33,7 +38,7 @@ pub fn keys(context: &Context) -> Result<Exit, Fault> {
                 })
                 .collect();
             screen::say(serde_json::json!({
-                "policy": root.policy, "reviewers": reviewers, "revocations": root.revocations,
+                "policy": root.policy, "reviewers": reviewers, "revocations": root.revocations, "doubts": doubts,
             }));
         }
         Output::Text => {
@@ -66,9 +71,37 @@ pub fn keys(context: &Context) -> Result<Exit, Fault> {
             let list = &root.revocations;
             if list.sequence > 0 {
                 let (modules, keys) = (list.digests.len(), list.keys.len());
-                screen::say(format_args!("revoked     {modules} modules, {keys} keys (list {})", list.sequence));
+                screen::say(format_args!("revoked     modules: {modules}, keys: {keys} (list {})", list.sequence));
+            }
+            for doubt in doubts {
+                screen::say(format_args!("! {}", plain(&doubt)));
             }
         }
     }
     Ok(Exit::Done)
+}
+
+/// What will keep modules from being trusted, or was hardly meant.
+fn doubts(root: &Root) -> Vec<String> {
+    let may = |r: &&Reviewer| {
+        let fingerprint = r.key.fingerprint(HashAlg::Sha256).to_string();
+        r.not_valid.is_none()
+            && root.revocations.key(&fingerprint).is_none()
+            && r.namespaces.iter().any(|n| n == NAMESPACE)
+    };
+    let people: BTreeSet<&str> = root.reviewers.iter().filter(may).map(|r| r.principal.as_str()).collect();
+    let mut out = Vec::new();
+    if people.len() < root.policy.reviewers as usize {
+        let needed = root.policy.reviewers;
+        out.push(format!(
+            "{} of the {needed} people who must have signed can: no module will be trusted",
+            people.len()
+        ));
+    }
+    for (role, names) in &root.policy.roles {
+        for name in names.iter().filter(|n| !root.reviewers.iter().any(|r| r.principal == **n)) {
+            out.push(format!("{name} has the role {role} and no key in allowed_signers"));
+        }
+    }
+    out
 }

@@ -15,7 +15,8 @@ pub fn sign(context: &Context, path: &Path, key: &Path, name: Option<&str>) -> R
     let bundle = Bundle::open(path)?;
     let manifest = trust::parse(&bundle.manifest)?;
     // Nobody puts their name to a component that is not the one named.
-    trust::component(&bundle, &manifest)?;
+    trust::component(&bundle, &manifest)
+        .map_err(|fault| fault.done("It was not signed.").next("package it anew, and look at it again"))?;
     let stem = key.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = name.unwrap_or(&stem);
     let failed = |what: String| {

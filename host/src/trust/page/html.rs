@@ -98,7 +98,7 @@ fn head(page: &Page) -> Markup {
             @if let Some(digest) = &page.manifest_sha256 { (row("manifest", html! { "sha256 " (code(digest)) })) }
             @if let Some(c) = &page.component {
                 (row("component", html! { "sha256 " (code(&c.sha256)) br; (c.size) " bytes, built by " (plain(&c.compiler)) }))
-                (row("imports", html! { (c.imports.iter().map(|i| i.name()).collect::<Vec<_>>().join(", ")) "; no WASI" }))
+                (row("is given", html! { (super::given(&c.imports)) }))
             }
             (rows("signed by", &page.signatures()))
             (row("authors", html! { (plain(&page.authors.join(", "))) }))

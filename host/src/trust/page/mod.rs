@@ -377,10 +377,10 @@ impl Page {
         let mut out: Vec<String> = Vec::new();
         for signature in &standing.signatures {
             let who = signature.principal.as_deref().unwrap_or(&signature.file);
-            let key = signature.fingerprint.as_deref().unwrap_or("no key");
+            let key = signature.fingerprint.as_ref().map(|key| format!("  {key}")).unwrap_or_default();
             out.push(match &signature.why_not {
-                None => format!("{who}  counts  {key}"),
-                Some(why) => format!("{who}  DOES NOT COUNT: {why}  {key}"),
+                None => format!("{who}  counts{key}"),
+                Some(why) => format!("{who}  DOES NOT COUNT: {why}{key}"),
             });
         }
         let root = match &standing.root {
@@ -592,6 +592,13 @@ fn checked_word(checked: Checked) -> &'static str {
         Checked::Unknown => "this build cannot say: see the findings",
         Checked::Doubted => "NOT AS DECLARED: see the findings",
     }
+}
+
+/// What a component is given, whatever it asks for: one that asks for more is not loaded.
+fn given(imports: &[Interface]) -> String {
+    let names: Vec<&str> = imports.iter().map(|i| i.name()).collect();
+    let names = if names.is_empty() { "no interface".to_owned() } else { names.join(", ") };
+    format!("{names}; nothing else, and no WASI, whatever it asks for")
 }
 
 fn limits_words(limits: &Limits) -> Vec<String> {

@@ -131,8 +131,7 @@ fn head(page: &Page, out: &mut Sheet) {
     out.field(2, "serves", &format!("workload_name = {}", page.workloads.join(", ")));
     out.field(2, "consistent", &format!("under a snapshot of {}", snapshots.join(", or ")));
     if let Some(component) = &page.component {
-        let imports: Vec<&str> = component.imports.iter().map(|i| i.name()).collect();
-        out.field(2, "imports", &format!("{}; no WASI", imports.join(", ")));
+        out.field(2, "is given", &super::given(&component.imports));
     }
     let client = &page.client;
     let mode = match client.mode {
