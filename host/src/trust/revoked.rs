@@ -11,7 +11,7 @@ pub const NAMESPACE: &str = "stillpoint.revocations.v1";
 pub struct Revocations {
     /// The version of this schema: 1.
     pub format: u32,
-    /// Rises with every list; an older one is not taken for a newer one.
+    /// Rises with every list, from 1; an older one is not taken for a newer one.
     pub sequence: u64,
     /// Modules, by the SHA-256 of `module.toml` or of `module.wasm`.
     #[serde(default)]
@@ -50,6 +50,9 @@ impl Revocations {
         let list: Revocations = toml::from_str(text).map_err(|e| e.to_string())?;
         if list.format != 1 {
             return Err(format!("format = {} is not known; this build reads format = 1", list.format));
+        }
+        if list.sequence == 0 {
+            return Err("sequence = 0 would leave nothing behind by which it is missed; it is 1 or more".into());
         }
         // A line with a slip of the pen would revoke nothing.
         let is_digest =
