@@ -60,7 +60,10 @@ impl Revocations {
         if let Some(digest) = list.digests.iter().find(|d| !is_digest(d)) {
             return Err(format!("{} is no SHA-256: 64 hexadecimal digits in lower case", digest.sha256));
         }
-        let is_key = |k: &Key| k.fingerprint.parse::<ssh_key::Fingerprint>().is_ok_and(|f| f.is_sha256());
+        let is_key = |k: &Key| {
+            let read = k.fingerprint.parse::<ssh_key::Fingerprint>();
+            read.is_ok_and(|f| f.is_sha256() && f.to_string() == k.fingerprint)
+        };
         if let Some(key) = list.keys.iter().find(|k| !is_key(k)) {
             return Err(format!("{} is no fingerprint such as SHA256:…", key.fingerprint));
         }

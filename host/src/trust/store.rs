@@ -4,10 +4,15 @@ use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::Verified;
+use crate::sys::disk;
+
+/// How long to wait for somebody else who installs.
+const WAIT: Duration = Duration::from_secs(10);
 
 /// The folders of all installed modules, in the order of their names.
 pub fn folders(modules: &Path) -> Vec<PathBuf> {
@@ -42,6 +47,9 @@ pub fn of(modules: &Path, name: &str) -> Vec<PathBuf> {
 /// What the system gives.
 pub fn keep(modules: &Path, module: &Verified) -> io::Result<PathBuf> {
     let (name, version) = (&module.manifest().name, &module.manifest().version);
+    // Two that install the same module would write into one folder.
+    let _lock = disk::lock_within(&modules.join(".lock"), WAIT)?
+        .ok_or_else(|| io::Error::other("another installation is under way"))?;
     let folder = modules.join(format!("{name}-{version}"));
     let new = modules.join(format!(".{name}.new"));
     let make = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
