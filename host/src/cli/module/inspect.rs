@@ -1,8 +1,10 @@
 //! `module inspect`: the authority page, also of what nobody has signed yet.
 
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use stillpoint_contract::Manifest;
 
 use crate::cli::{Context, Output, screen};
@@ -26,7 +28,8 @@ pub fn inspect(context: &Context, bundle: &Path, html: Option<&Path>) -> Result<
 /// The page of a module that was verified, for who is asked whether it may be installed.
 pub fn of(context: &Context, module: &trust::Verified) -> Page {
     let digest = trust::sha256(module.manifest_bytes());
-    Page::of(module.manifest(), Some(&digest), Some(&standing(context, module.path(), module.manifest())))
+    let standing = standing(context, module.path(), module.manifest(), module.manifest_bytes());
+    Page::of(module.manifest(), Some(&digest), Some(&standing))
 }
 
 fn page(context: &Context, bundle: &Path) -> Result<Page, Fault> {
@@ -42,16 +45,22 @@ fn page(context: &Context, bundle: &Path) -> Result<Page, Fault> {
     let text = std::str::from_utf8(&bytes).map_err(|_| refused("it is not UTF-8".into()))?;
     let manifest = Manifest::parse(text).map_err(|e| refused(e.to_string()))?;
     let digest = trust::sha256(&bytes);
-    Ok(Page::of(&manifest, Some(&digest), Some(&standing(context, bundle, &manifest))))
+    Ok(Page::of(&manifest, Some(&digest), Some(&standing(context, bundle, &manifest, &bytes))))
 }
 
-/// What is read is what is shown: once, and no pipe that would keep us waiting.
+/// What is read is what is shown: once, and no pipe that would keep us waiting, also where somebody has just put one.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let no_file = || std::io::Error::other("it is no file");
     if !path.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is no file"));
+        return Err(no_file());
+    }
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = std::fs::File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(no_file());
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST_MANIFEST + 1).read_to_end(&mut bytes)?;
+    file.take(LARGEST_MANIFEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_MANIFEST {
         return Err(std::io::Error::other("it is longer than a manifest may be"));
     }
@@ -66,8 +75,8 @@ fn write(page: &Page, html: Option<&Path>) -> Result<(), Fault> {
     })
 }
 
-/// How it stands on this machine.
-fn standing(context: &Context, path: &Path, manifest: &Manifest) -> Standing {
+/// How these bytes of a manifest stand on this machine.
+fn standing(context: &Context, path: &Path, manifest: &Manifest, bytes: &[u8]) -> Standing {
     let problem = |fault: Fault| Some(Problem { id: fault.id, words: fault.what });
     let root = match super::root(context) {
         Ok(root) => root,
@@ -80,7 +89,15 @@ fn standing(context: &Context, path: &Path, manifest: &Manifest) -> Standing {
         ..Standing::default()
     };
     let mut development = root.policy.development;
+    let changed = || {
+        let words = format!("{} was changed while it was read.", path.join("module.toml").display());
+        Some(Problem { id: "SP-TRUST-003".into(), words })
+    };
     if let Ok(bundle) = Bundle::open(path) {
+        // Who has signed something else has not signed what is shown.
+        if bundle.manifest != bytes {
+            return Standing { problem: changed(), ..out };
+        }
         let (looked, people) = root.signatures(&bundle, manifest);
         development |= trust::is_development(&people);
         out.reviewers = u32::try_from(people.len()).unwrap_or(u32::MAX);
@@ -99,6 +116,7 @@ fn standing(context: &Context, path: &Path, manifest: &Manifest) -> Standing {
         return out;
     }
     match trust::verify(path, &root) {
+        Ok(module) if module.manifest_bytes() != bytes => out.problem = changed(),
         Ok(module) => {
             let granted = grant::check(&context.places.grants(), &module);
             out.granted = Some(granted.is_ok());
