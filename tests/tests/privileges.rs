@@ -124,11 +124,12 @@ fn nothing_unsigned_runs_from_the_systems_configuration() {
     fs::write(&own, "[workload]\nworkload_name = sqlite\n").unwrap();
     fs::set_permissions(&own, PermissionsExt::from_mode(0o600)).unwrap();
     let state = folder.path().join("state");
+    // Whatever is there: nothing of it is read.
     let link = folder.path().join("link");
-    std::os::unix::fs::symlink("/etc/hostname", &link).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
     let ways: [&[&str]; 5] = [
         &["--state-dir", state.to_str().unwrap(), "--config", link.to_str().unwrap()],
-        &["--state-dir", state.to_str().unwrap(), "--config", "/tmp/../etc/hostname"],
+        &["--state-dir", state.to_str().unwrap(), "--config", "/tmp/../etc/passwd"],
         &["--config", own.to_str().unwrap()],
         &["--state-dir", state.to_str().unwrap(), "--config", "/etc/stillpoint/workload.conf"],
         &[],

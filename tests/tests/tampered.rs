@@ -208,6 +208,10 @@ fn signature_cases() -> Vec<Case> {
         case("the hash algorithm", "SP-TRUST-004", unreadable, |s| flip_signature(s, 98)),
         case("the signature, in the middle", "SP-TRUST-004", "another manifest", |s| flip_signature(s, -40)),
         case("the signature, at the end", "SP-TRUST-004", "another manifest", |s| flip_signature(s, -1)),
+        case("words stand before it", "SP-TRUST-004", unreadable, |s| {
+            let path = s.signature("ana@example.org.sig");
+            fs::write(&path, [b"signed by bo, too\n".to_vec(), fs::read(&path).unwrap()].concat()).unwrap();
+        }),
         case("it is empty", "SP-TRUST-004", unreadable, |s| fs::write(s.signature("ana@example.org.sig"), "").unwrap()),
         case("it is half", "SP-TRUST-004", unreadable, |s| {
             let path = s.signature("ana@example.org.sig");
@@ -396,6 +400,9 @@ fn people_cases() -> Vec<Case> {
             let signature = second.sign(&fs::read(s.manifest()).unwrap(), MODULE);
             fs::write(s.signature("bo@example.org.sig"), signature).unwrap();
         }),
+        case("an author in other letters", "SP-TRUST-004", "who wrote it", |s| {
+            s.publish_with("[\"contributor@stillpoint.example\"]", "[\"Bo@Example.org\"]");
+        }),
         case("an author", "SP-TRUST-004", "who wrote it", |s| {
             s.publish_with("[\"contributor@stillpoint.example\"]", "[\"bo@example.org\"]");
         }),
@@ -462,6 +469,13 @@ fn history_cases() -> Vec<Case> {
         }),
         case("revocations with a slip of the pen", "SP-TRUST-011", "is no SHA-256", |s| {
             s.revoke(1, "digests = [{ sha256 = \"ABC\", why = \"\" }]\n", &[&s.ana, &s.cy]);
+        }),
+        case("revocations that could be taken away again", "SP-TRUST-011", "sequence = 0", |s| {
+            s.revoke(0, "", &[&s.ana, &s.cy]);
+        }),
+        case("revocations of a key in another spelling", "SP-TRUST-011", "is no fingerprint", |s| {
+            let key = format!("keys = [{{ fingerprint = \"{}=\", why = \"stolen\" }}]\n", s.bo.fingerprint());
+            s.revoke(1, &key, &[&s.ana, &s.cy]);
         }),
         case("older revocations", "SP-TRUST-011", "list 2 was here before", |s| {
             s.floor("_revocations", "2\n");
@@ -587,4 +601,21 @@ fn what_is_hashed_is_what_is_kept() {
         stop.store(true, Ordering::Relaxed);
     });
     assert!(kept >= 10 && refused >= 10, "kept {kept}, refused {refused}");
+}
+
+/// Whatever a folder is called, the answer is JSON, and on a screen it draws nothing.
+#[test]
+fn a_folder_whose_name_is_no_text_is_listed() {
+    use std::os::unix::ffi::OsStrExt;
+    let scene = Scene::new();
+    let name = std::ffi::OsStr::from_bytes(b"od\xffd\x1b[2J-1.0.0");
+    fs::create_dir_all(scene.path("state/lib/modules").join(name)).unwrap();
+    let said = scene.call(&["module", "list"]);
+    assert_eq!(said.code, Some(3), "{}", said.text);
+    let listed = &said.json["modules"][0];
+    assert_eq!(listed["fault"]["id"], "SP-TRUST-003", "{}", said.text);
+    assert!(listed["folder"].as_str().unwrap().ends_with("od\u{fffd}d\u{1b}[2J-1.0.0"), "{}", said.text);
+    let mut command = Command::new(dist::program("stillpoint"));
+    let text = run(command.arg("--state-dir").arg(scene.path("state")).args(["module", "list"]), "");
+    assert!(text.code == Some(3) && text.stdout.contains("od\u{fffd}d") && !text.stdout.contains('\u{1b}'), "{text:?}");
 }

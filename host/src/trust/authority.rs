@@ -8,7 +8,7 @@ use std::fmt::{self, Display};
 use serde::{Deserialize, Serialize};
 use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::{
-    Client, Data, Effect, Identity, Interface, Limits, Parameter, Privileges, Session, Snapshot, Statement,
+    Client, Data, Identity, Interface, Limits, Needed, Parameter, Privileges, Session, Snapshot, Statement,
 };
 
 /// What a module may do.
@@ -131,7 +131,8 @@ impl Authority {
         sets(Kind::Claim, "snapshots", &self.snapshots, &after.snapshots, &mut out);
         sets(Kind::Workload, "workloads", &self.workloads, &after.workloads, &mut out);
         changed(Kind::Claim, "world", &self.world, &after.world, true, &mut out);
-        whole(Kind::Claim, "[identity]", self.identity.as_ref(), after.identity.as_ref(), &mut out);
+        // Without it an undo is run also against a server that was restarted since.
+        changed(Kind::Claim, "[identity]", &self.identity, &after.identity, true, &mut out);
         changed(Kind::Claim, "[data] paths", &self.data.paths, &after.data.paths, true, &mut out);
         changed(Kind::Claim, "[data] durable", &self.data.durable, &after.data.durable, true, &mut out);
         out
@@ -150,8 +151,8 @@ impl Authority {
         changed(Kind::Program, "[client] programs", &a.programs, &b.programs, !within, out);
         changed(Kind::Argument, "[client] arguments", &a.arguments, &b.arguments, true, out);
         changed(Kind::Argument, "[client.login]", &a.login, &b.login, true, out);
-        let given_up = b.read_only.is_none() || a.read_only.is_some();
-        changed(Kind::Client, "[client] read_only", &a.read_only, &b.read_only, given_up, out);
+        // To give it up is more, and another text is another statement: also where there was none.
+        changed(Kind::Client, "[client] read_only", &a.read_only, &b.read_only, true, out);
         changed(Kind::Client, "[client] mode", &a.mode, &b.mode, true, out);
         changed(Kind::Client, "[client] end", &a.end, &b.end, true, out);
         changed(Kind::Client, "[client] tag", &a.tag, &b.tag, true, out);
@@ -183,8 +184,9 @@ impl Authority {
         let (a, b) = (self.privileges.as_ref().unwrap_or(&none), after.privileges.as_ref().unwrap_or(&none));
         sets(Kind::Privilege, "[privileges] make", &a.make, &b.make, out);
         maps(&a.needed, &b.needed, |name, before, after| {
-            // The rest is words for people.
-            if before.is_some() != after.is_some() {
+            // The rest is words for people. What older servers call it is no excess there, so it counts.
+            let names = |n: Option<&Needed>| n.map(|n| n.before.clone());
+            if names(before) != names(after) {
                 whole(Kind::Privilege, &format!("privilege {name}"), before, after, out);
             }
         });
@@ -206,9 +208,12 @@ fn statement(name: &str, before: Option<&Statement>, after: Option<&Statement>, 
         let within = matches!((before, after), (Some(a), Some(b)) if is_within(a, b));
         changed(Kind::Statement, &of(&format!("parameter {parameter}")), &before, &after, !within, out);
     });
-    // What it gives back stands in its text; this is only how it is read.
-    changed(Kind::Statement, &of("columns"), &a.columns, &b.columns, false, out);
-    changed(Kind::Effect, &of("effect"), &a.effect, &b.effect, b.effect != Effect::Read, out);
+    // What it gives back stands in its text, and this is only how it is read; but rows of another number of columns were
+    // refused before, and now reach the module.
+    let more_is_read = a.columns.len() != b.columns.len();
+    changed(Kind::Statement, &of("columns"), &a.columns, &b.columns, more_is_read, out);
+    // Whatever it was: a read may be run at any time, by the module, and has no undo.
+    changed(Kind::Effect, &of("effect"), &a.effect, &b.effect, true, out);
     changed(Kind::Effect, &of("stops"), &a.stops, &b.stops, true, out);
     changed(Kind::Effect, &of("lasts"), &a.lasts, &b.lasts, true, out);
     changed(Kind::Effect, &of("undo"), &a.undo, &b.undo, true, out);
@@ -344,6 +349,40 @@ mod tests {
                 assert!(change.place.contains(place), "{change}");
             }
         }
+    }
+
+    /// What looks like less, and lets the module do what it could not.
+    #[test]
+    fn what_only_looks_like_less_is_more() {
+        let both = |from: &str, a: &str, b: &str| {
+            assert!(MANIFEST.contains(from), "the test replaces what is not there: {from}");
+            let with = |text: &str| of(&MANIFEST.replacen(from, text, 1));
+            with(a).wider(&with(b)).into_iter().map(|c| c.place).collect::<Vec<_>>()
+        };
+        // A text that is sent before all others.
+        let read_only = "end = \";\"\nread_only = \"DROP DATABASE app\"";
+        assert_eq!(both("end = \";\"", "end = \";\"", read_only), ["[client] read_only"]);
+        assert_eq!(both("end = \";\"", read_only, "end = \";\""), ["[client] read_only"]);
+        // A read may be run at any time, and not by the host alone.
+        for effect in ["change", "undo", "session"] {
+            let with = |effect| {
+                format!("[statements.x]\nsession = \"main\"\ntext = \"X\"\neffect = \"{effect}\"\n[statements.datadir]")
+            };
+            assert_eq!(both("[statements.datadir]", &with(effect), &with("read")), ["statement x: effect"]);
+        }
+        // Rows that were refused.
+        let columns = "type = \"text\" }";
+        let two = format!("{columns}, {{ name = \"b\", type = \"text\" }}");
+        assert_eq!(both(columns, columns, &two), ["statement datadir: columns"]);
+        assert_eq!(both(columns, columns, "type = \"integer\" }"), [""; 0]);
+        // The proof that it is still the same server.
+        let identity = "[identity]\nstatement = \"datadir\"\n[data]";
+        assert_eq!(both("[data]", identity, "[data]"), ["[identity]"]);
+        // Another name for what is no excess.
+        let needed = |before| {
+            format!("[privileges]\nmake = []\nheld = \"datadir\"\nneeded = {{ A = {{ why = \"b\"{before} }} }}\n[data]")
+        };
+        assert_eq!(both("[data]", &needed(""), &needed(", before = \"SUPER\"")), ["privilege A"]);
     }
 
     #[test]

@@ -56,7 +56,13 @@ impl Grant {
     /// In words.
     pub fn parse(text: &str) -> Result<Grant, String> {
         let grant: Grant = toml::from_str(text).map_err(|e| e.to_string())?;
-        if grant.format == 1 { Ok(grant) } else { Err(format!("format = {} is not known", grant.format)) }
+        if grant.format != 1 {
+            return Err(format!("format = {} is not known", grant.format));
+        }
+        if !grant.module.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+            return Err(format!("{:?} is no name of a module", grant.module));
+        }
+        Ok(grant)
     }
 
     /// Its text.

@@ -167,6 +167,7 @@ impl Root {
             fault("SP-TRUST-011", what).next("put the newest list there, with its signatures")
         };
         let floor = self.floors.of(floor::REVOCATIONS).map_err(not_floored)?;
+        // What cannot be looked at is not missing.
         if folder.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
             return match floor {
                 0 => Ok(Revocations::default()),
@@ -194,7 +195,7 @@ impl Root {
             if let (Some(signer), None) = (&looked.signer, &looked.problem) {
                 looked.problem = if let Some(why) = self.revocations.key(&signer.fingerprint) {
                     Some(format!("is by {}, whose key is revoked: {why}", signer.principal))
-                } else if authors.contains(&signer.principal) {
+                } else if authors.iter().any(|a| a.eq_ignore_ascii_case(&signer.principal)) {
                     Some(format!("is by {}, who wrote it", signer.principal))
                 } else {
                     None

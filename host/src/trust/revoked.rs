@@ -11,7 +11,7 @@ pub const NAMESPACE: &str = "stillpoint.revocations.v1";
 pub struct Revocations {
     /// The version of this schema: 1.
     pub format: u32,
-    /// Rises with every list; an older one is not taken for a newer one.
+    /// Rises with every list, from 1; an older one is not taken for a newer one.
     pub sequence: u64,
     /// Modules, by the SHA-256 of `module.toml` or of `module.wasm`.
     #[serde(default)]
@@ -51,13 +51,19 @@ impl Revocations {
         if list.format != 1 {
             return Err(format!("format = {} is not known; this build reads format = 1", list.format));
         }
+        if list.sequence == 0 {
+            return Err("sequence = 0 would leave nothing behind by which it is missed; it is 1 or more".into());
+        }
         // A line with a slip of the pen would revoke nothing.
         let is_digest =
             |d: &Digest| d.sha256.len() == 64 && d.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if let Some(digest) = list.digests.iter().find(|d| !is_digest(d)) {
             return Err(format!("{} is no SHA-256: 64 hexadecimal digits in lower case", digest.sha256));
         }
-        let is_key = |k: &Key| k.fingerprint.parse::<ssh_key::Fingerprint>().is_ok_and(|f| f.is_sha256());
+        let is_key = |k: &Key| {
+            let read = k.fingerprint.parse::<ssh_key::Fingerprint>();
+            read.is_ok_and(|f| f.is_sha256() && f.to_string() == k.fingerprint)
+        };
         if let Some(key) = list.keys.iter().find(|k| !is_key(k)) {
             return Err(format!("{} is no fingerprint such as SHA256:…", key.fingerprint));
         }

@@ -11,6 +11,9 @@ const PRESENT: u8 = 0x01;
 /// The flags and the counter behind a security key's signature, in bytes.
 const TRAILER: usize = 5;
 
+/// What a signature's text begins with.
+const FIRST: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
+
 /// The characters on one line of a signature's text.
 const WIDTH: usize = 70;
 
@@ -37,6 +40,10 @@ pub struct Signature {
 /// Looks at one signature over these bytes.
 pub fn look(file: &str, pem: &[u8], bytes: &[u8], namespace: &str, reviewers: &[Reviewer]) -> Signature {
     let none = |problem: &str| Signature { file: file.into(), signer: None, problem: Some(problem.into()) };
+    // The library passes over what stands before; ssh-keygen does not.
+    if !pem.starts_with(FIRST) {
+        return none("is no signature of ssh-keygen");
+    }
     let mut raw = Vec::new();
     let decoded = pem_rfc7468::Decoder::new_wrapped(pem, WIDTH).and_then(|mut d| d.decode_to_end(&mut raw).map(drop));
     let (Ok(()), Ok(signature)) = (decoded, SshSig::from_pem(pem)) else {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use ssh_key::PublicKey;
+use ssh_key::public::KeyData;
 use stillpoint_contract::NAMESPACE;
 
 use super::revoked;
@@ -22,6 +23,9 @@ pub const TYPES: [&str; 5] = [
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
+
+/// The first byte of a point that is written whole (SEC 1, 2.3.3).
+const UNCOMPRESSED: u8 = 4;
 
 /// One reviewer's key.
 #[derive(Debug, Clone)]
@@ -61,7 +65,9 @@ pub fn parse(text: &str, now: Timestamp) -> Result<Vec<Reviewer>, String> {
 fn reviewer(line: &str, now: Timestamp) -> Result<Option<Reviewer>, String> {
     let mut fields = fields(line)?.into_iter();
     let principal = fields.next().unwrap_or_default();
-    if principal.contains(['*', '?', '!', ',', '"']) {
+    // What is not seen, or ends a field for others, would be one person for us and another for who reads.
+    let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '*' | '?' | '!' | ',' | '"' | '\\');
+    if principal.contains(odd) {
         return Err("one plain principal on a line: patterns and lists are not understood".into());
     }
     let mut field = fields.next().ok_or("there is no key")?;
@@ -81,7 +87,7 @@ fn reviewer(line: &str, now: Timestamp) -> Result<Option<Reviewer>, String> {
             return Err(format!("option {name} is there twice"));
         }
         match name.as_str() {
-            "namespaces" if !value.contains(['*', '?', '!', ' ', '\t']) => {
+            "namespaces" if !value.contains(['*', '?', '!', ' ', '\t', '"', '\\']) => {
                 namespaces = Some(value.split(',').map(str::to_owned).collect());
             }
             "valid-after" if now < time(value)? => not_valid = Some(format!("valid-after={value}")),
@@ -100,7 +106,19 @@ fn reviewer(line: &str, now: Timestamp) -> Result<Option<Reviewer>, String> {
     }
     let key = fields.next().ok_or("there is no key")?;
     let key = PublicKey::from_openssh(&format!("{field} {key}")).map_err(|e| format!("the key cannot be read: {e}"))?;
+    if is_compressed(key.key_data()) {
+        return Err("the key is written as OpenSSH does not write it, and would be another key than itself".into());
+    }
     Ok(Some(Reviewer { principal: principal.into(), key, namespaces, not_valid }))
+}
+
+/// A point on a curve can be written in two ways. OpenSSH knows the long one.
+fn is_compressed(key: &KeyData) -> bool {
+    match key {
+        KeyData::Ecdsa(key) => key.as_ref().first() != Some(&UNCOMPRESSED),
+        KeyData::SkEcdsaSha2NistP256(key) => key.ec_point().as_bytes().first() != Some(&UNCOMPRESSED),
+        _ => false,
+    }
 }
 
 fn is_key_type(field: &str) -> bool {
@@ -146,6 +164,8 @@ mod tests {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
     const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJk9Rc5M6xrpYIJkO+Zg2hfQUEiAZpNjr0mdaUzWOVoN";
 
+    const COMPRESSED: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAAAhA4QGVMcPf2AVJWIIzqsRKSR8dA88PiyN4vtudFUQXOwk";
+
     fn read(text: &str) -> Result<Vec<(String, bool)>, String> {
         let now = "2026-06-15T12:00:00Z".parse().unwrap();
         Ok(parse(text, now)?.into_iter().map(|r| (r.principal, r.not_valid.is_none())).collect())
@@ -183,6 +203,10 @@ mod tests {
     fn what_is_not_understood_is_refused() {
         for (line, word) in [
             (format!("ana {KEY}"), "needs the option namespaces"),
+            (format!("an\u{1b}[2Ja namespaces=\"{NAMESPACE}\" {KEY}"), "one plain principal"),
+            (format!("ana\u{a0}bo namespaces=\"{NAMESPACE}\" {KEY}"), "one plain principal"),
+            (format!("ana namespaces=\"{NAMESPACE},a\"b\"c\" {KEY}"), "is not understood"),
+            (format!("ana namespaces=\"{NAMESPACE}\" {COMPRESSED}"), "as OpenSSH does not write it"),
             (format!("* namespaces=\"{NAMESPACE}\" {KEY}"), "patterns"),
             (format!("ana,bo namespaces=\"{NAMESPACE}\" {KEY}"), "lists"),
             (format!("ana namespaces=\"*\" {KEY}"), "namespaces=\"*\" is not understood"),

@@ -47,7 +47,7 @@ pub fn lock(modules: &Path) -> io::Result<File> {
     disk::lock_within(&modules.join(".lock"), Duration::from_secs(30))?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
 }
 
-/// Keeps a module, from the very bytes that were verified, in the place of every other version of it.
+/// Keeps a module, from the very bytes that were verified, in the place of every other version of it. Under the [`lock`].
 ///
 /// # Errors
 /// What the system gives.

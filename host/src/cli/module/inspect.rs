@@ -1,8 +1,10 @@
 //! `module inspect`: the authority page, also of what nobody has signed yet.
 
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use stillpoint_contract::Manifest;
 
 use crate::cli::{Context, Output, screen};
@@ -46,13 +48,19 @@ fn page(context: &Context, bundle: &Path) -> Result<Page, Fault> {
     Ok(Page::of(&manifest, Some(&digest), Some(&standing(context, bundle, &manifest, &bytes))))
 }
 
-/// What is read is what is shown: once, and no pipe that would keep us waiting.
+/// What is read is what is shown: once, and no pipe that would keep us waiting, also where somebody has just put one.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let no_file = || std::io::Error::other("it is no file");
     if !path.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is no file"));
+        return Err(no_file());
+    }
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = std::fs::File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(no_file());
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST_MANIFEST + 1).read_to_end(&mut bytes)?;
+    file.take(LARGEST_MANIFEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_MANIFEST {
         return Err(std::io::Error::other("it is longer than a manifest may be"));
     }
@@ -67,7 +75,7 @@ fn write(page: &Page, html: Option<&Path>) -> Result<(), Fault> {
     })
 }
 
-/// How it stands on this machine.
+/// How these bytes of a manifest stand on this machine.
 fn standing(context: &Context, path: &Path, manifest: &Manifest, bytes: &[u8]) -> Standing {
     let problem = |fault: Fault| Some(Problem { id: fault.id, words: fault.what });
     let root = match super::root(context) {
@@ -81,13 +89,15 @@ fn standing(context: &Context, path: &Path, manifest: &Manifest, bytes: &[u8]) -
         ..Standing::default()
     };
     let mut development = root.policy.development;
-    let opened = Bundle::open(path);
-    if opened.as_ref().is_ok_and(|bundle| bundle.manifest != bytes) {
-        let words = "the manifest was changed while it was looked at.".into();
-        out.problem = Some(Problem { id: "SP-TRUST-003".into(), words });
-        return out;
-    }
-    if let Ok(bundle) = opened {
+    let changed = || {
+        let words = format!("{} was changed while it was read.", path.join("module.toml").display());
+        Some(Problem { id: "SP-TRUST-003".into(), words })
+    };
+    if let Ok(bundle) = Bundle::open(path) {
+        // Who has signed something else has not signed what is shown.
+        if bundle.manifest != bytes {
+            return Standing { problem: changed(), ..out };
+        }
         let (looked, people) = root.signatures(&bundle, manifest);
         development |= trust::is_development(&people);
         out.reviewers = u32::try_from(people.len()).unwrap_or(u32::MAX);
@@ -106,6 +116,7 @@ fn standing(context: &Context, path: &Path, manifest: &Manifest, bytes: &[u8]) -
         return out;
     }
     match trust::verify(path, &root) {
+        Ok(module) if module.manifest_bytes() != bytes => out.problem = changed(),
         Ok(module) => {
             let granted = grant::check(&context.places.grants(), &module);
             out.granted = Some(granted.is_ok());

@@ -47,12 +47,12 @@ pub fn install(context: &Context, bundle: &Path, yes: bool, accept_wider: bool) 
     let grant = grant::path(&places.grants(), &module.manifest().name);
     match context.output {
         Output::Json => screen::say(serde_json::json!({
-            "installed": folder,
+            "installed": folder.to_string_lossy(),
             "module": module.manifest().name,
             "version": module.manifest().version,
             "sequence": module.manifest().sequence,
             "signed_by": names(&module),
-            "grant": grant,
+            "grant": grant.to_string_lossy(),
             "newly_granted": new_grant,
             "wider": wider,
             "warnings": module.warnings(),

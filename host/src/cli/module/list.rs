@@ -19,6 +19,7 @@ pub fn list(context: &Context) -> Result<Exit, Fault> {
         Output::Json => {
             let modules: Vec<_> = all
                 .iter()
+                .map(|(path, module)| (path.to_string_lossy(), module))
                 .map(|(path, module)| match module {
                     Ok(m) => serde_json::json!({
                         "folder": path,
@@ -51,7 +52,7 @@ pub fn list(context: &Context) -> Result<Exit, Fault> {
                         }
                     }
                     Err(fault) => {
-                        let name = path.file_name().unwrap_or_default().to_string_lossy();
+                        let name = plain(&path.file_name().unwrap_or_default().to_string_lossy());
                         screen::say(format_args!("✘ {name:<24} {fault}"));
                     }
                 }

@@ -37,7 +37,7 @@ pub fn sign(context: &Context, path: &Path, key: &Path, name: Option<&str>) -> R
     write().map_err(|e| failed(format!("{} cannot be written: {e}.", file.display())))?;
     let digest = trust::sha256(&bundle.manifest);
     match context.output {
-        Output::Json => screen::say(serde_json::json!({ "signed": file, "manifest_sha256": digest })),
+        Output::Json => screen::say(serde_json::json!({ "signed": file.to_string_lossy(), "manifest_sha256": digest })),
         Output::Text => screen::say(format_args!(
             "✔ {} {} is signed: {}\n  its manifest has the SHA-256 {digest}",
             manifest.name,
@@ -52,13 +52,12 @@ fn signature(key: &Path, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut keygen = Command::new("ssh-keygen");
     keygen.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key);
     let mut child = keygen.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(bytes)?;
-    }
+    // Whoever ends before it has read this says why.
+    let given = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(bytes));
     let ended = child.wait_with_output()?;
     if !ended.status.success() {
         let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
         return Err(std::io::Error::other(if said.is_empty() { ended.status.to_string() } else { said }));
     }
-    Ok(ended.stdout)
+    given.map(|()| ended.stdout)
 }
