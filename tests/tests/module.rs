@@ -123,6 +123,22 @@ fn modules_are_listed_and_removed() {
     assert_eq!((said.code, said.faults()), (Some(3), vec!["SP-TRUST-003".to_owned()]), "{}", said.text);
 }
 
+/// What was only tried is no reason to refuse what came before it.
+#[test]
+fn a_floor_rises_once_a_module_has_done_its_part() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("a.db");
+    let site = Site::with(&format!("[workload shop]\nworkload_name = sqlite\ndbnames = {}\n", file.display()));
+    let floor = site.path("lib/floors/sqlite");
+    assert_eq!(site.json(&["run", "--", "true"]).code, Some(4), "there is no database");
+    assert!(!floor.exists());
+    sqlite::make(&file, Journal::Wal);
+    assert_eq!(site.json(&["check"]).code, Some(0));
+    assert!(!floor.exists(), "check changes nothing");
+    assert_eq!(site.json(&["run", "--", "true"]).code, Some(0));
+    assert_eq!(fs::read_to_string(floor).unwrap(), "1\n");
+}
+
 /// Nobody at a terminal, and nobody who said yes: the page is shown, nothing is installed.
 #[test]
 fn who_is_not_asked_has_not_agreed() {

@@ -25,13 +25,13 @@ use crate::compiled::Store;
 use crate::config::{self, Configuration};
 use crate::crash::{self, Step};
 use crate::cycle::book::{Book, Closing};
-use crate::cycle::record::{NOT_WRITTEN, Record};
+use crate::cycle::record::{NOT_WRITTEN, Record, Verdict};
 use crate::cycle::{Cycle, Release};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
 use crate::sys::scope::{self, Who};
 use crate::sys::{cgroup, disk, memory, process};
-use crate::trust::{self, Verified};
+use crate::trust::{self, Raise, Verified};
 use crate::{guard, recovery};
 use control::{Asked, Say};
 use places::Places;
@@ -179,7 +179,7 @@ async fn hold(start: &Start, agent: UnixStream, left: io::Result<()>) -> Exit {
         Ok(lock) => lock,
         Err(fault) => return refuse(&speaker, vec![fault]).await,
     };
-    let (mut cycle, events) = match set_up(start, left, &lock, asks, &open).await {
+    let (mut cycle, events, raise) = match set_up(start, left, &lock, asks, &open).await {
         Ok(made) => made,
         Err(faults) => {
             // Who hears it may begin the next cycle at once: the lock goes first.
@@ -190,8 +190,8 @@ async fn hold(start: &Start, agent: UnixStream, left: io::Result<()>) -> Exit {
     speaker.tell_events(&events);
     let (release, reply) = until_release(&mut cycle, &events, &speaker, &mut asked, start.tied).await;
     crash::step(Step::Released);
-    let mut ending = Ending { places: &start.places, speaker: &speaker, events: &events, asked, waiting: Vec::new() };
-    ending.waiting.extend(reply);
+    let waiting = reply.into_iter().collect();
+    let ending = Ending { places: &start.places, speaker: &speaker, events: &events, asked, waiting, raise };
     let exit = ending.conclude(cycle, &release, lock).await;
     control::drain(&open).await;
     exit
@@ -211,16 +211,14 @@ async fn set_up(
     lock: &std::fs::File,
     asks: mpsc::Sender<Asked>,
     open: &Rc<Cell<usize>>,
-) -> Result<(Cycle, Events), Vec<Fault>> {
+) -> Result<(Cycle, Events, Vec<(String, Raise)>), Vec<Fault>> {
     crash::step(Step::Locked);
     let places = &start.places;
     let failed = |e: &io::Error| vec![not_begun(e)];
     let recovered = recovery::recover(places, Duration::ZERO).await?;
     let Loaded { configuration, modules, root } = load(places, start.config.as_deref(), start.unsigned)?;
-    for module in &modules {
-        // A full disk is no reason to distrust anybody.
-        root.raise_floors(module).map_err(|fault| vec![Fault { exit: Exit::NotFrozen, ..fault }])?;
-    }
+    let named = configuration.workloads.iter().map(|w| w.name.clone());
+    let raise: Vec<_> = named.zip(modules.iter().map(|m| root.raise(m))).collect();
     cgroup::sweep();
     let boot = process::boot_id().map_err(|e| failed(&e))?;
     let made = (|| {
@@ -259,7 +257,7 @@ async fn set_up(
         let next = "a snapshot of that cycle is not application-consistent";
         cycle.warn(Fault::new("SP-CYCLE-010", Exit::Inconsistent, what).next(next));
     }
-    Ok((cycle, events))
+    Ok((cycle, events, raise))
 }
 
 /// The first entry of its audit record.
@@ -290,6 +288,8 @@ struct Ending<'a> {
     asked: mpsc::Receiver<Asked>,
     /// Who asked for the thaw waits for the verdict.
     waiting: Vec<oneshot::Sender<Say>>,
+    /// Below what nothing is taken once a workload's module has done its part.
+    raise: Vec<(String, Raise)>,
 }
 
 impl Ending<'_> {
@@ -305,9 +305,10 @@ impl Ending<'_> {
         .await;
         let mut record = cycle.record();
         book.audit.conclude(&record);
+        let raise = std::mem::take(&mut self.raise);
         let (places, closing, audit, kept) =
             (self.places.clone(), book.closing(), book.audit.hand_over(), record.clone());
-        let mut writing = tokio::task::spawn_blocking(move || write_down(&places, closing, audit, kept));
+        let mut writing = tokio::task::spawn_blocking(move || write_down(&places, closing, audit, &raise, kept));
         let written = self.answering(&status, timeout(OWN_DISK, &mut writing)).await;
         let late = written.is_err();
         if let Ok(written) = written {
@@ -405,6 +406,7 @@ fn write_down(
     places: &Places,
     closing: io::Result<Closing>,
     audit: Option<audit::Writing>,
+    raise: &[(String, Raise)],
     mut record: Record,
 ) -> Record {
     if let Err(e) = closing.and_then(Closing::write) {
@@ -413,6 +415,9 @@ fn write_down(
         record.faults.push(fault.next("run  stillpoint recover  once the disk can be written again"));
     }
     crash::step(Step::Closed);
+    let passed = |name: &str| record.workloads.iter().any(|w| w.name == name && w.verdict != Verdict::Failed);
+    let raised = raise.iter().filter(|(name, _)| passed(name)).try_for_each(|(_, raise)| raise.write());
+    record.faults.extend(raised.err().map(|fault| fault.done("The snapshot is as good as the verdict says.")));
     match audit.map(|a| a.finish()) {
         Some(Ok(head)) => record.head = Some(head),
         Some(Err(e)) => record.faults.push(audit::not_written(&e)),

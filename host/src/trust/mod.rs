@@ -232,23 +232,35 @@ impl Root {
         Err(why.join("; "))
     }
 
-    /// Everything else passed: from now on nothing older is taken.
+    /// Below what nothing is taken from now on, once everything else has passed with this module.
+    pub fn raise(&self, module: &Verified) -> Raise {
+        let mut to = Vec::new();
+        // What nobody has signed is no reason to refuse what somebody has.
+        if !module.signers.is_empty() {
+            to.push((module.manifest.name.clone(), module.manifest.sequence));
+        }
+        if self.revocations.sequence > 0 {
+            to.push((floor::REVOCATIONS.into(), self.revocations.sequence));
+        }
+        Raise { floors: self.floors.clone(), to }
+    }
+}
+
+/// Floors that are to be raised.
+#[derive(Debug, Clone)]
+pub struct Raise {
+    floors: Floors,
+    to: Vec<(String, u64)>,
+}
+
+impl Raise {
+    /// Raises them.
     ///
     /// # Errors
     /// `SP-TRUST-014`.
-    pub fn raise_floors(&self, module: &Verified) -> Result<(), Fault> {
-        let (name, sequence) = (&module.manifest.name, module.manifest.sequence);
-        let raised = match module.signers.is_empty() {
-            // What nobody has signed is no reason to refuse what somebody has.
-            true => Ok(()),
-            false => self.floors.raise(name, sequence),
-        };
-        raised
-            .and_then(|()| match self.revocations.sequence {
-                0 => Ok(()),
-                list => self.floors.raise(floor::REVOCATIONS, list),
-            })
-            .map_err(|e| not_floored(e.to_string()))
+    pub fn write(&self) -> Result<(), Fault> {
+        let raise = |(name, sequence): &(String, u64)| self.floors.raise(name, *sequence);
+        self.to.iter().try_for_each(raise).map_err(|e| not_floored(e.to_string()))
     }
 }
 

@@ -38,12 +38,13 @@ pub fn install(context: &Context, bundle: &Path, yes: bool, accept_wider: bool) 
     places.make().map_err(|e| not_stored(&e))?;
     let not_kept = compile(context, &module)?;
     let _lock = store::lock(&places.modules()).map_err(|e| not_stored(&e))?;
-    let folder = store::keep(&places.modules(), &module).map_err(|e| not_stored(&e))?;
+    // First: what is installed and not granted would not run.
     let new_grant = wider.as_ref().is_none_or(|w| !w.is_empty());
     if new_grant {
         grant::write(&places.grants(), &Grant::of(&module))?;
     }
-    root.raise_floors(&module)?;
+    let folder = store::keep(&places.modules(), &module).map_err(|e| not_stored(&e))?;
+    root.raise(&module).write()?;
     let grant = grant::path(&places.grants(), &module.manifest().name);
     match context.output {
         Output::Json => screen::say(serde_json::json!({
