@@ -305,7 +305,9 @@ impl Signers {
         for entry in fs::read_dir(&signatures)? {
             let path = entry?.path();
             let thrown_away = path.to_string_lossy().ends_with("@development.sig");
-            if (changed || thrown_away) && !names.iter().any(|n| path.ends_with(n)) {
+            if (changed || thrown_away || matches!(self, Signers::Throwaway(_)))
+                && !names.iter().any(|n| path.ends_with(n))
+            {
                 fs::remove_file(path)?;
             }
         }
