@@ -344,6 +344,28 @@ fn the_keeper_is_killed() {
     writers.get_on(10);
 }
 
+/// No undo is answered, so the sessions are ended through a new one.
+#[test]
+fn clients_that_hang_keep_nothing_held() {
+    let test = "clients_that_hang_keep_nothing_held";
+    let Some(server) = Postgres::private(test, &[]) else { return };
+    let site = Site::with(&configuration(&server, ""));
+    site.freeze();
+    let ours = format!("host='{}'", server.socket().display());
+    let is_ours = |e: &std::fs::DirEntry| {
+        std::fs::read(e.path().join("cmdline")).is_ok_and(|w| String::from_utf8_lossy(&w).contains(&ours))
+    };
+    let all = std::fs::read_dir("/proc").unwrap().flatten().filter(is_ours);
+    let clients: Vec<_> =
+        all.filter_map(|e| Some(nix::unistd::Pid::from_raw(e.file_name().to_str()?.parse().ok()?))).collect();
+    assert_eq!(clients.len(), 3);
+    clients.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    wait_until("nothing of ours runs", || server.in_backup().is_empty());
+    assert_eq!(site.json(&["status"]).code, Some(0));
+}
+
 /// The keeper dies while `pg_backup_start` waits: the server does not see that its client is gone.
 #[test]
 fn a_backup_that_is_waited_for_does_not_outlive_recovery() {
