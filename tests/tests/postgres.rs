@@ -97,7 +97,7 @@ fn cycle(test: &str, settings: &[&str]) {
     assert_eq!(said.code, Some(0), "{}", said.text);
     assert_eq!(said.json["verdict"], "application-consistent", "{}", said.text);
     assert_eq!(said.json["kind"], "recoverable", "{}", said.text);
-    eprintln!("standstill {} µs, longest gap of a writer {:?}", said.json["standstill_us"], log.longest_gap());
+    eprintln!("longest gap of a writer {:?}", log.longest_gap());
     let point = coordinates(&said);
     assert_eq!(point.len(), 4, "{}", said.text);
 
@@ -386,7 +386,7 @@ fn a_backup_that_is_waited_for_does_not_outlive_recovery() {
     assert_eq!(said.code, Some(0), "{}", said.text);
 }
 
-/// The checkpoint does not come, so the cycle fails within its timeout and leaves nothing.
+/// The checkpoint does not come, so the server gives up before the host does, and nothing is left.
 #[test]
 fn a_checkpoint_that_does_not_end_costs_nobody_anything() {
     let test = "a_checkpoint_that_does_not_end_costs_nobody_anything";
@@ -395,12 +395,11 @@ fn a_checkpoint_that_does_not_end_costs_nobody_anything() {
     let site = Site::with(&configuration(&server, "").replace("timeout = 60", "timeout = 5"));
     let writers = server.writers(2);
     let checkpointer = stop_the_checkpointer(&server);
-    let began = Instant::now();
     let said = site.json(&["freeze"]);
-    eprintln!("{:?}: {}", began.elapsed(), said.text);
     kill(checkpointer, Signal::SIGCONT).unwrap();
     assert!(!said.faults().contains(&"SP-CYCLE-006".to_owned()), "its session was ended: {}", said.text);
     assert_eq!(said.code, Some(4), "{}", said.text);
+    assert!(said.text.contains("57014") && said.text.contains("checkpoint that a backup begins with"), "{}", said.text);
     wait_until("nothing of ours runs", || server.in_backup().is_empty());
     writers.get_on(10);
     assert!(writers.stop().longest_gap() < Duration::from_secs(2), "a writer waited");

@@ -9,7 +9,7 @@ stillpoint_sdk::module!("module.toml");
 /// A statement or a transaction that is older than this is worth a line in the report, in seconds.
 const LONG: i64 = 30;
 
-/// What must be left of the freeze, for the host to prove that it holds.
+/// What must be left for the host: to end what the server gave up, or to prove that it holds.
 const LEFT: Duration = Duration::from_millis(300);
 
 /// `query_canceled`: here, by `statement_timeout`.
@@ -83,8 +83,9 @@ impl Workload for Postgres {
     fn prepare(cx: &Prepare) -> Result<()> {
         sql::stay_connected(cx)?;
         sql::stay_connected_too(cx)?;
-        // The server gives up before we do.
-        sql::statement_timeout(cx, milliseconds(clock::remaining().saturating_sub(LEFT)))?;
+        // The server gives up before the host does, which counts `timeout` from this freeze on.
+        let longest = clock::remaining().min(cx.timeout()).saturating_sub(LEFT);
+        sql::statement_timeout(cx, milliseconds(longest))?;
         sql::backup_start(cx, &label(cx.cycle())).map_err(waited)?;
         sql::statement_timeout(cx, milliseconds(cx.stall_budget()))
     }
