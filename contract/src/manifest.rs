@@ -113,7 +113,7 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
-    /// The first argument; `{login}` stands for the path of the sealed descriptor.
+    /// The first argument; what `{login}` stands for, the format says.
     pub argument: String,
     /// What is written there.
     pub format: LoginFormat,
@@ -123,8 +123,11 @@ pub struct Login {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginFormat {
-    /// The option file of MySQL's family, group `[client]`.
+    /// The option file of MySQL's family, group `[client]`. `{login}` is the path of the sealed descriptor.
     OptionFile,
+    /// libpq's: `{login}` is the words of a connection (host, port, user, database, UTF-8, no schema but the server's
+    /// own), which name the sealed descriptor as the password file.
+    PassFile,
 }
 
 /// How the client prints rows.
@@ -133,6 +136,9 @@ pub enum LoginFormat {
 pub enum Rows {
     /// `mariadb --batch`: tabs between, `\t \n \\ \0` escaped. NULL cannot be told from `NULL`.
     TabSeparated,
+    /// `psql --csv --tuples-only --pset=null=NULL`: commas between, in double quotes what needs them. NULL cannot be told
+    /// from `NULL`.
+    Csv,
     /// `sqlite3 -quote`: SQL literals with commas between. Exact.
     Quoted,
 }
@@ -142,7 +148,7 @@ pub enum Rows {
 #[serde(deny_unknown_fields)]
 pub struct Privileges {
     /// The statements that make such a login, for an administrator to run; the module never does. `{user}` stands for
-    /// the user's name, quoted as text.
+    /// the user's name, quoted as text, `{role}` for the same, quoted as an identifier.
     pub make: Vec<String>,
     /// Each privilege that is needed, as `held` names it.
     pub needed: BTreeMap<String, Needed>,

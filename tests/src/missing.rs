@@ -25,7 +25,8 @@ pub fn missing(test: &str, what: &str) {
     }
 }
 
-/// The first of these programs that is on the path or in the folders of system programs. `None` after [`missing`].
+/// The first of these programs that is on the path, in the folders of system programs, or in Debian's of PostgreSQL 15.
+/// `None` after [`missing`].
 pub fn program(test: &str, names: &[&str], package: &str) -> Option<PathBuf> {
     let found = find(names);
     if found.is_none() {
@@ -34,10 +35,14 @@ pub fn program(test: &str, names: &[&str], package: &str) -> Option<PathBuf> {
     found
 }
 
+/// Where Debian keeps the programs of PostgreSQL's server: in no path.
+const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
+
 /// The first of these programs that is there.
 pub fn find(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> =
-        std::env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from)).collect();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin", POSTGRES].map(PathBuf::from))
+        .collect();
     names.iter().flat_map(|n| folders.iter().map(move |f| f.join(n))).find(|p| p.is_file())
 }

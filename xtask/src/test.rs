@@ -6,9 +6,11 @@ use stillpoint_tests::missing::find;
 use crate::{cargo, crash, debian, package, succeed, target};
 
 /// A program that a test needs, and Debian's package of it.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 11] = [
     ("mariadbd", "mariadb-server"),
     ("mariadb", "mariadb-client"),
+    ("postgres", "postgresql-15"),
+    ("psql", "postgresql-client-15"),
     ("sqlite3", "sqlite3"),
     ("mkfs.btrfs", "btrfs-progs"),
     ("mkfs.ext4", "e2fsprogs"),

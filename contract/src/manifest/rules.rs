@@ -118,8 +118,8 @@ impl Manifest {
         let Some(privileges) = &self.privileges else { return Vec::new() };
         let mut out = Vec::new();
         for text in &privileges.make {
-            if text.replace("{user}", "").contains(['{', '}']) {
-                out.push("[privileges] make has no placeholder but {user}".into());
+            if text.replace("{user}", "").replace("{role}", "").contains(['{', '}']) {
+                out.push("[privileges] make has no placeholder but {user} and {role}".into());
             }
         }
         match &privileges.held {

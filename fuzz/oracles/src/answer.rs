@@ -7,7 +7,7 @@ use stillpoint_contract::message::{StatementError, Value};
 /// The most rows that are asked for.
 const MOST: usize = 64;
 
-/// The first line declares: `q` or `t` for the format, then two characters for each column, such as `qi- t? xh`: its
+/// The first line declares: `q`, `c` or `t` for the format, then two characters for each column, such as `qi- t? xh`: its
 /// type (`i`nteger, `t`ext, `x` for bytes) and whether it is nullable (`?`), `h`exadecimal, both (`*`), or neither. The
 /// rest is what is printed.
 ///
@@ -20,7 +20,11 @@ const MOST: usize = 64;
 pub fn check(bytes: &[u8]) {
     let at = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
     let (head, printed) = (&bytes[..at], bytes.get(at + 1..).unwrap_or_default());
-    let format = if head.first() == Some(&b'q') { Rows::Quoted } else { Rows::TabSeparated };
+    let format = match head.first() {
+        Some(b'q') => Rows::Quoted,
+        Some(b'c') => Rows::Csv,
+        _ => Rows::TabSeparated,
+    };
     let columns: Vec<Column> = head.get(1..).unwrap_or_default().chunks_exact(2).take(8).map(column).collect();
     if columns.iter().any(|c| is_refused_by_the_manifest(format, c)) {
         return;
@@ -79,14 +83,19 @@ fn is_what_was_printed(format: Rows, cell: &Value, column: &Column, printed: &[u
 
 /// The cells as they were printed, by separators alone.
 fn cut(format: Rows, printed: &[u8]) -> Vec<Vec<&[u8]>> {
-    let separator = if format == Rows::Quoted { b',' } else { b'\t' };
+    let separator = separator(format);
+    let quote = match format {
+        Rows::Quoted => Some(b'\''),
+        Rows::Csv => Some(b'"'),
+        Rows::TabSeparated => None,
+    };
     let mut out = Vec::new();
     let mut row = Vec::new();
     let (mut quoted, mut from) = (false, 0);
     for (at, byte) in printed.iter().enumerate() {
         match *byte {
             // A doubled one opens what it closed.
-            b'\'' if format == Rows::Quoted => quoted = !quoted,
+            b if quote == Some(b) => quoted = !quoted,
             b if !quoted && (b == separator || b == b'\n') => {
                 row.push(&printed[from..at]);
                 from = at + 1;
@@ -104,13 +113,17 @@ fn cut(format: Rows, printed: &[u8]) -> Vec<Vec<&[u8]>> {
     out
 }
 
+fn separator(format: Rows) -> u8 {
+    if format == Rows::TabSeparated { b'\t' } else { b',' }
+}
+
 /// The rows as the client prints them.
 fn print(format: Rows, rows: &[Vec<Value>], columns: &[Column]) -> Vec<u8> {
     let mut out = Vec::new();
     for row in rows {
         for (i, (cell, column)) in row.iter().zip(columns).enumerate() {
             if i > 0 {
-                out.push(if format == Rows::Quoted { b',' } else { b'\t' });
+                out.push(separator(format));
             }
             out.extend(print_cell(format, cell, column.encoding.is_some()));
         }
@@ -130,14 +143,19 @@ fn print_cell(format: Rows, cell: &Value, encoded: bool) -> Vec<u8> {
     match (format, cell) {
         (Rows::Quoted, Value::Bytes(_)) if !encoded => format!("X'{hexadecimal}'").into_bytes(),
         (Rows::Quoted, _) if encoded => format!("'{hexadecimal}'").into_bytes(),
-        (Rows::Quoted, _) => [&b"'"[..], &double_quotes(bytes), b"'"].concat(),
+        (Rows::Quoted, _) => [&b"'"[..], &double_quotes(bytes, b'\''), b"'"].concat(),
+        (Rows::Csv, _) if encoded => hexadecimal.into_bytes(),
+        (Rows::Csv, _) if bytes.iter().any(|b| b",\"\n\r".contains(b)) || bytes == b"\\." => {
+            [&b"\""[..], &double_quotes(bytes, b'"'), b"\""].concat()
+        }
+        (Rows::Csv, _) => bytes.to_vec(),
         (Rows::TabSeparated, _) if encoded => hexadecimal.into_bytes(),
         (Rows::TabSeparated, _) => bytes.iter().flat_map(|b| escape(*b)).collect(),
     }
 }
 
-fn double_quotes(text: &[u8]) -> Vec<u8> {
-    text.iter().flat_map(|b| std::iter::repeat_n(*b, if *b == b'\'' { 2 } else { 1 })).collect()
+fn double_quotes(text: &[u8], quote: u8) -> Vec<u8> {
+    text.iter().flat_map(|b| std::iter::repeat_n(*b, if *b == quote { 2 } else { 1 })).collect()
 }
 
 fn escape(byte: u8) -> Vec<u8> {

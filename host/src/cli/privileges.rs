@@ -30,8 +30,10 @@ fn run(context: &Context, name: &str) -> Result<Exit, Vec<Fault>> {
     let quoted = format!("'{}'", user.replace('\'', "''"));
     let manifest = module.manifest();
     let privileges = manifest.privileges.as_ref();
-    let make: Vec<String> =
-        privileges.iter().flat_map(|p| &p.make).map(|text| text.replace("{user}", &quoted)).collect();
+    let q = manifest.client.identifier_quote.to_string();
+    let role = format!("{q}{}{q}", user.replace(&q, &q.repeat(2)));
+    let named = |text: &String| text.replace("{role}", &role).replace("{user}", &quoted);
+    let make: Vec<String> = privileges.iter().flat_map(|p| &p.make).map(named).collect();
     let title = format!("{} {}", manifest.name, manifest.version);
     match context.output {
         Output::Json => {

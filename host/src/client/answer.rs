@@ -18,6 +18,7 @@ enum Cell {
 pub fn parse(format: Rows, printed: &[u8], columns: &[Column], most: usize) -> Result<message::Rows, StatementError> {
     let rows = match format {
         Rows::TabSeparated => tab_separated(printed)?,
+        Rows::Csv => csv(printed)?,
         Rows::Quoted => quoted(printed)?,
     };
     if rows.len() > most {
@@ -47,10 +48,10 @@ fn typed(format: Rows, cell: Cell, column: &Column) -> Result<Value, StatementEr
     let bytes = match cell {
         Cell::Null => return null(column),
         Cell::Bare(bytes) => {
-            // The client of MySQL's family prints NULL as a bare word. Where the column is encoded or a number, that
-            // word can be nothing else; for plain text the manifest may not say nullable.
+            // The clients of MySQL's family and PostgreSQL's print NULL as a bare word. Where the column is encoded or a
+            // number, that word can be nothing else; for plain text the manifest may not say nullable.
             let certain = column.encoding.is_some() || column.kind == ColumnKind::Integer;
-            if format == Rows::TabSeparated && certain && bytes == b"NULL" {
+            if format != Rows::Quoted && certain && bytes == b"NULL" {
                 return null(column);
             }
             bytes
@@ -116,13 +117,37 @@ fn unescape(cell: &[u8]) -> Result<Vec<u8>, StatementError> {
 
 /// SQL literals with commas between; text may hold line breaks.
 fn quoted(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    between_commas(printed, literal)
+}
+
+/// Bare text, or text in double quotes, with commas between; quoted text may hold line breaks.
+fn csv(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    between_commas(printed, |from| {
+        if let Some(body) = from.strip_prefix(b"\"") {
+            let (text, rest) = until_quote(body, b'"')?;
+            return Ok((Cell::Text(text), rest));
+        }
+        let end = from.iter().position(|b| matches!(b, b',' | b'\n')).unwrap_or(from.len());
+        let (bare, rest) = from.split_at(end);
+        if bare.iter().any(|b| matches!(b, b'"' | b'\r')) {
+            return Err(unexpected("a character that this client prints within quotes alone"));
+        }
+        Ok((Cell::Bare(bare.to_vec()), rest))
+    })
+}
+
+/// Rows of cells that `cell` takes from the front, each with what comes behind it.
+fn between_commas(
+    printed: &[u8],
+    cell: impl Fn(&[u8]) -> Result<(Cell, &[u8]), StatementError>,
+) -> Result<Vec<Vec<Cell>>, StatementError> {
     let mut rows = Vec::new();
     let mut rest = printed;
     while !rest.is_empty() {
         let mut row = Vec::new();
         loop {
-            let (cell, after) = literal(rest)?;
-            row.push(cell);
+            let (value, after) = cell(rest)?;
+            row.push(value);
             match after.split_first() {
                 Some((b',', tail)) => rest = tail,
                 Some((b'\n', tail)) => {
@@ -143,11 +168,11 @@ fn quoted(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
 
 fn literal(from: &[u8]) -> Result<(Cell, &[u8]), StatementError> {
     if let Some(body) = from.strip_prefix(b"'") {
-        let (text, rest) = until_quote(body)?;
+        let (text, rest) = until_quote(body, b'\'')?;
         return Ok((Cell::Text(text), rest));
     }
     if let Some(body) = from.strip_prefix(b"X'").or_else(|| from.strip_prefix(b"x'")) {
-        let (text, rest) = until_quote(body)?;
+        let (text, rest) = until_quote(body, b'\'')?;
         let bytes = hex::decode(text).map_err(|_| unexpected("a blob that is not hexadecimal"))?;
         return Ok((Cell::Bytes(bytes), rest));
     }
@@ -165,15 +190,16 @@ fn literal(from: &[u8]) -> Result<(Cell, &[u8]), StatementError> {
     Ok((Cell::Bare(bare.to_vec()), rest))
 }
 
-fn until_quote(mut from: &[u8]) -> Result<(Vec<u8>, &[u8]), StatementError> {
+/// The text up to its closing quote, with the doubled ones in it single, and what comes behind.
+fn until_quote(mut from: &[u8], quote: u8) -> Result<(Vec<u8>, &[u8]), StatementError> {
     let mut out = Vec::new();
     loop {
-        let at = from.iter().position(|b| *b == b'\'').ok_or_else(|| unexpected("a quote without its end"))?;
+        let at = from.iter().position(|b| *b == quote).ok_or_else(|| unexpected("a quote without its end"))?;
         out.extend_from_slice(&from[..at]);
         from = &from[at + 1..];
-        match from.strip_prefix(b"'") {
+        match from.strip_prefix(&[quote]) {
             Some(rest) => {
-                out.push(b'\'');
+                out.push(quote);
                 from = rest;
             }
             None => return Ok((out, from)),
@@ -202,6 +228,30 @@ mod tests {
             parse(Rows::Quoted, b"NULL\n''\n'NULL'\n", &text, 9).unwrap(),
             vec![vec![Value::Null], vec![Value::Text(String::new())], vec![Value::Text("NULL".into())],]
         );
+    }
+
+    /// As psql 15 printed it.
+    #[test]
+    fn what_psql_prints_is_read_exactly() {
+        let text = |n| vec![column(ColumnKind::Text, None, false); n];
+        let printed = b"\"a,b\",\"x\ny\",,NULL,\"\\.\",\xc3\xa9,t,\"a\"\"b\", sp ,\"\r\",tab\t\n";
+        let want = ["a,b", "x\ny", "", "NULL", "\\.", "\u{e9}", "t", "a\"b", " sp ", "\r", "tab\t"];
+        let want: Vec<Value> = want.iter().map(|t| Value::Text((*t).into())).collect();
+        assert_eq!(parse(Rows::Csv, printed, &text(11), 9).unwrap(), vec![want]);
+        assert_eq!(parse(Rows::Csv, b"\n", &text(1), 9).unwrap(), vec![vec![Value::Text(String::new())]]);
+        assert_eq!(parse(Rows::Csv, b"", &text(1), 9).unwrap(), Vec::<Vec<Value>>::new());
+        let certain = [column(ColumnKind::Text, Some(Encoding::Hex), true), column(ColumnKind::Integer, None, true)];
+        assert_eq!(
+            parse(Rows::Csv, b"NULL,NULL\n,-1\n4e554c4c,7\n", &certain, 9).unwrap(),
+            vec![
+                vec![Value::Null, Value::Null],
+                vec![Value::Text(String::new()), Value::Integer(-1)],
+                vec![Value::Text("NULL".into()), Value::Integer(7)],
+            ]
+        );
+        for printed in [&b"\"a\n"[..], b"a\"b\n", b"\"a\"b\n", b"a\r\n", b"a,b\n"] {
+            assert!(matches!(parse(Rows::Csv, printed, &text(1), 9), Err(StatementError::Unexpected(_))));
+        }
     }
 
     #[test]
@@ -241,6 +291,7 @@ mod tests {
             let columns = [column(ColumnKind::Text, None, false), column(ColumnKind::Integer, None, true)];
             let _ = parse(Rows::TabSeparated, &printed, &columns, 9);
             let _ = parse(Rows::Quoted, &printed, &columns, 9);
+            let _ = parse(Rows::Csv, &printed, &columns, 9);
         }
     }
 }

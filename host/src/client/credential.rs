@@ -1,26 +1,42 @@
 //! How the login reaches a client: as a sealed file in memory that only `linux_user` can read, and never by argument,
 //! environment or file on disk.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use stillpoint_contract::manifest::LoginFormat;
 
 use crate::client::reach::Reach;
-use crate::config::Secret;
+use crate::config::{Login, Secret};
 use crate::fault::{Exit, Fault};
 use crate::sys::sealed::sealed;
 
-/// The sealed file for this login.
+/// How a client is told its login.
+pub struct Told {
+    /// What `{login}` stands for. No secret is in it.
+    pub words: String,
+    /// The sealed file, to be inherited.
+    pub file: OwnedFd,
+}
+
+/// The login of this workload in this format.
 ///
 /// # Errors
 /// `SP-CLIENT-003` for a word that the format cannot carry, `SP-CLIENT-004` when the system gives no such file.
-pub fn login(reach: &Reach, secret: Option<&Secret>, format: LoginFormat) -> Result<OwnedFd, Fault> {
-    let LoginFormat::OptionFile = format;
-    let content = option_file(reach, secret)?;
-    sealed(content.as_bytes(), reach.user.uid, reach.user.gid).map_err(|e| {
+pub fn login(reach: &Reach, secret: Option<&Secret>, format: LoginFormat) -> Result<Told, Fault> {
+    let content = match format {
+        LoginFormat::OptionFile => option_file(reach, secret)?,
+        LoginFormat::PassFile => pass_file(reach, secret)?,
+    };
+    let file = sealed(content.as_bytes(), reach.user.uid, reach.user.gid).map_err(|e| {
         Fault::new("SP-CLIENT-004", Exit::Internal, format!("no file in memory for the credential: {e}."))
             .of(&reach.workload)
-    })
+    })?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let words = match format {
+        LoginFormat::OptionFile => path,
+        LoginFormat::PassFile => connection_words(&reach.login, &path),
+    };
+    Ok(Told { words, file })
 }
 
 /// MySQL's option file. Values stand in double quotes with backslash escapes
@@ -38,23 +54,103 @@ fn option_file(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> 
     ];
     for (key, value) in words {
         let Some(value) = value else { continue };
-        if value.chars().any(char::is_control) {
-            return Err(Fault::new(
-                "SP-CLIENT-003",
-                Exit::Usage,
-                format!("{key} in credString holds a control character, which this client's login cannot carry."),
-            )
-            .of(&reach.workload));
-        }
+        without_control(reach, key, value)?;
         out.push_str(&format!("{key}=\"{}\"\n", value.replace('\\', "\\\\").replace('"', "\\\"")));
     }
-    if login.login_path.is_some() {
-        return Err(Fault::new("SP-CLIENT-003", Exit::Usage, "this client knows no login path.")
-            .of(&reach.workload)
-            .next("write user and password in credential_file, or let the server trust linux_user by its socket"));
-    }
+    without_login_path(reach)?;
     if let Some(database) = &login.database {
         out.push_str(&format!("[mysql]\ndatabase=\"{}\"\n", database.replace('\\', "\\\\").replace('"', "\\\"")));
     }
     Ok(out)
+}
+
+/// libpq's password file: whatever server the words of the connection name, this is its password
+/// (PostgreSQL manual, "The Password File"). Without a password it is empty, so that `~/.pgpass` is not read.
+fn pass_file(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> {
+    let login = &reach.login;
+    for (key, value) in
+        [("user", &login.user), ("host", &login.host), ("socket", &login.socket), ("database", &login.database)]
+    {
+        without_control(reach, key, value.as_deref().unwrap_or_default())?;
+    }
+    without_login_path(reach)?;
+    let Some(secret) = secret else { return Ok(String::new()) };
+    without_control(reach, "password", secret.expose())?;
+    Ok(format!("*:*:*:*:{}\n", secret.expose().replace('\\', "\\\\").replace(':', "\\:")))
+}
+
+/// The words of a connection of libpq's, each value in single quotes with backslash escapes
+/// (PostgreSQL manual, "Connection Strings"). Names are looked for among the server's own alone: nobody else's function
+/// can stand before them.
+fn connection_words(login: &Login, pass_file: &str) -> String {
+    let mut port = login.port.map(|p| p.to_string());
+    let mut host = login.host.as_deref();
+    if let Some(socket) = login.socket.as_deref() {
+        // libpq wants the folder; people name the socket as well.
+        let named = socket.rsplit_once("/.s.PGSQL.").filter(|(_, n)| n.parse::<u16>().is_ok());
+        host = Some(named.map_or(socket, |(folder, _)| folder));
+        port = port.or_else(|| named.map(|(_, n)| n.to_owned()));
+    }
+    let words = [
+        ("host", host),
+        ("port", port.as_deref()),
+        ("user", login.user.as_deref()),
+        ("dbname", Some(login.database.as_deref().unwrap_or("postgres"))),
+        ("passfile", Some(pass_file)),
+        ("client_encoding", Some("UTF8")),
+        ("application_name", Some("stillpoint")),
+        ("options", Some("-c search_path=pg_catalog")),
+    ];
+    let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
+    let words = words.iter().filter_map(|(key, value)| Some(format!("{key}='{}'", quoted((*value)?))));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn without_control(reach: &Reach, key: &str, value: &str) -> Result<(), Fault> {
+    if !value.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        "SP-CLIENT-003",
+        Exit::Usage,
+        format!("{key} in credString holds a control character, which this client's login cannot carry."),
+    )
+    .of(&reach.workload))
+}
+
+fn without_login_path(reach: &Reach) -> Result<(), Fault> {
+    if reach.login.login_path.is_none() {
+        return Ok(());
+    }
+    Err(Fault::new("SP-CLIENT-003", Exit::Usage, "this client knows no login path.")
+        .of(&reach.workload)
+        .next("write user and password in credential_file, or let the server trust linux_user by its socket"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_of_a_connection_becomes_another() {
+        let login = Login {
+            user: Some("o'neil \\ host=evil".into()),
+            socket: Some("/run/postgresql/.s.PGSQL.5433".into()),
+            ..Login::default()
+        };
+        assert_eq!(
+            connection_words(&login, "/proc/self/fd/7"),
+            "host='/run/postgresql' port='5433' user='o\\'neil \\\\ host=evil' dbname='postgres' \
+             passfile='/proc/self/fd/7' client_encoding='UTF8' application_name='stillpoint' \
+             options='-c search_path=pg_catalog'"
+        );
+    }
+
+    #[test]
+    fn a_login_without_a_password_has_an_empty_file_of_them() {
+        assert_eq!(pass_file(&Reach::for_tests(), None).unwrap(), "");
+        let mut reach = Reach::for_tests();
+        reach.login.host = Some("a\nb".into());
+        assert_eq!(pass_file(&reach, None).unwrap_err().id, "SP-CLIENT-003");
+    }
 }

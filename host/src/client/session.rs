@@ -73,10 +73,9 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
     let mut arguments = Vec::new();
     let mut login = None;
     if let Some(way) = &client.login {
-        use std::os::fd::AsRawFd;
-        let file = credential::login(reach, secret, way.format)?;
-        arguments.push(way.argument.replace("{login}", &format!("/proc/self/fd/{}", file.as_raw_fd())));
-        login = Some(file);
+        let told = credential::login(reach, secret, way.format)?;
+        arguments.push(way.argument.replace("{login}", &told.words));
+        login = Some(told.file);
     }
     arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", database.unwrap_or_default())));
     let group = cgroup::make();

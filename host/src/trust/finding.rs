@@ -319,7 +319,7 @@ fn privileges(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
         {
             say(out, Severity::Danger, at, format!("is more than one statement, or hides something: {text}"));
         }
-        if !text.contains("{user}") {
+        if !text.contains("{user}") && !text.contains("{role}") {
             say(out, Severity::Danger, at, format!("is for somebody else than this login: {text}"));
         }
         let secret = |t: &Token| t.name().is_some_and(|n| ["identified", "password"].contains(&n));

@@ -757,6 +757,18 @@ pub const PRAGMAS: &[&str] = &[
     "quick_check",
 ];
 
+/// What ends a backup of PostgreSQL's, from 15 on.
+const BACKUP_STOPS: &[&str] = &[
+    "select pg_backup_stop ( )",
+    "select * from pg_backup_stop ( )",
+    "select pg_backup_stop ( false )",
+    "select * from pg_backup_stop ( false )",
+    "select pg_backup_stop ( wait_for_archive = > false )",
+    "select * from pg_backup_stop ( wait_for_archive = > false )",
+    "select labelfile , spcmapfile from pg_backup_stop ( false )",
+    "select labelfile , spcmapfile from pg_backup_stop ( wait_for_archive = > false )",
+];
+
 pub const POSTGRES: Language = Language {
     reads: &["select", "show", "values", "with", "explain", "table"],
     harmless: &[
@@ -808,6 +820,7 @@ pub const POSTGRES: Language = Language {
         "pg_database_size",
         "pg_get_userbyid",
         "pg_has_role",
+        "pg_is_wal_replay_paused",
         "pg_is_in_recovery",
         "pg_last_wal_receive_lsn",
         "pg_last_wal_replay_lsn",
@@ -914,16 +927,17 @@ pub const POSTGRES: Language = Language {
     broad: BROAD,
     client: &["exit", "quit", "help"],
     freezes: &[
+        recoverable("select pg_backup_start ( * )", Lasts::Session, BACKUP_STOPS, &["select pg_backend_pid ( )"]),
         recoverable(
-            "select pg_backup_start ( * )",
+            "select pg_backup_start ( * , true )",
             Lasts::Session,
-            &["select pg_backup_stop ( )", "select * from pg_backup_stop ( )", "select pg_backup_stop ( * )"],
+            BACKUP_STOPS,
             &["select pg_backend_pid ( )"],
         ),
         recoverable(
-            "select pg_backup_start ( * , * )",
+            "select pg_backup_start ( label = > * , fast = > true )",
             Lasts::Session,
-            &["select pg_backup_stop ( )", "select * from pg_backup_stop ( )", "select pg_backup_stop ( * )"],
+            BACKUP_STOPS,
             &["select pg_backend_pid ( )"],
         ),
         recoverable(
@@ -977,7 +991,14 @@ pub const POSTGRES: Language = Language {
     ends: &[";"],
     catalogue: &["information_schema.", "pg_catalog.", "pg_"],
     secrets: &["pg_shadow", "pg_authid", "pg_user_mapping", "pg_user_mappings", "pg_subscription"],
-    errors: &[&["ERROR:  syntax error at or near \"FOO\"", "ERROR:  42601: syntax error at or near \"FOO\""]],
+    errors: &[
+        &["ERROR:  syntax error at or near \"FOO\"", "ERROR:  42601: syntax error at or near \"FOO\""],
+        &["FEHLER:  Relation \"t\" existiert nicht", "FEHLER:  42P01: Relation \"t\" existiert nicht"],
+        &[
+            "FATAL:  terminating connection due to administrator command",
+            "FATAL:  57P01: terminating connection due to administrator command",
+        ],
+    ],
     excess: &[
         "superuser",
         "createrole",
@@ -1007,6 +1028,8 @@ pub const POSTGRES: Language = Language {
         "--no-align",
         "-t",
         "--tuples-only",
+        "--csv",
+        "--set=VERBOSITY=verbose",
         "-w",
         "--no-password",
         "-XqAt",
@@ -1014,6 +1037,7 @@ pub const POSTGRES: Language = Language {
         "-z",
         "-0",
     ],
+    logins: &["--dbname={login}"],
     options: &[
         ("--command", "runs a statement or a command of the client that stands in no list"),
         ("--file", "runs what stands in a file"),
@@ -1034,7 +1058,10 @@ pub const POSTGRES: Language = Language {
         ("-h", "reaches another server than the login names"),
         ("-U", "is somebody else than the login names"),
     ],
-    needed: &[(&["-X"], "the client runs what stands in ~/.psqlrc", Severity::Danger)],
+    needed: &[
+        (&["-X"], "the client runs what stands in ~/.psqlrc", Severity::Danger),
+        (&["--pset=null=NULL"], "NULL and a text without letters are printed alike", Severity::Look),
+    ],
     ..NOTHING
 };
 

@@ -1,0 +1,277 @@
+//! A private PostgreSQL: a data folder and a socket of its own, no network; it is killed when it is dropped.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User};
+use tempfile::TempDir;
+
+use crate::comparison::Row;
+use crate::dist;
+use crate::missing::{find, program};
+use crate::program::{Ended, run, succeed};
+use crate::wait_until;
+use crate::writers::{Write, Writers};
+
+/// Small, and quick to start.
+const SMALL: [&str; 4] =
+    ["-cshared_buffers=16MB", "-cmax_connections=30", "-clisten_addresses=", "-cunix_socket_permissions=0777"];
+
+/// A server under way.
+pub struct Postgres {
+    // First: the server must have ended before its folder goes.
+    server: Server,
+    own: TempDir,
+    data: PathBuf,
+    options: Vec<String>,
+}
+
+struct Server(Child);
+
+impl Server {
+    /// As a crash ends it: at once, and without a checkpoint.
+    fn crash(&mut self) {
+        if self.0.try_wait().is_ok_and(|ended| ended.is_none())
+            && let Ok(pid) = i32::try_from(self.0.id())
+        {
+            // SIGKILL would leave its children, which hold the data folder.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.crash();
+    }
+}
+
+/// Fills a folder with a fresh data folder, whose superuser is `postgres`, by its socket. `None` where PostgreSQL is
+/// missing.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn fresh(test: &str, data: &Path) -> Option<()> {
+    program(test, &["postgres"], "postgresql-15")?;
+    program(test, &["psql"], "postgresql-client-15")?;
+    copy(template(&program(test, &["initdb"], "postgresql-15")?), data);
+    Some(())
+}
+
+/// Making one takes a second, so it is made once and kept with what cargo built.
+fn template(initdb: &Path) -> &'static Path {
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let version = succeed(Command::new(initdb).arg("--version"), "");
+        let version = version.split_whitespace().nth(2).unwrap_or_default().to_owned();
+        let kept = dist::target().join("stillpoint-tests").join(format!("postgres-{version}"));
+        if kept.is_dir() {
+            return kept;
+        }
+        let folder = open_folder();
+        let data = folder.path().join("data");
+        let mut command = as_postgres(initdb);
+        command.args(["--auth-local=peer", "--auth-host=scram-sha-256", "--username=postgres", "--encoding=UTF8"]);
+        command.args(["--locale=C.UTF-8", "--no-sync", "--wal-segsize=1", "--pgdata"]);
+        succeed(command.arg(&data), "");
+        let new = kept.with_extension(std::process::id().to_string());
+        std::fs::create_dir_all(kept.parent().expect("a folder in a folder")).unwrap();
+        copy(&data, &new);
+        if std::fs::rename(&new, &kept).is_err() {
+            // Another test process was quicker.
+            let _ = std::fs::remove_dir_all(&new);
+        }
+        kept
+    })
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut command = Command::new("cp");
+    command.args(["--archive", "--sparse=always", "--no-target-directory"]).arg(from).arg(to);
+    succeed(&mut command, "");
+}
+
+/// A folder that the server's user can use.
+fn open_folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    folder
+}
+
+/// A server does not run as root, and `peer` wants its own user.
+fn as_postgres(program: &Path) -> Command {
+    let mut command = match User::from_name("postgres").ok().flatten().filter(|_| nix::unistd::geteuid().is_root()) {
+        Some(_) => {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command.current_dir("/").env_remove("PGDATA").env_remove("PGHOST").env_remove("PGOPTIONS");
+    command
+}
+
+fn spawn(own: &Path, data: &Path, options: &[String]) -> Server {
+    let errors = std::fs::File::options().create(true).append(true).open(own.join("errors")).unwrap();
+    let mut command = as_postgres(&find(&["postgres"]).expect("it was there a moment ago"));
+    command.args(SMALL).args(options).arg("-D").arg(data).arg("-k").arg(own);
+    command.stdin(Stdio::null()).stdout(errors.try_clone().unwrap()).stderr(errors);
+    Server(command.spawn().unwrap())
+}
+
+impl Postgres {
+    /// Starts a server on a folder of its own, with settings such as `fsync=off`. `None` where PostgreSQL is missing.
+    pub fn private(test: &str, settings: &[&str]) -> Option<Postgres> {
+        let own = open_folder();
+        let data = own.path().join("data");
+        fresh(test, &data)?;
+        Some(Postgres::start(own, &data, settings))
+    }
+
+    /// Starts a server on this data folder. What a crash or a snapshot left of another one there is no hindrance.
+    pub fn on(data: &Path, settings: &[&str]) -> Postgres {
+        Postgres::start(open_folder(), data, settings)
+    }
+
+    fn start(own: TempDir, data: &Path, settings: &[&str]) -> Postgres {
+        // In a snapshot: of the server that still runs beside it, on another folder.
+        let _ = std::fs::remove_file(data.join("postmaster.pid"));
+        let options: Vec<String> = settings.iter().map(|s| format!("-c{s}")).collect();
+        let server = spawn(own.path(), data, &options);
+        Postgres { server, own, data: data.to_owned(), options }.answering()
+    }
+
+    fn answering(mut self) -> Postgres {
+        wait_until("PostgreSQL answers", || {
+            let ended = self.server.0.try_wait().unwrap();
+            assert!(ended.is_none(), "PostgreSQL ended: {}", self.errors());
+            self.try_sql("SELECT 1;").code == Some(0)
+        });
+        self
+    }
+
+    /// Ends it as a crash does.
+    pub fn crash(&mut self) {
+        self.server.crash();
+    }
+
+    /// Starts it again on the same data and socket.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    #[must_use]
+    pub fn start_again(mut self) -> Postgres {
+        self.crash();
+        self.server = spawn(self.own.path(), &self.data, &self.options);
+        self.answering()
+    }
+
+    /// The folder in which it listens.
+    pub fn socket(&self) -> &Path {
+        self.own.path()
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Its error log.
+    pub fn errors(&self) -> String {
+        std::fs::read_to_string(self.own.path().join("errors")).unwrap_or_default()
+    }
+
+    /// Runs statements as the superuser, whatever comes of it.
+    pub fn try_sql(&self, text: &str) -> Ended {
+        run(&mut self.client(), text)
+    }
+
+    /// Runs statements as the superuser; gives the rows as lines.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn sql(&self, text: &str) -> String {
+        succeed(&mut self.client(), text)
+    }
+
+    fn client(&self) -> Command {
+        let mut command = as_postgres(&find(&["psql"]).expect("it was there a moment ago"));
+        command.args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres"]);
+        command.arg("-h").arg(self.socket());
+        command
+    }
+
+    /// Makes the table that the writers fill.
+    pub fn make_table(&self) {
+        self.sql("CREATE TABLE writes (writer integer, sequence bigint, PRIMARY KEY (writer, sequence));");
+    }
+
+    /// Starts writers: each an open client, which commits row after row.
+    ///
+    /// # Panics
+    /// When a client cannot be started.
+    pub fn writers(&self, count: u32) -> Writers {
+        Writers::start(count, |writer, _| self.write(writer))
+    }
+
+    fn write(&self, writer: u32) -> Write {
+        let mut client =
+            Client(self.client().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut stdin = client.0.stdin.take().expect("piped");
+        let mut answers = BufReader::new(client.0.stdout.take().expect("piped")).lines();
+        Box::new(move |sequence| {
+            // The second statement answers once the first is committed; an error of the first ends the client.
+            let text = format!("INSERT INTO writes VALUES ({writer}, {sequence}); SELECT {sequence};\n");
+            stdin.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
+            match answers.next() {
+                Some(Ok(line)) if line == sequence.to_string() => Ok(()),
+                other => {
+                    let mut why = String::new();
+                    if let Some(stderr) = client.0.stderr.as_mut() {
+                        let _ = std::io::Read::read_to_string(stderr, &mut why);
+                    }
+                    Err(format!("{other:?} {why}"))
+                }
+            }
+        })
+    }
+
+    /// The rows that it holds, after a look at each page of the table and its index.
+    ///
+    /// # Panics
+    /// When they contradict each other.
+    pub fn rows(&self) -> BTreeSet<Row> {
+        let by_index =
+            "SET enable_seqscan = off; SET enable_bitmapscan = off; SELECT count(*) FROM writes WHERE writer >= 0;";
+        let text = self.sql("SELECT writer, sequence FROM writes;");
+        assert_eq!(self.sql(by_index).trim(), text.lines().count().to_string(), "the index and the table differ");
+        let row = |line: &str| {
+            let (writer, sequence) = line.split_once('|')?;
+            Some((writer.parse().ok()?, sequence.parse().ok()?))
+        };
+        text.lines().map(|line| row(line).unwrap_or_else(|| panic!("no row: {line}"))).collect()
+    }
+
+    /// The processes that hold the backup mode, by what they ran last.
+    pub fn in_backup(&self) -> Vec<i64> {
+        let text = "SELECT pid FROM pg_stat_activity WHERE application_name = 'stillpoint';";
+        self.sql(text).lines().filter_map(|l| l.parse().ok()).collect()
+    }
+}
+
+/// A client, killed when it is dropped.
+struct Client(Child);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
