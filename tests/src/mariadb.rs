@@ -1,7 +1,6 @@
 //! A private MariaDB: a data folder and a socket of its own, no network; it is killed when it is dropped.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +13,7 @@ use crate::dist;
 use crate::missing::{find, program};
 use crate::program::{Ended, run, succeed};
 use crate::wait_until;
-use crate::writers::{Write, Writers};
+use crate::writers::{Writers, by_client};
 
 /// Small, and quick to start.
 const SMALL: [&str; 9] = [
@@ -232,29 +231,7 @@ impl MariaDb {
     /// # Panics
     /// When a client cannot be started.
     pub fn writers(&self, count: u32) -> Writers {
-        Writers::start(count, |writer, _| self.write(writer))
-    }
-
-    fn write(&self, writer: u32) -> Write {
-        let mut client =
-            Server(self.client().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
-        let mut stdin = client.0.stdin.take().expect("piped");
-        let mut answers = BufReader::new(client.0.stdout.take().expect("piped")).lines();
-        Box::new(move |sequence| {
-            // The second statement answers once the first is committed; an error of the first ends the client.
-            let text = format!("INSERT INTO app.writes VALUES ({writer}, {sequence}); SELECT {sequence};\n");
-            stdin.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
-            match answers.next() {
-                Some(Ok(line)) if line == sequence.to_string() => Ok(()),
-                other => {
-                    let mut why = String::new();
-                    if let Some(stderr) = client.0.stderr.as_mut() {
-                        let _ = std::io::Read::read_to_string(stderr, &mut why);
-                    }
-                    Err(format!("{other:?} {why}"))
-                }
-            }
-        })
+        Writers::start(count, |writer, _| by_client(self.client(), "app.writes", writer))
     }
 
     /// The rows that it holds, after a check of the table.

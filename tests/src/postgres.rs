@@ -1,7 +1,6 @@
 //! A private PostgreSQL: a data folder and a socket of its own, no network; it is killed when it is dropped.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +15,7 @@ use crate::dist;
 use crate::missing::{find, program};
 use crate::program::{Ended, run, succeed};
 use crate::wait_until;
-use crate::writers::{Write, Writers};
+use crate::writers::{Writers, by_client};
 
 /// Small, and quick to start.
 const SMALL: [&str; 4] =
@@ -218,29 +217,7 @@ impl Postgres {
     /// # Panics
     /// When a client cannot be started.
     pub fn writers(&self, count: u32) -> Writers {
-        Writers::start(count, |writer, _| self.write(writer))
-    }
-
-    fn write(&self, writer: u32) -> Write {
-        let mut client =
-            Client(self.client().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
-        let mut stdin = client.0.stdin.take().expect("piped");
-        let mut answers = BufReader::new(client.0.stdout.take().expect("piped")).lines();
-        Box::new(move |sequence| {
-            // The second statement answers once the first is committed; an error of the first ends the client.
-            let text = format!("INSERT INTO writes VALUES ({writer}, {sequence}); SELECT {sequence};\n");
-            stdin.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
-            match answers.next() {
-                Some(Ok(line)) if line == sequence.to_string() => Ok(()),
-                other => {
-                    let mut why = String::new();
-                    if let Some(stderr) = client.0.stderr.as_mut() {
-                        let _ = std::io::Read::read_to_string(stderr, &mut why);
-                    }
-                    Err(format!("{other:?} {why}"))
-                }
-            }
-        })
+        Writers::start(count, |writer, _| by_client(self.client(), "writes", writer))
     }
 
     /// The rows that it holds, after a look at each page of the table and its index.
@@ -263,15 +240,5 @@ impl Postgres {
     pub fn in_backup(&self) -> Vec<i64> {
         let text = "SELECT pid FROM pg_stat_activity WHERE application_name = 'stillpoint';";
         self.sql(text).lines().filter_map(|l| l.parse().ok()).collect()
-    }
-}
-
-/// A client, killed when it is dropped.
-struct Client(Child);
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

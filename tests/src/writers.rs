@@ -1,5 +1,7 @@
 //! Writers that never stop: each commits one row after the other and notes when it began and when it was acknowledged.
 
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -143,5 +145,42 @@ fn keep_writing(writer: u32, mut write: Write, stop: &AtomicBool, notes: &Mutex<
                 return;
             }
         }
+    }
+}
+
+/// A writer that is an open client of a server, and commits row after row into this table. A row counts as acknowledged once
+/// the statement behind it has answered.
+///
+/// # Panics
+/// When the client cannot be started.
+pub fn by_client(mut client: Command, table: &'static str, writer: u32) -> Write {
+    let client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut client = Client(client);
+    let mut stdin = client.0.stdin.take().expect("piped");
+    let mut answers = BufReader::new(client.0.stdout.take().expect("piped")).lines();
+    Box::new(move |sequence| {
+        // An error of the first statement ends the client.
+        let text = format!("INSERT INTO {table} VALUES ({writer}, {sequence}); SELECT {sequence};\n");
+        stdin.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
+        match answers.next() {
+            Some(Ok(line)) if line == sequence.to_string() => Ok(()),
+            other => {
+                let mut why = String::new();
+                if let Some(stderr) = client.0.stderr.as_mut() {
+                    let _ = stderr.read_to_string(&mut why);
+                }
+                Err(format!("{other:?} {why}"))
+            }
+        }
+    })
+}
+
+/// A client, killed when it is dropped.
+struct Client(Child);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

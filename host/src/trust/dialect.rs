@@ -591,7 +591,8 @@ const BEFORE_PARENTHESIS: &[&str] = &[
     "within",
 ];
 
-fn word(effect: Effect) -> &'static str {
+/// As the manifest says it.
+pub fn word(effect: Effect) -> &'static str {
     match effect {
         Effect::Read => "read",
         Effect::Session => "session",

@@ -12,7 +12,7 @@ use stillpoint_contract::manifest::{
     self, Effect, Expected, Interface, Lasts, Limits, Mode, Parameter, Privileges, Snapshot, Stops, UndoArgument,
 };
 
-use super::dialect::Dialect;
+use super::dialect::{self, Dialect};
 use super::finding::{Finding, Severity, findings};
 
 /// How a module stands on this machine.
@@ -489,7 +489,7 @@ fn cannot(manifest: &Manifest) -> Vec<String> {
         (Effect::Session, "change settings of its own sessions"),
     ] {
         if !has(effect) {
-            out.push(format!("{words}: no statement is declared {}", effect_word(effect)));
+            out.push(format!("{words}: no statement is declared {}", dialect::word(effect)));
         }
     }
     if !manifest.freezes().any(|(_, s)| matches!(s.lasts, Some(Lasts::Server | Lasts::Disk | Lasts::Expires))) {
@@ -545,17 +545,6 @@ fn trusted(manifest: &Manifest, statements: &[Statement]) -> Trusted {
         declared: vec!["the effect of each statement, what a freeze stops and how long it lasts".into()],
         checked,
         unseen: vec![unseen.into(), "what the component makes of the answers".into()],
-    }
-}
-
-fn effect_word(effect: Effect) -> &'static str {
-    match effect {
-        Effect::Read => "read",
-        Effect::Session => "session",
-        Effect::Change => "change",
-        Effect::Freeze => "freeze",
-        Effect::Undo => "undo",
-        Effect::Cancel => "cancel",
     }
 }
 
