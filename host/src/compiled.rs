@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::FileType;
-use sha2::{Digest, Sha256};
 use stillpoint_contract::message::{Compatibility, longest_artefact};
 
 use crate::sys::{disk, ownership};
+use crate::trust::sha256;
 
 /// What the first line begins with; the number goes up with its format.
 const FORMAT: &str = "stillpoint-compiled 1";
@@ -107,7 +107,7 @@ impl Store {
 
 /// The first line of a file, with its end.
 fn first_line(component: &str, compatibility: &Compatibility, artefact: &[u8]) -> String {
-    let [compatibility, digest] = [hex::encode(compatibility), hex::encode(Sha256::digest(artefact))];
+    let [compatibility, digest] = [hex::encode(compatibility), sha256(artefact)];
     format!("{FORMAT} {component} {compatibility} {digest} {}\n", artefact.len())
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use stillpoint::audit::chain::{Head, Line, NOTHING, Walk, is_cycle, is_hash};
 use stillpoint::audit::verify::{Report, Summary, judge};
-use stillpoint::audit::{Begin, VERSION, What, sha256};
+use stillpoint::audit::{Begin, VERSION, What};
 use stillpoint::cycle::record::Verdict;
 use stillpoint::fault::Exit;
+use stillpoint::trust::sha256;
 
 const CYCLE: &str = "c0ffee00";
 

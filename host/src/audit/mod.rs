@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
 use stillpoint_contract::message::{DatabaseError, LONGEST_KIND, Phase, Rows, StatementError};
 
 use crate::cycle::record::{Kind, Record, Verdict, microseconds};
 use crate::fault::{Exit, Fault};
 use crate::ledger;
+use crate::trust::sha256;
 use chain::Chain;
 
 /// The version of the entries.
@@ -347,11 +347,6 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
         String::deserialize(deserializer).map(Digest::Known)
     }
-}
-
-/// In hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 /// What a running cycle has collected. Clones collect into the same record.
