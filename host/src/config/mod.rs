@@ -1,5 +1,5 @@
 //! `workload.conf` into types: the INI format of Azure Backup's enhanced pre-post scripts, unchanged, and several
-//! `[workload NAME]` sections. All mistakes are told at once, each with its place and what to write instead; nothing
+//! `[workload NAME]` sections, and `[logbackup]`. All mistakes are told at once, each with its place and what to write instead; nothing
 //! that is written there is ignored in silence.
 //!
 //! | id | what |
@@ -18,12 +18,14 @@
 //! | `SP-CFG-012` | a login string for a client that takes none |
 //! | `SP-CFG-020` | warning: `timeout` is below 60 seconds |
 //! | `SP-CFG-021` | warning: `role = slave` changes nothing |
+//! | `SP-CFG-022` | warning: a key of Azure's log backup that is done without |
 //! | `SP-IPC-001` | `ipc_folder` cannot be used |
 //! | `SP-IPC-002` | others could put another folder in the place of `ipc_folder` |
 //! | `SP-IPC-003` | warning: others can replace what is written into `ipc_folder` |
 
 mod credential;
 mod key;
+mod log_backup;
 mod place;
 mod section;
 
@@ -36,6 +38,7 @@ use std::time::Duration;
 use stillpoint_contract::manifest::Snapshot;
 
 pub use credential::{Credential, Login, Secret};
+pub use log_backup::LogBackup;
 
 use crate::fault::{Exit, Fault};
 use crate::sys::ownership;
@@ -61,6 +64,8 @@ pub struct Configuration {
     pub filesystems: Vec<PathBuf>,
     /// How many cycles' records are kept: the same in every section.
     pub keep_records: u32,
+    /// `[logbackup]`, where it is written.
+    pub log_backup: Option<LogBackup>,
     /// What would be better otherwise.
     pub warnings: Vec<Fault>,
 }

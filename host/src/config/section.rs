@@ -10,6 +10,7 @@ use ini::{Ini, ParseOption, Properties};
 use nix::unistd::{Gid, Uid, getgrouplist};
 use stillpoint_contract::manifest::Snapshot;
 
+use super::log_backup::{self, LogBackup};
 use super::place::{At, Places};
 use super::{Configuration, Credential, OnFailure, User, Workload, key};
 use crate::fault::{Exit, Fault};
@@ -20,8 +21,14 @@ const LONGEST: u64 = 86_400;
 
 /// Reads the text of a configuration. `others_read` tells whether others than its owner can read the file.
 pub fn read(path: &Path, text: &str, others_read: bool) -> Result<Configuration, Vec<Fault>> {
-    let mut reader =
-        Reader { path, places: Places::of(path, text), faults: Vec::new(), warnings: Vec::new(), others_read };
+    let mut reader = Reader {
+        path,
+        places: Places::of(path, text),
+        faults: Vec::new(),
+        warnings: Vec::new(),
+        log_backup: None,
+        others_read,
+    };
     let workloads = reader.workloads();
     let timeout = workloads.iter().map(|w| w.timeout).min().unwrap_or_default();
     match workloads.first().map(|w| (w.snapshot, w.keep_records)) {
@@ -33,18 +40,20 @@ pub fn read(path: &Path, text: &str, others_read: bool) -> Result<Configuration,
                 }
             }
             let path = path.to_owned();
-            let warnings = reader.warnings;
-            Ok(Configuration { path, workloads, timeout, snapshot, filesystems, keep_records, warnings })
+            let (warnings, log_backup) = (reader.warnings, reader.log_backup);
+            Ok(Configuration { path, workloads, timeout, snapshot, filesystems, keep_records, log_backup, warnings })
         }
         _ => Err(reader.faults),
     }
 }
 
-struct Reader<'a> {
+/// What reads the sections, and what it has found so far.
+pub(super) struct Reader<'a> {
     path: &'a Path,
     places: Places<'a>,
-    faults: Vec<Fault>,
-    warnings: Vec<Fault>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) warnings: Vec<Fault>,
+    log_backup: Option<LogBackup>,
     others_read: bool,
 }
 
@@ -63,7 +72,7 @@ impl Section<'_> {
 }
 
 impl Reader<'_> {
-    fn fault(&self, id: &str, what: String, section: Option<&str>, at: At<'_>, next: &str) -> Fault {
+    pub(super) fn fault(&self, id: &str, what: String, section: Option<&str>, at: At<'_>, next: &str) -> Fault {
         Fault::new(id, Exit::Usage, what).at(self.places.excerpt(section, at)).next(next)
     }
 
@@ -98,6 +107,7 @@ impl Reader<'_> {
                     let fault = self.fault("SP-CFG-004", what, Some(heading), At::Heading, next);
                     self.faults.push(fault);
                 }
+                Some(log_backup::HEADING) => self.log_backup = self.log_backup(properties),
                 Some(heading) => match heading.strip_prefix("workload") {
                     Some(name) if name.is_empty() || name.starts_with([' ', '\t']) => {
                         let read = self.workload(heading, name.trim(), properties);
@@ -107,7 +117,7 @@ impl Reader<'_> {
                 },
             }
         }
-        if ini.sections().all(|s| s.is_none()) && self.faults.is_empty() {
+        if out.is_empty() && self.faults.is_empty() {
             let what = format!("there is no workload in {}.", self.path.display());
             self.faults.push(Fault::new("SP-CFG-006", Exit::Usage, what).next("begin with  [workload]"));
         }
@@ -124,16 +134,10 @@ impl Reader<'_> {
         }
     }
 
-    /// A section that is no workload.
+    /// A section that is none of ours.
     fn strange(&mut self, heading: &str) {
-        let refused = &key::LOGBACKUP;
-        let fault = if heading.eq_ignore_ascii_case(refused.name) {
-            let what = format!("[{heading}] is not honoured: {}.", refused.why);
-            self.fault("SP-CFG-007", what, Some(heading), At::Heading, refused.instead)
-        } else {
-            let next = "write  [workload]  or  [workload NAME]";
-            self.fault("SP-CFG-003", format!("[{heading}] is unknown."), Some(heading), At::Heading, next)
-        };
+        let next = format!("write  [workload],  [workload NAME]  or  [{}]", log_backup::HEADING);
+        let fault = self.fault("SP-CFG-003", format!("[{heading}] is unknown."), Some(heading), At::Heading, &next);
         self.faults.push(fault);
     }
 
@@ -503,6 +507,6 @@ fn real_folder(plain: &Path) -> Result<Metadata, String> {
 }
 
 /// A key as it may be repeated in a message: what does not look like one may be a part of a secret.
-fn named(written: &str) -> &str {
+pub(super) fn named(written: &str) -> &str {
     if key::is_word(written) { written } else { "a key" }
 }

@@ -60,6 +60,25 @@ fn what_azures_reader_takes_is_taken() {
 }
 
 #[test]
+fn where_logs_are_copied_is_read() {
+    let azures = format!(
+        "{GOOD}\n[logbackup]\nparameterFilePath = /u01/pfile.ora\nbaseLocation = /backup/\n\
+         crontabLocation = /var/spool/cron/root\n"
+    );
+    let read = read_text(&azures).unwrap();
+    assert_eq!(read.log_backup, Some(LogBackup { destination: "/backup".into() }));
+    let told = said(&read.warnings);
+    assert!(read.warnings.iter().all(|w| w.id == "SP-CFG-022" && w.next.is_some()), "{told}");
+    for words in ["parameterFilePath is not read", "5 | parameterFilePath = /u01", "stillpoint-log-backup.timer"] {
+        assert!(told.contains(words), "{told}");
+    }
+    let plain = read_text(&format!("[logbackup]\nbaseLocation = /mnt/logs\nparameterFilePath =\n{GOOD}")).unwrap();
+    assert_eq!((plain.log_backup.unwrap().destination, plain.warnings.len()), ("/mnt/logs".into(), 0));
+    assert_eq!(read_text(GOOD).unwrap().log_backup, None);
+    assert_eq!(refused("[logbackup]\nbaseLocation = /mnt/logs\n")[0].id, "SP-CFG-006");
+}
+
+#[test]
 fn every_key_arrives() {
     let folder = tempfile::tempdir().unwrap();
     let ipc = folder.path().canonicalize().unwrap();
@@ -114,7 +133,12 @@ fn every_mistake_is_named_with_its_place() {
         ("[workload other]", "SP-CFG-006", "workload_name is missing", 1),
         ("[workload a/b]\nworkload_name = x", "SP-CFG-005", "letters, digits", 1),
         ("[workloads]", "SP-CFG-003", "[workloads] is unknown", 1),
-        ("[logbackup]", "SP-CFG-007", "not honoured", 1),
+        ("[logbackup]", "SP-CFG-006", "baseLocation = /mnt/logs", 1),
+        ("[logbackup]\nbaseLocation = logs", "SP-CFG-005", "absolute", 16),
+        ("[logbackup]\nbaseLocation = /a\nBaselocation = /b", "SP-CFG-004", "twice", 1),
+        ("[logbackup]\nbaseLocation = /a\nkeep = 3", "SP-CFG-003", "known are baseLocation", 1),
+        ("[LogBackup]", "SP-CFG-003", "[logbackup]", 1),
+        ("command = /opt/db/bin/sqlplus", "SP-CFG-007", "command_path", 1),
         ("customScriptEnabled = 1", "SP-CFG-007", "stillpoint run", 1),
         ("enforceSlaveOnly = True", "SP-CFG-007", "replica alone", 1),
         ("filesystems = srv", "SP-CFG-005", "absolute", 15),
