@@ -182,7 +182,7 @@ fn a_fault_reads_as_a_person_needs_it() {
     assert_eq!(
         rest,
         [
-            "mysql: timeout must be a whole number of seconds, from 1 to 86400.   SP-CFG-005",
+            "mysql: timeout must be a whole number of seconds, from 1 to 86400.   SP-CFG-005 (Azure: 501)",
             "3 | timeout = abc",
             "  |           ^",
             "→ write  timeout = 90",
