@@ -5,6 +5,7 @@
 //! `cli → keeper → cycle → broker → client → sys`; [`ledger`], [`trust`] and [`compiled`] stand alone.
 
 pub mod audit;
+pub mod azure;
 pub mod broker;
 pub mod cli;
 pub mod client;

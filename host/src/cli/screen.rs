@@ -139,7 +139,8 @@ fn text(record: &Record) -> String {
         out += &format!("  {mark} {}{kind}\n", record.verdict);
         for w in &record.workloads {
             if let Some(reason) = &w.reason {
-                out += &format!("    {:<name_width$}  {}: {}\n", w.name, w.verdict, plain(reason));
+                let number = w.azure.map(|n| format!(" (Azure: {n})")).unwrap_or_default();
+                out += &format!("    {:<name_width$}  {}: {}{number}\n", w.name, w.verdict, plain(reason));
             } else if !w.point.is_empty() {
                 let point: Vec<_> = w.point.iter().map(|p| plain(&format!("{} {}", p.name, p.value))).collect();
                 out += &format!("    {:<name_width$}  {}\n", w.name, point.join(", "));

@@ -94,6 +94,9 @@ pub struct WorkloadRecord {
     pub kind: Option<Kind>,
     /// Why it is not.
     pub reason: Option<String>,
+    /// The number of Azure's for that, where it stood still and not to the end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub azure: Option<u16>,
     /// Whether each acknowledged commit was on disk without our syncing.
     pub durable: bool,
     /// That its module was never tried on a real server, and on what it was.
