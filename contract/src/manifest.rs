@@ -224,7 +224,8 @@ pub struct Logs {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// A `read` statement whose first column holds paths of folders or files, one for each row.
+    /// A `read` statement whose first column holds paths of folders or files, one for each row; the first is the data
+    /// folder itself.
     /// Without: the databases of the sessions are the paths.
     pub paths: Option<String>,
     /// What proves that each acknowledged commit is on disk already. Without, or with another answer, the host syncs

@@ -24,6 +24,7 @@ use crate::config::{Configuration, Workload};
 use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
+use crate::log_backup;
 use crate::trust::Verified;
 
 /// How long a statement of ours may take once the writers wait, on top of what the server was told to bound.
@@ -44,6 +45,9 @@ pub(super) struct Run {
     pub(super) findings: Vec<Finding>,
     /// Where all of its data lies.
     pub(super) data: Vec<PathBuf>,
+    /// Where its logs are copied to.
+    pub(super) log_folder: Option<PathBuf>,
+    pub(super) log_backup: Option<PathBuf>,
     /// Of those, one for each filesystem.
     pub(super) paths: Vec<PathBuf>,
     pub(super) durable: bool,
@@ -97,6 +101,8 @@ impl Run {
             database_version: String::new(),
             findings: Vec::new(),
             data: Vec::new(),
+            log_folder: None,
+            log_backup: configuration.log_backup.as_ref().map(|l| l.destination.clone()),
             paths: Vec::new(),
             durable: false,
             point_file: None,
@@ -175,8 +181,28 @@ impl Run {
             );
             self.findings.push(Finding { level: "warning".into(), text });
         }
+        self.look_at_logs(deadline).await;
         self.durable = true;
         self.look_at_data(deadline).await
+    }
+
+    /// Where its logs are copied to, so that the record can say so.
+    async fn look_at_logs(&mut self, deadline: Instant) {
+        let (Some(logs), Some(destination)) = (self.broker.manifest.logs.clone(), &self.log_backup) else { return };
+        match log_backup::series(&mut self.broker, &logs, deadline).await {
+            Ok(series) => {
+                let folder = log_backup::folder(destination, &self.broker.workload.name, &series);
+                if logs.list.is_none() {
+                    let text = format!("the database itself is to hand its logs on, to {}", folder.display());
+                    self.findings.push(Finding { level: "note".into(), text });
+                }
+                self.log_folder = Some(folder);
+            }
+            Err(why) => {
+                let text = format!("whose logs it keeps could not be asked, so they are not copied: {why}");
+                self.findings.push(Finding { level: "warning".into(), text });
+            }
+        }
     }
 
     /// What the login may not do and should, or may do and need not.
@@ -374,7 +400,7 @@ impl Run {
             data: self.data.iter().map(|p| p.display().to_string()).collect(),
             kept: self.broker.kept.clone(),
             recovery: self.broker.manifest.recovery.clone(),
-            log_folder: None,
+            log_folder: self.log_folder.as_ref().map(|p| p.display().to_string()),
             point: self.point.iter().map(|c| Point { name: c.name.clone(), value: c.value.clone() }).collect(),
             phases: self.phases,
             standstill_us: standstill,
