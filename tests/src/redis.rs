@@ -169,10 +169,8 @@ impl Redis {
     /// # Panics
     /// When it answers with an error.
     pub fn say(&self, lines: &str) -> String {
-        let said = succeed(
-            Command::new(&self.programs.client).args(["-e", "-s"]).arg(self.socket()),
-            &format!("{lines}\n"),
-        );
+        let said =
+            succeed(Command::new(&self.programs.client).args(["-e", "-s"]).arg(self.socket()), &format!("{lines}\n"));
         assert!(!said.starts_with("ERR ") && !said.contains("\nERR "), "{lines}: {said}");
         said
     }

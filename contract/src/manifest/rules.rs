@@ -46,7 +46,8 @@ impl Manifest {
             say("[client] login argument must contain {login}".into());
         }
         if self.client.login.as_ref().is_some_and(|l| l.format == LoginFormat::AskPass && l.argument != "{login}") {
-            say("[client] login argument is \"{login}\" alone where the format is ask-pass: it is several arguments".into());
+            say("[client] login argument is \"{login}\" alone where the format is ask-pass: it is several arguments"
+                .into());
         }
         for (name, session) in &self.sessions {
             if !is_name(name, '_') {

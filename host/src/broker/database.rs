@@ -204,7 +204,11 @@ impl Broker {
     fn bound_proof(&self, name: &str, key: &SessionKey) -> Option<Vec<Value>> {
         let holds = self.manifest.statements.get(name)?.holds.as_ref()?;
         let id = self.manifest.sessions.get(&key.0)?.id.as_ref()?;
-        if holds.answer == Expected::Unchanged && holds.statement == *id { self.ids.get(key).map(|id| vec![id.clone()]) } else { None }
+        if holds.answer == Expected::Unchanged && holds.statement == *id {
+            self.ids.get(key).map(|id| vec![id.clone()])
+        } else {
+            None
+        }
     }
 
     async fn undo_of(
@@ -487,7 +491,9 @@ impl Broker {
         let (statement, _) = self.holds(i).ok_or_else(|| StatementError::Undeclared("no proof".into()))?;
         let database = self.frozen[i].key.1.clone();
         let rows = self.ask(&statement, database.as_deref(), &[], deadline).await?;
-        <[_; 1]>::try_from(rows).map(|[row]| row).map_err(|_| StatementError::Unexpected(format!("{statement} gave not one row")))
+        <[_; 1]>::try_from(rows)
+            .map(|[row]| row)
+            .map_err(|_| StatementError::Unexpected(format!("{statement} gave not one row")))
     }
 
     /// What made one client hang may have made all of them hang: cancels through one that is started now.

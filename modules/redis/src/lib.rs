@@ -165,7 +165,9 @@ fn rights(cx: &Check) -> Result<()> {
         }
     }
     if flush_all == "OK" {
-        cx.note(format_args!("the login {user} may do far more than is needed, FLUSHALL for one: see stillpoint privileges"));
+        cx.note(format_args!(
+            "the login {user} may do far more than is needed, FLUSHALL for one: see stillpoint privileges"
+        ));
     }
     Ok(())
 }
