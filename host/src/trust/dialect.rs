@@ -131,8 +131,10 @@ impl Dialect {
         if statement.effect == Effect::Freeze {
             self.judge_freeze(manifest, statement, &mut out);
         }
+        // What Redis calls by name in a form that is known is a login.
+        let named = self == Dialect::Redis && self.is_one_of(&statement.text, self.language().read_forms);
         for (name, parameter) in &statement.parameters {
-            if *parameter == Parameter::Identifier {
+            if *parameter == Parameter::Identifier && !named {
                 out.look(format!(
                     "{{{name}}} is a name: the module chooses, while it runs, which table or setting it is"
                 ));

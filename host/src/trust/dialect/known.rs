@@ -1202,6 +1202,7 @@ pub const REDIS: Language = Language {
         "info keyspace",
         "info server persistence",
         "info server memory replication persistence",
+        "info server replication persistence",
         "ping",
         "lastsave",
         "role",
