@@ -1,7 +1,7 @@
 //! The keys of a workload's section.
 
 /// Every key that is honoured.
-pub const HONOURED: [&str; 16] = [
+pub const HONOURED: [&str; 17] = [
     "workload_name",
     "command_path",
     "linux_user",
@@ -16,6 +16,7 @@ pub const HONOURED: [&str; 16] = [
     "stall_budget",
     "module",
     "role",
+    "enforceSlaveOnly",
     "filesystems",
     "keep_records",
 ];
@@ -31,7 +32,7 @@ pub struct Refused {
 }
 
 /// Every key that is known and not honoured.
-pub const REFUSED: [Refused; 4] = [
+pub const REFUSED: [Refused; 3] = [
     Refused {
         name: "command",
         why: "it names the client of Azure's log backup alone, as one file",
@@ -41,11 +42,6 @@ pub const REFUSED: [Refused; 4] = [
         name: "configuration_path",
         why: "lists of instances are not read",
         instead: "write one [workload NAME] section for each instance",
-    },
-    Refused {
-        name: "enforceSlaveOnly",
-        why: "which server is a replica is not asked yet",
-        instead: "keep this configuration on the replica alone, and write  enforceSlaveOnly = 0",
     },
     Refused {
         name: "customScriptEnabled",
