@@ -86,7 +86,7 @@ fn cycle(test: &str, settings: Settings<'_>) {
     let point = coordinates(&said);
     assert_eq!(point["role"], "primary");
     assert_eq!(point["run id"], server.info("run_id"));
-    assert_eq!(point.contains_key("append-only file"), appends, "{point:?}");
+    assert_eq!(point.contains_key("appended bytes"), appends, "{point:?}");
     drop(server);
 
     let window = Window { frozen, thaw_asked };
@@ -152,6 +152,60 @@ fn slow_syncs(test: &str, folder: &Path) -> Option<PathBuf> {
     std::fs::write(&source, text).unwrap();
     succeed(Command::new(compiler).args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source), "");
     Some(library)
+}
+
+/// What `stillpoint recovery` prints is run as it stands, by a shell.
+#[test]
+fn the_printed_commands_make_a_server_of_the_snapshot() {
+    let test = "the_printed_commands_make_a_server_of_the_snapshot";
+    let Some(programs) = Programs::find(test) else { return };
+    if !nix::unistd::geteuid().is_root() {
+        return missing(test, "what is printed is for root");
+    }
+    for settings in [EVERYSEC, DUMPS] {
+        let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let server = Redis::on(&programs, &folder.path().join("data"), settings);
+        has_saved(&server);
+        let site = Site::with(&server.configuration("timeout = 60\n"));
+        let writers = server.writers(2);
+        writers.get_on(100);
+        site.freeze();
+        let frozen = Instant::now();
+        // As if the disk of the copy were mounted at `mount`.
+        let (mount, data) = (folder.path().join("mount"), server.data().to_owned());
+        let lies = mount.join(data.strip_prefix("/").unwrap());
+        std::fs::create_dir_all(lies.parent().unwrap()).unwrap();
+        succeed(Command::new("cp").arg("--archive").arg(&data).arg(&lies), "");
+        let thaw_asked = Instant::now();
+        let said = site.json(&["thaw"]);
+        writers.get_on(20);
+        let log = writers.stop();
+        assert_still(&said);
+        drop(server);
+        let cycle = said.json["cycle"].as_str().unwrap();
+        for route in ["attached-disks", "scratch"] {
+            let to = folder.path().join(route);
+            let mut path = std::env::var("PATH").unwrap();
+            if let Some(folder) = &programs.folder {
+                path = format!("{}:{path}", folder.display());
+            }
+            let arguments = ["recovery", cycle, "--route", route, "--snapshot"];
+            let mut print = site.command(&arguments);
+            let printed = succeed(print.arg(&mount).arg("--folder").arg(&to), "");
+            // The scratch server is left to whoever takes something out of it.
+            let whole = if route == "scratch" {
+                let client = programs.client.display();
+                format!("{printed}\n{client} -s {}/stillpoint.sock SHUTDOWN NOSAVE; wait\n", to.display())
+            } else {
+                printed
+            };
+            let ended = succeed(Command::new("sh").env("PATH", path), &whole);
+            assert!(ended.contains("db0:keys=2"), "{route}: {ended}");
+            let rows = Redis::on(&programs, &to, settings).rows();
+            assert_same(route, &log, Window { frozen, thaw_asked }, &rows);
+        }
+    }
 }
 
 #[test]

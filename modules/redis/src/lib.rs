@@ -98,7 +98,7 @@ impl Workload for Redis {
         if before.aof_enabled == 1
             && let Some(size) = position.aof_current_size
         {
-            point = point.and("append-only file", size);
+            point = point.and("appended bytes", size);
         }
         Ok(point)
     }
@@ -246,3 +246,90 @@ fn all_is_saved(cx: &Freeze) -> Result<()> {
 }
 
 stillpoint_sdk::export!(Redis);
+
+#[cfg(test)]
+mod tests {
+    use super::Redis;
+    use std::time::Duration;
+    use stillpoint_sdk::{Level, fake::FakeHost, row};
+
+    fn writing(aof: i64, saving: i64, changes: i64, kept: i64) -> Vec<stillpoint_sdk::Value> {
+        row![aof, saving, "ok", 0, changes, 0, 0, "ok", kept, 0]
+    }
+
+    fn frozen(host: &FakeHost) -> Vec<String> {
+        host.answer("position", [row!["52da", "master", "777e", 77, 1_795_540_030, 216]]);
+        let point = host.freeze::<Redis>().expect("freeze");
+        assert!(point.coordinates().any(|c| c == ("replication offset", "77")));
+        host.sent().iter().filter_map(|s| Some(s.split_once('(')?.0.to_owned())).collect()
+    }
+
+    #[test]
+    fn with_an_append_only_file_the_buffer_is_waited_for() {
+        let host = FakeHost::new();
+        for kept in [0, 5, 0] {
+            host.answer("writing", [writing(1, 0, 9, kept)]);
+        }
+        assert_eq!(frozen(&host), ["writing", "pause_appending", "writing", "writing", "position"]);
+    }
+
+    #[test]
+    fn without_one_a_dump_is_made_while_writers_wait() {
+        let host = FakeHost::new();
+        // Somebody else's, which began before; then ours.
+        for (saving, changes) in [(1, 9), (1, 9), (0, 4), (1, 4), (0, 0)] {
+            host.answer("writing", [writing(0, saving, changes, 0)]);
+        }
+        let want = ["writing", "pause_saving", "writing", "writing", "save", "writing", "writing", "position"];
+        assert_eq!(frozen(&host), want);
+    }
+
+    #[test]
+    fn what_stays_in_memory_is_no_standstill() {
+        let host = FakeHost::new();
+        host.remaining(Duration::from_millis(400));
+        host.answer("writing", [writing(1, 0, 9, 5)]);
+        let said = host.freeze::<Redis>().expect_err("in memory").to_string();
+        assert!(said.contains("memory alone"), "{said}");
+    }
+
+    #[test]
+    fn a_pause_that_somebody_ended_meanwhile_is_seen() {
+        let host = FakeHost::new();
+        for (saving, changes) in [(0, 4), (0, 4), (0, 2)] {
+            host.answer("writing", [writing(0, saving, changes, 0)]);
+        }
+        let said = host.freeze::<Redis>().expect_err("somebody wrote").to_string();
+        assert!(said.contains("UNPAUSE"), "{said}");
+    }
+
+    #[test]
+    fn a_dump_that_would_take_too_long_is_not_begun() {
+        let host = FakeHost::new();
+        host.answer("writing", [row![0, 0, "ok", 60, 4, 0, 0, "ok", 0, 0]]);
+        let said = host.prepare::<Redis>().expect_err("too long").to_string();
+        assert!(said.contains("60 s") && said.contains("appendonly"), "{said}");
+        assert_eq!(host.sent(), ["writing()"]);
+    }
+
+    #[test]
+    fn valkey_and_old_servers_are_told_apart() {
+        use stillpoint_sdk::Value::Null;
+        let state = |redis: &str, valkey: stillpoint_sdk::Value| {
+            let mut row = row![redis, "", "standalone", "", 1, 100, "master", "", 0, 1, 1, "ok", 0, 1, "ok", "ok"];
+            (row[1], row[3], row[7]) = (valkey, Null, Null);
+            let host = FakeHost::new();
+            host.answer("state", [row]).answer("login", [row!["backup"]]);
+            for name in ["may_pause", "may_unpause", "may_save"] {
+                host.answer(name, [row!["OK"]]);
+            }
+            host.answer("may_flush_all", [row!["no permissions"]]);
+            host
+        };
+        let report = state("7.2.4", stillpoint_sdk::Value::Text("9.0.1".into())).check::<Redis>().expect("Valkey");
+        assert_eq!((report.version.as_str(), report.findings.len()), ("Valkey 9.0.1", 0));
+        assert!(report.findings.iter().all(|f| f.level != Level::Problem));
+        let said = state("6.2.14", Null).check::<Redis>().expect_err("old").to_string();
+        assert!(said.contains("7.0 or later"), "{said}");
+    }
+}
