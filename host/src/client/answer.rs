@@ -296,7 +296,8 @@ mod tests {
     /// As redis-cli 7.0 printed it, with `-2 --json`.
     #[test]
     fn what_redis_cli_prints_is_read_exactly() {
-        let named = |name: &str, kind, nullable| Column { name: name.into(), kind, encoding: None, nullable };
+        let named =
+            |name: &str, kind, nullable| Column { name: name.into(), kind, encoding: None, nullable, keep: false };
         let columns = [
             named("run_id", ColumnKind::Text, false),
             named("aof_enabled", ColumnKind::Integer, false),

@@ -17,12 +17,14 @@ impl Workload for Some {
         sql::data_folder(cx)?;
         sql::lock_wait(cx, 5)?;
         sql::rotate(cx)?;
+        sql::write_out(cx)?;
         sql::backup_start(cx)?;
         sql::lock_schema(cx)?;
         sql::backup_end(cx)
     }
 
     fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
+        sql::write_out(cx)?;
         sql::data_folder(cx)?;
         sql::lock_wait(cx, 5)?;
         sql::backup_start(cx)?;
