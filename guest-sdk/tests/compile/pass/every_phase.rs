@@ -50,6 +50,6 @@ fn main() {
     host.prepare::<Some>().expect("prepare");
     host.freeze::<Some>().expect("freeze");
     host.thaw::<Some>().expect("thaw");
-    assert_eq!(host.sent().len(), 18);
+    assert_eq!(host.sent().len(), 20);
     assert_eq!(host.sent()[..3], ["data_folder()", "lock_wait(5)", "data_folder()"]);
 }
