@@ -15,6 +15,7 @@ pub mod mariadb;
 pub mod missing;
 pub mod postgres;
 pub mod program;
+pub mod redis;
 pub mod reviewer;
 pub mod site;
 pub mod sqlite;
