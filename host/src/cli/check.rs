@@ -57,10 +57,11 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
             }
             for w in &record.workloads {
                 screen::say(format_args!(
-                    "{} {} {} · module {} {}",
+                    "{} {} {}{} · module {} {}",
                     if w.faults.is_empty() { "✔" } else { "✘" },
                     w.name,
                     plain(&w.database),
+                    screen::replica(w),
                     w.module,
                     w.version
                 ));
