@@ -50,7 +50,7 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
         }
         super::Output::Text => {
             for warning in &warnings {
-                screen::say(format_args!("  ! {warning}"));
+                screen::say(screen::indented(&format!("! {warning}")).trim_end_matches('\n'));
             }
             for wall in &missing {
                 screen::say(format_args!("  ! {wall}"));

@@ -169,7 +169,8 @@ pub fn replica(workload: &WorkloadRecord) -> &'static str {
     if workload.role == Some(Role::Replica) { ", a replica" } else { "" }
 }
 
-fn indented(text: &str) -> String {
+/// Each line two columns further in.
+pub fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
