@@ -14,6 +14,7 @@ pub mod loop_mount;
 pub mod mariadb;
 pub mod missing;
 pub mod postgres;
+pub mod processes;
 pub mod program;
 pub mod redis;
 pub mod reviewer;

@@ -8,13 +8,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use stillpoint_contract::manifest::{Effect, Expected, Lasts, Manifest, Stops, Undo, UndoArgument, argument_order};
+use stillpoint_contract::manifest::{
+    self, Effect, Expected, Lasts, Manifest, Stops, Undo, UndoArgument, argument_order,
+};
 use stillpoint_contract::message::{Phase, Rows, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Broker, Frozen, Kept, SessionKey, allowed, not_in_this_phase};
 use crate::audit::{self, Digest, MOST_STATEMENTS, Outcome, Sender, Ticket};
 use crate::client::quote::render;
+use crate::config::Role;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
 use crate::ledger::{self, Answered, Entry};
@@ -433,6 +436,23 @@ impl Broker {
             (false, None) => Ok((session.into(), None)),
             (false, Some(_)) => Err(StatementError::Undeclared("this session is not opened for each database".into())),
         }
+    }
+
+    /// Whether this server is a replica. `None` where its module cannot ask.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub async fn role(&mut self, deadline: Instant) -> Result<Option<Role>, StatementError> {
+        let Some(manifest::Role { statement, replica }) = self.manifest.role.clone() else { return Ok(None) };
+        let rows = self.ask(&statement, None, &[], deadline).await?;
+        let answer = only(&rows).ok_or_else(|| StatementError::Unexpected(format!("{statement} gave not one row")))?;
+        let is_replica = match replica {
+            Expected::Integer(n) => answer == Value::Integer(n),
+            Expected::Text(t) => answer == Value::Text(t),
+            // No manifest says so.
+            Expected::Unchanged => false,
+        };
+        Ok(Some(if is_replica { Role::Replica } else { Role::Primary }))
     }
 
     /// Asks for the answers that prove the freeze, as they are just after it.

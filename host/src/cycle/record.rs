@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stillpoint_contract::manifest::Recovery;
 
 use crate::broker::Kept;
+use crate::config::Role;
 use crate::fault::{Exit, Fault};
 
 /// What may be believed about the snapshot. The worst comes last.
@@ -88,6 +89,9 @@ pub struct WorkloadRecord {
     /// The database's version.
     #[serde(default)]
     pub database: String,
+    /// What the server said it is, where its module can ask.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub role: Option<Role>,
     /// What may be believed.
     pub verdict: Verdict,
     /// In which way, when it is application-consistent.

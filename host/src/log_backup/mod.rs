@@ -20,11 +20,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use stillpoint_contract::manifest::{Expected, Logs};
+use stillpoint_contract::manifest::Logs;
 use stillpoint_contract::message::{Rows, StatementError, Value};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::config::Role;
 use crate::fault::{Exit, Fault};
 use copy::{Copied, Folder, is_plain};
 
@@ -168,13 +169,7 @@ fn next(why: &str, folder: &Path) -> String {
 
 /// Whether the server is a replica: it writes no log of its own that could be closed.
 async fn is_replica(broker: &mut Broker) -> bool {
-    let Some(role) = broker.manifest.role.clone() else { return false };
-    let rows = broker.ask(&role.statement, None, &[], Instant::now() + PATIENCE).await.unwrap_or_default();
-    match (rows.first().and_then(|row| row.first()), &role.replica) {
-        (Some(Value::Integer(n)), Expected::Integer(replica)) => n == replica,
-        (Some(Value::Text(t)), Expected::Text(replica)) => t == replica,
-        _ => false,
-    }
+    matches!(broker.role(Instant::now() + PATIENCE).await, Ok(Some(Role::Replica)))
 }
 
 /// The folder of this series. One that was there and is not any more is an absent mount: nothing is copied below it.
