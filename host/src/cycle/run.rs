@@ -20,7 +20,7 @@ use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, micro
 use crate::azure;
 use crate::broker::Broker;
 use crate::compiled::Store;
-use crate::config::{Configuration, Role, Workload};
+use crate::config::{Configuration, OnFailure, Role, Workload};
 use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
@@ -63,7 +63,9 @@ pub(super) struct Run {
     pub(super) stood: bool,
     pub(super) faults: Vec<Fault>,
     /// The phase that failed last did so because the database refused a statement.
-    pub(super) refused: bool,
+    refused: bool,
+    /// Its freeze failed so: who holds it is looked for once nobody waits any more.
+    blocked: bool,
     pub(super) reason: Option<String>,
 }
 
@@ -116,6 +118,7 @@ impl Run {
             stood: false,
             faults: Vec::new(),
             refused: false,
+            blocked: false,
             reason: None,
         })
     }
@@ -299,18 +302,34 @@ impl Run {
 
     pub(super) async fn freeze(&mut self) {
         let began = Instant::now();
-        if let Err(mut fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
-            let refused = self.refused;
-            // At once: its writers do not wait for what becomes of the others.
-            self.take_back().await;
-            let others = if refused { self.broker.locked_by_others() } else { Vec::new() };
-            if !others.is_empty() {
-                fault = fault.next(format!("locks on it are held by {}, and are left alone", others.join(", ")));
-            }
+        if let Err(fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
+            self.blocked = self.refused;
             self.faults.push(fault);
+            // At once: its writers do not wait for what becomes of the others. Where it is all or nothing, those are thawed
+            // now, and do not wait for it either.
+            if !self.must_freeze() {
+                self.take_back().await;
+                self.name_who_blocks();
+            }
         }
         self.phases.freeze_us = microseconds(began.elapsed());
         self.frozen_at = Some(Instant::now());
+    }
+
+    /// Whether nothing may be snapshotted without it.
+    pub(super) fn must_freeze(&self) -> bool {
+        self.broker.workload.on_failure == OnFailure::Abort
+    }
+
+    /// Adds to what its freeze failed for who holds locks on its files.
+    pub(super) fn name_who_blocks(&mut self) {
+        if !std::mem::take(&mut self.blocked) {
+            return;
+        }
+        let others = self.broker.locked_by_others();
+        if let (Some(fault), false) = (self.faults.first_mut(), others.is_empty()) {
+            fault.next = Some(format!("locks on it are held by {}, and are left alone", others.join(", ")));
+        }
     }
 
     async fn try_freeze(&mut self, deadline: Instant) -> Result<(), Fault> {
@@ -455,8 +474,8 @@ impl Run {
     fn verdict(&self, cycle: &Cycle) -> (Verdict, Option<Kind>, Option<String>) {
         let crash = |why: String| (Verdict::CrashConsistent, None, Some(why));
         if cycle.frozen.is_none() || !self.stood {
-            let why = self.faults.first().map_or("it was not frozen".into(), |f| f.what.clone());
-            return (Verdict::Failed, None, Some(why));
+            let own = self.faults.first().map(|f| f.what.clone());
+            return (Verdict::Failed, None, Some(own.unwrap_or_else(|| cycle.given_up())));
         }
         if let Some(reason) = &self.reason {
             return crash(reason.clone());
