@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -28,6 +29,9 @@ const WARM_UP: usize = 2;
 
 /// The most that all together may take, as a multiple of the slowest alone.
 const MOST: f64 = 1.3;
+
+/// Between two commits of a writer. Eight that never rest would measure how two cores are shared out among them.
+const REST: Duration = Duration::from_millis(5);
 
 /// All together, among the names of the workloads.
 const ALL: &str = "all eight";
@@ -98,7 +102,10 @@ pub fn measure(programs: &Path, rounds: usize) -> Result<Measured> {
         let ipc = folder.path().join(name.replace(' ', "-"));
         std::fs::create_dir_all(&ipc)?;
         let heading = name.replace(' ', "-");
-        anyhow::Ok(format!("[workload {heading}]\n{lines}ipc_folder = {}\ntimeout = 60\n", ipc.display()))
+        anyhow::Ok(format!(
+            "[workload {heading}]\n{lines}ipc_folder = {}\ntimeout = 60\nstall_budget = 30\n",
+            ipc.display()
+        ))
     };
     let sections: Vec<(&str, String)> =
         sections.iter().map(|s| anyhow::Ok((s.0, section(s)?))).collect::<Result<_>>()?;
@@ -113,7 +120,8 @@ pub fn measure(programs: &Path, rounds: usize) -> Result<Measured> {
     writers.extend(postgreses.iter().map(|s| s.writers(1)));
     writers.extend(redises.iter().map(|s| s.writers(1)));
     writers.extend(files.iter().map(|file| sqlite::writers(file, 1)));
-    writers.iter().for_each(|w| w.get_on(100));
+    let writers: Vec<Writers> = writers.into_iter().map(|w| w.resting(REST)).collect();
+    writers.iter().for_each(|w| w.get_on(20));
     let mut times: BTreeMap<&str, Vec<Times>> = BTreeMap::new();
     for round in 0..WARM_UP + rounds {
         for i in 0..sites.len() {
