@@ -10,6 +10,7 @@ use stillpoint_contract::manifest::{Piece, Recovery, Route, pieces};
 
 use crate::cycle::record::WorkloadRecord;
 use crate::fault::{Exit, Fault, plain};
+use crate::log_backup::copy::SUMS;
 
 /// What somebody wants to have back, and where.
 #[derive(Debug, Clone)]
@@ -163,7 +164,7 @@ fn logs(folder: &Path, first: &str) -> Result<Vec<String>, String> {
         std::fs::read_dir(folder).map_err(|e| format!("the logs in {} cannot be read: {e}", folder.display()))?;
     let mut names: Vec<String> = read.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
     // What begins with a dot is being copied.
-    names.retain(|n| n.as_str() >= first && !n.starts_with('.'));
+    names.retain(|n| n.as_str() >= first && !n.starts_with('.') && n != SUMS);
     names.sort();
     if names.first().is_none_or(|n| n != first) {
         return Err(format!("the log {first}, with which recovery begins, is not in {}", folder.display()));

@@ -16,6 +16,7 @@ pub mod missing;
 pub mod postgres;
 pub mod processes;
 pub mod program;
+pub mod redis;
 pub mod reviewer;
 pub mod site;
 pub mod sqlite;

@@ -24,6 +24,7 @@ use crate::config::{Configuration, Role, Workload};
 use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
+use crate::log_backup;
 use crate::trust::Verified;
 
 /// How long a statement of ours may take once the writers wait, on top of what the server was told to bound.
@@ -46,6 +47,9 @@ pub(super) struct Run {
     pub(super) findings: Vec<Finding>,
     /// Where all of its data lies.
     pub(super) data: Vec<PathBuf>,
+    /// Where its logs are copied to.
+    pub(super) log_folder: Option<PathBuf>,
+    pub(super) log_backup: Option<PathBuf>,
     /// Of those, one for each filesystem.
     pub(super) paths: Vec<PathBuf>,
     pub(super) durable: bool,
@@ -100,6 +104,8 @@ impl Run {
             role: None,
             findings: Vec::new(),
             data: Vec::new(),
+            log_folder: None,
+            log_backup: configuration.log_backup.as_ref().map(|l| l.destination.clone()),
             paths: Vec::new(),
             durable: false,
             point_file: None,
@@ -179,6 +185,7 @@ impl Run {
             );
             self.findings.push(Finding { level: "warning".into(), text });
         }
+        self.look_at_logs(deadline).await;
         self.durable = true;
         self.look_at_data(deadline).await
     }
@@ -212,6 +219,25 @@ impl Run {
                 .next("take the snapshot on the replica, or write  enforceSlaveOnly = 0  if this server shall be frozen, too")),
             None => Err(refused("SP-ROLE-002", "enforceSlaveOnly = 1, and this module cannot tell a replica from a primary.")
                 .next("write  enforceSlaveOnly = 0  and keep this configuration on the replica alone")),
+        }
+    }
+
+    /// Where its logs are copied to, so that the record can say so.
+    async fn look_at_logs(&mut self, deadline: Instant) {
+        let (Some(logs), Some(destination)) = (self.broker.manifest.logs.clone(), &self.log_backup) else { return };
+        match log_backup::series(&mut self.broker, &logs, deadline).await {
+            Ok(series) => {
+                let folder = log_backup::folder(destination, &self.broker.workload.name, &series);
+                if logs.list.is_none() {
+                    let text = format!("the database itself is to hand its logs on, to {}", folder.display());
+                    self.findings.push(Finding { level: "note".into(), text });
+                }
+                self.log_folder = Some(folder);
+            }
+            Err(why) => {
+                let text = format!("whose logs it keeps could not be asked, so they are not copied: {why}");
+                self.findings.push(Finding { level: "warning".into(), text });
+            }
         }
     }
 
@@ -416,7 +442,7 @@ impl Run {
             data: self.data.iter().map(|p| p.display().to_string()).collect(),
             kept: self.broker.kept.clone(),
             recovery: self.broker.manifest.recovery.clone(),
-            log_folder: None,
+            log_folder: self.log_folder.as_ref().map(|p| p.display().to_string()),
             point: self.point.iter().map(|c| Point { name: c.name.clone(), value: c.value.clone() }).collect(),
             phases: self.phases,
             standstill_us: standstill,
