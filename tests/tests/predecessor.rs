@@ -427,18 +427,18 @@ fn a13_no_file_of_the_servers_says_that_it_stands_still() {
 /// Log backup wrote itself into root's crontab, and made folders that everybody can write to.
 #[test]
 fn a14_nothing_is_written_into_a_crontab() {
+    let test = "a14_nothing_is_written_into_a_crontab";
+    let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
+    server.make_table();
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("app.db");
-    sqlite::make(&file, Journal::Wal);
     let (crontab, logs) = (folder.path().join("crontab"), folder.path().join("logs"));
     std::fs::write(&crontab, "# of root\n").unwrap();
     std::fs::create_dir(&logs).unwrap();
     let roots = Path::new("/var/spool/cron/root");
     let before = std::fs::read(roots).ok();
     let site = Site::with(&format!(
-        "[workload]\nworkload_name = sqlite\ndbnames = {}\n[logbackup]\nparameterFilePath = /nowhere/init.ora\n\
-         baseLocation = {}/\ncrontabLocation = {}\n",
-        file.display(),
+        "{}[logbackup]\nparameterFilePath = /nowhere/init.ora\nbaseLocation = {}/\ncrontabLocation = {}\n",
+        mariadb(&server, "mariadb", "timeout = 60\n"),
         logs.display(),
         crontab.display()
     ));
@@ -447,13 +447,19 @@ fn a14_nothing_is_written_into_a_crontab() {
     for words in ["crontabLocation is not read", "systemctl", "parameterFilePath is not read"] {
         assert!(check.stdout.contains(words), "{check:?}");
     }
-    let said = site.json(&["run", "--", "true"]);
-    assert_eq!(said.code, Some(0), "{}", said.text);
+    for command in [&["run", "--", "true"][..], &["log-backup"]] {
+        let said = site.json(command);
+        assert_eq!(said.code, Some(0), "{}", said.text);
+    }
     assert_eq!(std::fs::read_to_string(&crontab).unwrap(), "# of root\n");
     assert_eq!(std::fs::read(roots).ok(), before);
-    for path in walk(&logs).into_iter().chain([logs]) {
+    let copies = walk(&logs);
+    assert!(copies.iter().any(|f| f.display().to_string().contains("binlog.")), "nothing was copied: {copies:?}");
+    // The files, and every folder on the way to them.
+    let folders = copies.iter().flat_map(|f| f.ancestors()).filter(|f| f.starts_with(&logs));
+    for path in folders {
         let mode = path.metadata().unwrap().mode();
-        assert_eq!(mode & 0o002, 0, "{} can be written by everybody", path.display());
+        assert_eq!(mode & 0o022, 0, "{} can be written by others", path.display());
     }
 }
 

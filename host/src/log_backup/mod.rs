@@ -20,11 +20,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use stillpoint_contract::manifest::{Expected, Logs};
+use stillpoint_contract::manifest::Logs;
 use stillpoint_contract::message::{Rows, StatementError, Value};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::config::Role;
 use crate::fault::{Exit, Fault};
 use copy::{Copied, Folder, is_plain};
 
@@ -98,7 +99,7 @@ async fn try_back_up(
     let sums = to.sums().map_err(|e| unusable(to.path(), &e))?;
     report.newest = sums.keys().next_back().cloned();
     if let Some(rotate) = &logs.rotate
-        && !is_replica(broker).await
+        && broker.role(Instant::now() + PATIENCE).await != Ok(Some(Role::Replica))
         && let Err(e) = broker.ask(rotate, None, &[], Instant::now() + PATIENCE).await
     {
         let what = format!("the log that is written could not be closed: {e}.");
@@ -163,17 +164,6 @@ fn next(why: &str, folder: &Path) -> String {
         format!("move {} aside: the logs in it belong to the snapshots before", folder.display())
     } else {
         "see whether the destination is full, and run  stillpoint log-backup  again".into()
-    }
-}
-
-/// Whether the server is a replica: it writes no log of its own that could be closed.
-async fn is_replica(broker: &mut Broker) -> bool {
-    let Some(role) = broker.manifest.role.clone() else { return false };
-    let rows = broker.ask(&role.statement, None, &[], Instant::now() + PATIENCE).await.unwrap_or_default();
-    match (rows.first().and_then(|row| row.first()), &role.replica) {
-        (Some(Value::Integer(n)), Expected::Integer(replica)) => n == replica,
-        (Some(Value::Text(t)), Expected::Text(replica)) => t == replica,
-        _ => false,
     }
 }
 
