@@ -87,7 +87,7 @@ pub struct Client {
     /// How it prints rows.
     pub rows: Rows,
     /// A line of standard error that is the database's error: a regular expression with the group `message`, and
-    /// where they exist `code` and `state`.
+    /// where they exist `code` and `state`. Without `message` the lines that follow are the message, to the next error.
     pub error: String,
     /// Codes of errors after which the session is gone and no tag will come.
     #[serde(default)]
@@ -128,6 +128,9 @@ pub enum LoginFormat {
     /// libpq's: `{login}` is the words of a connection (host, port, user, database, UTF-8, no schema but the server's
     /// own), which name the sealed descriptor as the password file.
     PassFile,
+    /// `isql-fb`'s: `{login}` is two to four arguments, the user and the sealed descriptor as the file of the password;
+    /// `{database}` begins with the server, `inet://HOST:PORT/`, `localhost` where the login names none.
+    FetchPassword,
 }
 
 /// How the client prints rows.
@@ -141,6 +144,10 @@ pub enum Rows {
     Csv,
     /// `sqlite3 -quote`: SQL literals with commas between. Exact.
     Quoted,
+    /// `isql-fb`: a name and a value on each line, by `SET LIST ON`, which the host sends first. Text could forge lines,
+    /// so a column is a number or hexadecimal, as a cast to `CHARACTER SET OCTETS` prints it. The host sends `COMMIT` after
+    /// each statement: answers about the server do not change within a transaction.
+    List,
 }
 
 /// The least that a login must be allowed, as the database's administrator grants it.
@@ -259,6 +266,9 @@ pub struct Statement {
     pub undo: Option<Undo>,
     /// For `freeze`: the proof that it still holds.
     pub holds: Option<Answer>,
+    /// For `freeze`: words of the database's error that say that somebody else has frozen it already. Then nothing of ours
+    /// stands, and nothing is taken back.
+    pub foreign: Option<String>,
     /// For `freeze` that does not stop writes: while it holds, a copy is made whole by the database's own recovery.
     /// Without it, such a freeze alone gives no application-consistent snapshot.
     #[serde(default)]

@@ -12,8 +12,10 @@ use crate::sys::sealed::sealed;
 
 /// How a client is told its login.
 pub struct Told {
-    /// What `{login}` stands for. No secret is in it.
-    pub words: String,
+    /// What `{login}` stands for: one argument, where the format says nothing else. No secret is in them.
+    pub words: Vec<String>,
+    /// What stands before the name of a database.
+    pub server: String,
     /// The sealed file, to be inherited.
     pub file: OwnedFd,
 }
@@ -26,6 +28,7 @@ pub fn login(reach: &Reach, secret: Option<&Secret>, format: LoginFormat) -> Res
     let content = match format {
         LoginFormat::OptionFile => option_file(reach, secret)?,
         LoginFormat::PassFile => pass_file(reach, secret)?,
+        LoginFormat::FetchPassword => first_line(reach, secret)?,
     };
     let file = sealed(content.as_bytes(), reach.user.uid, reach.user.gid).map_err(|e| {
         Fault::new("SP-CLIENT-004", Exit::Internal, format!("no file in memory for the credential: {e}."))
@@ -33,10 +36,26 @@ pub fn login(reach: &Reach, secret: Option<&Secret>, format: LoginFormat) -> Res
     })?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let words = match format {
-        LoginFormat::OptionFile => path,
-        LoginFormat::PassFile => connection_words(&reach.login, &path),
+        LoginFormat::OptionFile => vec![path],
+        LoginFormat::PassFile => vec![connection_words(&reach.login, &path)],
+        LoginFormat::FetchPassword => user_and_password(&reach.login, secret.is_some(), path),
     };
-    Ok(Told { words, file })
+    let server = match format {
+        LoginFormat::OptionFile | LoginFormat::PassFile => String::new(),
+        LoginFormat::FetchPassword => inet(&reach.login),
+    };
+    Ok(Told { words, server, file })
+}
+
+/// How a database calls this user: Firebird in capitals, where the name is not quoted.
+pub fn known_as(format: Option<LoginFormat>, user: &str) -> String {
+    match format {
+        Some(LoginFormat::FetchPassword) => match user.strip_prefix('"').and_then(|u| u.strip_suffix('"')) {
+            Some(exact) => exact.replace("\"\"", "\""),
+            None => user.to_uppercase(),
+        },
+        _ => user.to_owned(),
+    }
 }
 
 /// MySQL's option file. Values stand in double quotes with backslash escapes
@@ -77,6 +96,49 @@ fn pass_file(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> {
     let Some(secret) = secret else { return Ok(String::new()) };
     without_control(reach, "password", secret.expose())?;
     Ok(format!("*:*:*:*:{}\n", secret.expose().replace('\\', "\\\\").replace(':', "\\:")))
+}
+
+/// isql takes the first line of the file that `-fetch_password` names.
+fn first_line(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> {
+    let login = &reach.login;
+    for (key, value) in [("user", &login.user), ("host", &login.host)] {
+        without_control(reach, key, value.as_deref().unwrap_or_default())?;
+    }
+    without_login_path(reach)?;
+    let other = [("socket", &login.socket), ("database", &login.database)];
+    if let Some((key, _)) = other.iter().find(|(_, value)| value.is_some()) {
+        let what = format!("this client knows no {key} in credString.");
+        return Err(Fault::new("SP-CLIENT-003", Exit::Usage, what)
+            .of(&reach.workload)
+            .next("name host and port there, and the databases under  dbnames ="));
+    }
+    if login.host.as_deref().is_some_and(|h| h.contains('/')) {
+        return Err(Fault::new("SP-CLIENT-003", Exit::Usage, "host in credString holds a slash.").of(&reach.workload));
+    }
+    let secret = secret.map(Secret::expose).unwrap_or_default();
+    without_control(reach, "password", secret)?;
+    Ok(if secret.is_empty() { String::new() } else { format!("{secret}\n") })
+}
+
+fn user_and_password(login: &Login, has_password: bool, path: String) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(user) = &login.user {
+        words.extend(["-user".to_owned(), user.clone()]);
+    }
+    if has_password {
+        words.extend(["-fetch_password".to_owned(), path]);
+    }
+    words
+}
+
+/// A server of Firebird's, always by its network protocol: a client that opened the file itself would keep the server out.
+fn inet(login: &Login) -> String {
+    let host = login.host.as_deref().unwrap_or("localhost");
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+    match login.port {
+        Some(port) => format!("inet://{host}:{port}/"),
+        None => format!("inet://{host}/"),
+    }
 }
 
 /// The words of a connection of libpq's, each value in single quotes with backslash escapes
@@ -144,6 +206,20 @@ mod tests {
              passfile='/proc/self/fd/7' client_encoding='UTF8' application_name='stillpoint' \
              options='-c search_path=pg_catalog'"
         );
+    }
+
+    #[test]
+    fn a_database_of_firebird_is_named_with_its_server() {
+        let login = Login { user: Some("bak".into()), host: Some("::1".into()), port: Some(3051), ..Login::default() };
+        assert_eq!(inet(&login), "inet://[::1]:3051/");
+        assert_eq!(inet(&Login::default()), "inet://localhost/");
+        let file = "/proc/self/fd/7";
+        assert_eq!(user_and_password(&login, true, file.into()), ["-user", "bak", "-fetch_password", file]);
+        assert_eq!(known_as(Some(LoginFormat::FetchPassword), "bak"), "BAK");
+        assert_eq!(known_as(Some(LoginFormat::FetchPassword), "\"b\"\"ak\""), "b\"ak");
+        let mut reach = Reach::for_tests();
+        reach.login.host = Some("other/".into());
+        assert_eq!(first_line(&reach, None).unwrap_err().id, "SP-CLIENT-003");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use regex_lite::Regex;
-use stillpoint_contract::manifest::{Client, Column};
-use stillpoint_contract::message::{DatabaseError, Rows, StatementError};
+use stillpoint_contract::manifest::{Client, Column, Rows};
+use stillpoint_contract::message::{self, DatabaseError, StatementError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -72,12 +72,15 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
     })?;
     let mut arguments = Vec::new();
     let mut login = None;
+    let mut server = String::new();
     if let Some(way) = &client.login {
         let told = credential::login(reach, secret, way.format)?;
-        arguments.push(way.argument.replace("{login}", &told.words));
+        arguments.extend(told.words.iter().map(|word| way.argument.replace("{login}", word)));
+        server = told.server;
         login = Some(told.file);
     }
-    arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", database.unwrap_or_default())));
+    let database = format!("{server}{}", database.unwrap_or_default());
+    arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", &database)));
     let group = cgroup::make();
     let launch = Launch {
         program: reach.program.clone(),
@@ -141,7 +144,12 @@ impl Session {
     ///
     /// # Errors
     /// [`StatementError`]; after `TimedOut` the statement may still be running, and the session is busy.
-    pub async fn run(&mut self, text: &str, columns: &[Column], deadline: Instant) -> Result<Rows, StatementError> {
+    pub async fn run(
+        &mut self,
+        text: &str,
+        columns: &[Column],
+        deadline: Instant,
+    ) -> Result<message::Rows, StatementError> {
         let end = &self.client.end;
         let printed = self.send(&format!("{text}{end}\n"), deadline).await?;
         let printed = printed.ok_or(StatementError::TooLarge)?;
@@ -163,7 +171,15 @@ impl Session {
         self.tags += 1;
         let tag = format!("stillpoint-{}-{}", self.secret, self.tags);
         let ask = self.client.tag.replace("{tag}", &tag);
-        let sent = format!("{lines}{ask}{}\n", self.client.end);
+        let end = &self.client.end;
+        let sent = match self.client.rows {
+            // The first COMMIT belongs to the statement: its error comes before the tag.
+            Rows::List => {
+                let first = if self.tags == 1 { format!("SET LIST ON{end}\n") } else { String::new() };
+                format!("{first}{lines}COMMIT{end}\n{ask}{end}\nCOMMIT{end}\n")
+            }
+            Rows::TabSeparated | Rows::Csv | Rows::Quoted => format!("{lines}{ask}{end}\n"),
+        };
         self.printed.clear();
         self.said.clear();
         // From here on the outcome is unknown until the tag has come.
@@ -235,7 +251,11 @@ impl Session {
         let Some(tag) = self.open.clone() else { return Ok(Some(Vec::new())) };
         let mut too_large = false;
         loop {
-            if let Some(end) = find_tag(&self.printed, tag.as_bytes()) {
+            let found = match self.client.rows {
+                Rows::List => find_named_tag(&self.printed, tag.as_bytes()),
+                Rows::TabSeparated | Rows::Csv | Rows::Quoted => find_tag(&self.printed, tag.as_bytes()),
+            };
+            if let Some(end) = found {
                 let answer = self.printed[..end].to_vec();
                 self.open = None;
                 self.drain_errors();
@@ -328,16 +348,27 @@ impl Drop for Session {
     }
 }
 
+/// Most bytes of a message that stands on several lines.
+const LONG: usize = 400;
+
 /// The database's errors among the lines of a client's standard error: those that this pattern of the manifest's knows.
+/// Where it has no group `message`, the lines that follow are the message, to the next error.
 pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
-    String::from_utf8_lossy(said)
-        .lines()
-        .filter_map(|line| {
-            let found = pattern.captures(line)?;
+    let mut out: Vec<DatabaseError> = Vec::new();
+    let follows = !pattern.as_str().contains("(?<message>") && !pattern.as_str().contains("(?P<message>");
+    for line in String::from_utf8_lossy(said).lines() {
+        if let Some(found) = pattern.captures(line) {
             let group = |name| found.name(name).map_or("", |m| m.as_str()).to_owned();
-            Some(DatabaseError { code: group("code"), state: group("state"), message: group("message") })
-        })
-        .collect()
+            out.push(DatabaseError { code: group("code"), state: group("state"), message: group("message") });
+        } else if let Some(error) = out.last_mut()
+            && follows
+            && error.message.len() + line.len() < LONG
+        {
+            let joint = if error.message.is_empty() { "" } else { ": " };
+            error.message.push_str(&format!("{joint}{}", line.trim_start_matches('-').trim_end()));
+        }
+    }
+    out
 }
 
 /// Where the tag begins, once it is the last line: nothing is printed after it until the next statement is sent.
@@ -350,4 +381,47 @@ pub fn find_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
     let before = line.strip_suffix(tag)?;
     let before = if quoted { before.strip_suffix(b"'")? } else { before };
     (before.is_empty() || before.ends_with(b"\n")).then_some(before.len())
+}
+
+/// Where the line with the tag begins, where a name stands before it: `isql` prints an empty line behind each row, so the
+/// tag is the last line but for empty ones.
+pub fn find_named_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
+    // A line that is not at its end may go on.
+    let lines = printed.strip_suffix(b"\n")?.trim_ascii_end();
+    let name = lines.strip_suffix(tag)?;
+    let begin = name.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let name = &name[begin..];
+    (name.starts_with(b"CONSTANT ") && name.len() == 32).then_some(begin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As isql 3.0 printed it.
+    #[test]
+    fn an_error_of_several_lines_is_told_in_one() {
+        let said = "Statement failed, SQLSTATE = 42000\nunsuccessful metadata update\n-ALTER DATABASE failed\n\
+                    -Database is already in the physical backup mode\nStatement failed, SQLSTATE = 08006\nError\n";
+        let pattern = Regex::new("^Statement failed, SQLSTATE = (?<code>[0-9A-Z]{5})$").unwrap();
+        let [first, second] = errors(&pattern, said.as_bytes()).try_into().unwrap();
+        assert_eq!((first.code.as_str(), second.code.as_str(), second.message.as_str()), ("42000", "08006", "Error"));
+        assert_eq!(
+            first.message,
+            "unsuccessful metadata update: ALTER DATABASE failed: Database is already in the physical backup mode"
+        );
+    }
+
+    #[test]
+    fn a_tag_behind_its_name_is_found_on_the_last_line_alone() {
+        let line = format!("{:<32}tag-1\n", "CONSTANT");
+        let before = format!("\n{:<32}1\n\n\n", "N");
+        for behind in ["", "\n", "\n\n"] {
+            let printed = format!("{before}\n{line}{behind}");
+            assert_eq!(find_named_tag(printed.as_bytes(), b"tag-1"), Some(before.len() + 1));
+        }
+        for printed in [&line[..line.len() - 1], "tag-1\n", &format!("{line}x\n"), &line.replace("CON", "OTH")] {
+            assert_eq!(find_named_tag(printed.as_bytes(), b"tag-1"), None, "{printed:?}");
+        }
+    }
 }
