@@ -197,14 +197,9 @@ impl Firebird {
         assert!(ended.code == Some(0) && said.is_empty(), "gfix {words:?} {}: {said}", database.display());
     }
 
-    /// Runs `nbackup` with this word on a file, as the server's user and without the server.
+    /// Runs `nbackup` with this word on a file, as the server's user and without the server: no server may have it open.
     pub fn nbackup(&self, word: &str, database: &Path) {
-        succeed(as_firebird(self.own.path(), "nbackup").arg(word).arg(database), "");
-    }
-
-    /// Runs `nbackup` with this word through the server.
-    pub fn nbackup_through_the_server(&self, word: &str, database: &Path) {
-        succeed(self.as_sysdba("nbackup").arg(word).arg(format!("127.0.0.1/{}:{}", self.port, database.display())), "");
+        succeed(as_firebird(self.own.path(), "nbackup").args(["-user", "SYSDBA", word]).arg(database), "");
     }
 
     /// Starts writers: each an open client, which commits row after row.
