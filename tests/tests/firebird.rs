@@ -323,7 +323,8 @@ fn a_long_way_back_is_the_servers_own() {
     wait_until("all is brought back", || server.backup_state(&database) == "0");
     assert_eq!(server.sql(&database, "SELECT COUNT(*) FROM big;"), ["5000"]);
     server.rows(&database);
-    assert_eq!(site.json(&["run", "--", "true"]).code, Some(0));
+    let said = site.json(&["run", "--", "true"]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
 }
 
 #[test]
