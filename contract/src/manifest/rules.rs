@@ -553,6 +553,29 @@ effect = "undo"
         }
     }
 
+    /// isql's commands are plain words, and any beginning of one will do.
+    #[test]
+    fn isql_is_given_statements_and_answers_in_numbers() {
+        let isql = GOOD
+            .replace("rows = \"tab-separated\"", "rows = \"list\"")
+            .replace("name = \"path\", type = \"text\"", "name = \"path\", type = \"text\", encoding = \"hex\"")
+            .replace("\"LOCK {seconds}\"", "\"ALTER DATABASE LINGER {seconds}\"")
+            .replace("\"UNLOCK\"", "\"alter database linger 0\"");
+        Manifest::parse(&isql).expect("good");
+        let text = "text = \"alter database linger 0\"";
+        for client in
+            ["SHELL id", "SHEL id", "IN /tmp/x", "OUT /tmp/x", "CONNECT '/x'", "CONN '/x'", "SET TERM ^", "ALTER"]
+        {
+            let said =
+                Manifest::parse(&isql.replace(text, &format!("text = \"{client}\""))).expect_err("refused").to_string();
+            assert!(said.contains("isql takes other words"), "{client}: {said}");
+        }
+        let said = Manifest::parse(&isql.replace(", encoding = \"hex\"", "")).expect_err("refused").to_string();
+        assert!(said.contains("OCTETS"), "{said}");
+        let foreign = isql.replace("stops = \"writes\"", "stops = \"writes\"\nforeign = \"failed\"");
+        assert!(Manifest::parse(&foreign).expect_err("refused").to_string().contains("at least 12 letters"));
+    }
+
     /// What nobody has signed yet is read, too: to be shown.
     #[test]
     fn a_text_of_parameters_alone_keeps_nobody_waiting() {
@@ -595,7 +618,11 @@ effect = "undo"
             ("text = \"UNLOCK\"\neffect = \"undo\"", "text = \"UNLOCK\"\neffect = \"undo\"\nstops = \"ddl\"", "alone"),
             ("type = \"text\" }", "type = \"text\", nullable = true }", "HEX()"),
             ("text = \"SELECT @@datadir\"", "text = '\\! id'", "no command of the client"),
-            ("[sessions.main]\n", "[sessions.main]\neach = \"database\"\n", "session of the right kind"),
+            (
+                "[sessions.main]\n",
+                "[identity]\nstatement = \"datadir\"\n\n[sessions.main]\neach = \"database\"\n",
+                "session of the right kind",
+            ),
             ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
             ("[data]", "[role]\nstatement = \"unlock\"\nreplica = { integer = 1 }\n[data]", "must be a read"),
             ("[data]", "[logs]\nseries = \"datadir\"\nrotate = \"unlock\"\n[data]", "must be a change"),

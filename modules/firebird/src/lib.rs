@@ -110,8 +110,14 @@ fn look_at(cx: &Check, database: &str) -> Result<()> {
                 "{database} writes into {path} during its backup mode, by that whole path: a copy that is opened on this \
                  machine before  nbackup -F  was run on it would write into the same file"
             )),
-            2 => cx.note(format_args!("{database} has a shadow in {path}: it is no part of what is restored")),
-            _ => cx.note(format_args!("{database} goes on in {path}: it must be in the same snapshot")),
+            2 => cx.warn(format_args!(
+                "{database} has a shadow in {path}, by that whole path: a copy that is opened on this machine would write \
+                 into it"
+            )),
+            _ => cx.problem(format_args!(
+                "{database} goes on in {path}: databases of several files are not supported (nbackup does not know them \
+                 either); restore it from gbak into one file"
+            )),
         }
     }
     Ok(())
