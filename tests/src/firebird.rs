@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::comparison::Row;
 use crate::missing::program;
-use crate::program::{Ended, run, succeed};
+use crate::program::{Ended, Running, run, start, succeed};
 use crate::wait_until;
 use crate::writers::{Write, Writers};
 
@@ -185,6 +185,27 @@ impl Firebird {
     /// 0: as always, 1: in backup mode, 2: what was written meanwhile is brought back.
     pub fn backup_state(&self, database: &Path) -> String {
         self.sql(database, "SELECT MON$BACKUP_STATE FROM MON$DATABASE;").concat()
+    }
+
+    /// Starts statements as `SYSDBA`, and does not wait for their end.
+    pub fn start_sql(&self, database: &Path, text: &str) -> Running {
+        start(self.as_sysdba("isql-fb").args(["-q", "-b"]).arg(self.name(database)), &format!("{text}\n"))
+    }
+
+    /// Makes a table `big` where there is none, and puts so many rows of three kilobytes into it.
+    pub fn fill(&self, database: &Path, rows: u32) {
+        self.try_sql(database, "CREATE TABLE big (id INTEGER, text VARCHAR(3000));");
+        let text = format!(
+            "SET TERM ^;\nEXECUTE BLOCK AS DECLARE i INTEGER = 0; BEGIN WHILE (i < {rows}) DO BEGIN INSERT INTO big \
+             VALUES (:i, LPAD('', 3000, UUID_TO_CHAR(GEN_UUID()) || :i)); i = i + 1; END END^\nCOMMIT^\nSET TERM ;^"
+        );
+        self.sql(database, &text);
+    }
+
+    /// Waits until nothing of the backup mode is left: also what its catalogue says of it, which goes last.
+    pub fn wait_for_the_end(&self, database: &Path) {
+        let left = "SELECT MON$BACKUP_STATE FROM MON$DATABASE; SELECT COUNT(*) FROM RDB$FILES;";
+        wait_until("all is brought back", || self.sql(database, left) == ["0", "0"]);
     }
 
     /// Runs `gfix` with these words on a database.

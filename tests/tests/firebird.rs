@@ -59,6 +59,8 @@ fn assert_recovered(what: &str, log: &Log, promised: Instant, cut: Instant, copy
 fn restore(server: &Firebird, database: &Path) -> BTreeSet<Row> {
     let _ = std::fs::remove_file(delta(database));
     server.nbackup("-F", database);
+    // Nothing of the old mode is left.
+    server.sql(database, "ALTER DATABASE BEGIN BACKUP; ALTER DATABASE END BACKUP;");
     server.rows(database)
 }
 
@@ -111,7 +113,7 @@ fn two_databases_in_every_kind_of_copy() {
     assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 6, "{}", said.text);
     eprintln!("longest gaps {:?}", logs.iter().map(Log::longest_gap).collect::<Vec<_>>());
     for (database, log) in databases.iter().zip(&logs) {
-        wait_until("all is brought back", || server.backup_state(database) == "0");
+        server.wait_for_the_end(database);
         let rows = server.rows(database);
         assert!(log.commits.iter().all(|c| c.acknowledged.is_none() || rows.contains(&(c.writer, c.sequence))));
     }
@@ -120,7 +122,7 @@ fn two_databases_in_every_kind_of_copy() {
     let Some(second) = Firebird::private(test) else { return };
     let inside = |root: &Path, which: usize| root.join("fb").join(databases[which].file_name().unwrap());
     // What was written while it held is in a copy with both files, and in none of one file alone.
-    let twin = snapshot.join("twin.fdb");
+    let twin = snapshot.join("fb/twin.fdb");
     succeed(Command::new("cp").arg("--archive").arg(inside(&snapshot, 0)).arg(&twin), "");
     assert_recovered("the file of the snapshot", &logs[0], asked, frozen, &restore(&second, &twin));
     assert_recovered("the snapshot", &logs[0], begun, cut, &merge(&second, &inside(&snapshot, 0)));
@@ -167,7 +169,7 @@ fn the_printed_commands_bring_it_back() {
     let Some(volume) = Volume::make(test) else { return };
     let Some(server) = Firebird::private(test) else { return };
     firebird::folder(&volume.data().join("fb"));
-    let database = volume.data().join("fb/a $b;c.fdb");
+    let database = volume.data().join("fb/a $b.fdb");
     server.make(&database);
     let site = Site::with(&configuration(&server, &[&database], ""));
     let writers = server.writers(&database, 2);
@@ -296,7 +298,7 @@ fn a_restored_machine_recovers() {
     let said = Said::of(run(&mut recover, ""));
     std::fs::remove_dir_all(parent.parent().unwrap()).unwrap();
     assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-011".to_owned()]), "{}", said.text);
-    wait_until("all is brought back", || server.backup_state(orders) == "0");
+    server.wait_for_the_end(orders);
     assert_recovered("the restored machine", &log, begun, cut, &server.rows(orders));
     drop(server);
 }
@@ -320,6 +322,7 @@ fn a_backup_mode_of_somebody_else_is_left_alone() {
     let source = std::fs::read_to_string(real.join("module.toml")).unwrap();
     let blind = source
         .replacen("text    = \"SELECT MON$BACKUP_STATE FROM", "text    = \"SELECT 0 * MON$BACKUP_STATE FROM", 1)
+        .replacen("text    = \"SELECT COUNT(*) FROM RDB$FILES", "text    = \"SELECT 0 * COUNT(*) FROM RDB$FILES", 1)
         .replacen("text    = \"SELECT MON$BACKUP_STATE,", "text    = \"SELECT 0 * MON$BACKUP_STATE,", 1);
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(real.join("module.wasm"), folder.path().join("module.wasm")).unwrap();
@@ -354,19 +357,38 @@ fn a_backup_mode_that_somebody_ended_is_not_called_consistent() {
     assert_eq!(server.backup_state(&database), "0", "through a new session");
 }
 
+/// It finishes that when it is back, and forgets to say so.
+#[test]
+fn a_server_that_is_lost_on_the_way_back_leaves_a_mark_that_check_names() {
+    let test = "a_server_that_is_lost_on_the_way_back_leaves_a_mark_that_check_names";
+    let Some((server, database)) = one(test) else { return };
+    server.fill(&database, 4000);
+    server.sql(&database, "ALTER DATABASE BEGIN BACKUP;");
+    server.sql(&database, "UPDATE big SET text = LPAD('', 3000, id || ' ');");
+    let ending = server.start_sql(&database, "ALTER DATABASE END BACKUP;");
+    wait_until("it is on its way", || server.backup_state(&database) == "2");
+    let server = server.start_again();
+    drop(ending);
+    wait_until("it has finished", || server.backup_state(&database) == "0");
+    let site = Site::with(&configuration(&server, &[&database], ""));
+    for command in [&["check"][..], &["run", "--", "true"]] {
+        let said = site.json(command);
+        assert!(said.code == Some(4) && said.text.contains("ALTER DATABASE END BACKUP  mends"), "{}", said.text);
+    }
+    server.sql(&database, "ALTER DATABASE END BACKUP;");
+    assert_eq!(site.json(&["run", "--", "true"]).code, Some(0));
+    server.rows(&database);
+}
+
 /// The server takes its time to bring back what was written; nobody waits for that, and nothing is said to stand still.
 #[test]
 fn a_long_way_back_is_the_servers_own() {
     let test = "a_long_way_back_is_the_servers_own";
     let Some((server, database)) = one(test) else { return };
-    server.sql(&database, "CREATE TABLE big (id INTEGER, text VARCHAR(3000));");
+    server.fill(&database, 0);
     let site = Site::with(&configuration(&server, &[&database], ""));
     site.freeze();
-    server.sql(
-        &database,
-        "SET TERM ^;\nEXECUTE BLOCK AS DECLARE i INTEGER = 0; BEGIN WHILE (i < 5000) DO BEGIN \
-         INSERT INTO big VALUES (:i, LPAD('', 3000, UUID_TO_CHAR(GEN_UUID()) || :i)); i = i + 1; END END^\nCOMMIT^\nSET TERM ;^",
-    );
+    server.fill(&database, 5000);
     let began = Instant::now();
     let said = site.json(&["thaw"]);
     let (took, after) = (began.elapsed(), server.backup_state(&database));
@@ -376,7 +398,7 @@ fn a_long_way_back_is_the_servers_own() {
     let again = site.json(&["check"]);
     let refused = again.text.contains("still taking back") || again.faults() == ["SP-DB-002"];
     assert!(again.code == Some(0) || refused, "{}", again.text);
-    wait_until("all is brought back", || server.backup_state(&database) == "0");
+    server.wait_for_the_end(&database);
     assert_eq!(server.sql(&database, "SELECT COUNT(*) FROM big;"), ["5000"]);
     server.rows(&database);
     let said = site.json(&["run", "--", "true"]);

@@ -24,6 +24,9 @@ use crate::sys::cgroup;
 use crate::sys::launch::{Launch, spawn};
 use crate::sys::process::{self, ProcessId};
 
+/// How long after its first error a client may take to show that it is connected all the same.
+const REFUSED: Duration = Duration::from_secs(1);
+
 /// Most rows and bytes of one answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Most {
@@ -247,7 +250,8 @@ impl Session {
     }
 
     /// Everything printed before the tag; `None` if that was more than the limit.
-    async fn read_to_tag(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
+    async fn read_to_tag(&mut self, mut deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
+        let mut refused = false;
         let Some(tag) = self.open.clone() else { return Ok(Some(Vec::new())) };
         let mut too_large = false;
         loop {
@@ -279,6 +283,7 @@ impl Session {
             })
             .await;
             match read {
+                Err(_) if refused => return Err(self.gone("it did not connect")),
                 Err(_) => return Err(StatementError::TimedOut),
                 Ok((true, Ok(0) | Err(_))) => {
                     self.last_words().await;
@@ -289,8 +294,20 @@ impl Session {
                     return Err(self.gone("it closed its standard error"));
                 }
                 Ok((false, Ok(_))) => {
-                    if let Some(error) = self.errors().into_iter().find(|e| self.client.lost.contains(&e.code)) {
+                    let lost = |e: &DatabaseError| self.client.lost.contains(&e.code);
+                    if let Some(mut error) = self.errors().into_iter().find(lost) {
+                        if error.message.is_empty() {
+                            // It stands on the lines behind.
+                            self.last_words().await;
+                            error = self.errors().into_iter().find(|e| e.code == error.code).unwrap_or(error);
+                        }
                         return Err(self.gone(&error.to_string()));
+                    }
+                    // isql that could not log in says so, lives on and answers nothing: behind any other error of a first
+                    // statement comes the tag.
+                    if self.client.rows == Rows::List && self.tags == 1 && !refused && !self.errors().is_empty() {
+                        refused = true;
+                        deadline = deadline.min(Instant::now() + REFUSED);
                     }
                 }
                 Ok((true, Ok(_))) => {}

@@ -16,6 +16,10 @@ const LONG: i64 = 30;
 /// So many transactions behind is a database that is not cleaned up any more.
 const BEHIND: i64 = 100_000;
 
+/// The catalogue says what the state does not.
+const MARKED: &str = "comes to the end of its last backup mode; if that does not change, a server was lost while it took back \
+                      what was written, and  ALTER DATABASE END BACKUP  mends the mark that it left";
+
 impl Workload for Firebird {
     fn check(cx: &Check) -> Result<()> {
         cx.require(
@@ -66,7 +70,9 @@ fn look_at(cx: &Check, database: &str) -> Result<()> {
     cx.require(major >= 3, format_args!("the rights and tables used here are those of Firebird 3; this is {version}"))?;
     let now = sql::settings(cx, database)?.one()?;
     cx.version(format!("{version}, ODS {}.{}", now.ods_major, now.ods_minor));
+    let marked = sql::marked(cx, database)?.one()?.marks > 0;
     match now.state {
+        0 if marked => cx.problem(format_args!("{database} {MARKED}")),
         0 => {}
         1 => cx.problem(format_args!(
             "{database} is in backup mode already: by nbackup, by another tool, or because a snapshot was restored. It is \
@@ -125,7 +131,9 @@ fn look_at(cx: &Check, database: &str) -> Result<()> {
 
 /// Asked once more just before: what somebody began since check is theirs.
 fn begin(cx: &Freeze, database: &str) -> Result<()> {
+    let marked = sql::marked(cx, database)?.one()?.marks > 0;
     match sql::backup_state(cx, database)?.one()?.state {
+        0 if marked => Err(Error::new(format_args!("it {MARKED}"))),
         0 => sql::begin_backup(cx, database),
         1 => Err(Error::new("somebody else has begun its backup mode since check: it is left alone")),
         _ => Err(Error::new("it is still taking back what was written during the last backup mode")),
@@ -133,3 +141,73 @@ fn begin(cx: &Freeze, database: &str) -> Result<()> {
 }
 
 stillpoint_sdk::export!(Firebird);
+
+#[cfg(test)]
+mod tests {
+    use super::Firebird;
+    use stillpoint_sdk::{Level, Snapshot, fake::FakeHost, row};
+
+    fn server() -> FakeHost {
+        let mut host = FakeHost::new();
+        host.plan().databases = vec!["/srv/a.fdb".into(), "/srv/b.fdb".into()];
+        host.answer("version", [row!["3.0.11"]])
+            .answer("settings", [row![0, 1, 0, 0, 12, 0, 4]])
+            .answer("marked", [row![0]])
+            .answer("backup_state", [row![0]])
+            .answer("position", [row![42, 40, "2026-11-24 17:31:11.0420"]]);
+        host
+    }
+
+    #[test]
+    fn every_database_is_put_into_its_backup_mode_and_left_to_the_host() {
+        let host = server();
+        host.prepare::<Firebird>().expect("prepare");
+        let point = host.freeze::<Firebird>().expect("freeze");
+        host.thaw::<Firebird>().expect("thaw");
+        let sent = host.sent();
+        let begun: Vec<_> = sent.iter().filter(|s| s.starts_with("begin_backup")).collect();
+        assert_eq!(begun, ["begin_backup@/srv/a.fdb()", "begin_backup@/srv/b.fdb()"]);
+        assert!(sent.last().is_some_and(|s| s.starts_with("position")), "{sent:?}");
+        assert_eq!(point.coordinates().next(), Some(("/srv/a.fdb: next transaction", "42")));
+        assert_eq!(point.coordinates().count(), 6);
+    }
+
+    #[test]
+    fn what_somebody_else_began_is_not_begun_again() {
+        for (state, marks, words) in [(1, 1, "somebody else"), (2, 1, "still taking back"), (0, 1, "mends the mark")] {
+            let mut host = FakeHost::new();
+            host.plan().databases = vec!["/srv/a.fdb".into()];
+            host.answer("backup_state", [row![state]]).answer("marked", [row![marks]]);
+            let said = host.freeze::<Firebird>().expect_err("refused").to_string();
+            assert!(said.contains(words) && said.contains("/srv/a.fdb"), "{said}");
+            assert!(!host.sent().iter().any(|s| s.starts_with("begin_backup")));
+        }
+    }
+
+    #[test]
+    fn check_names_what_would_go_wrong() {
+        let mut host = FakeHost::new();
+        host.plan().databases = vec!["/srv/a.fdb".into()];
+        host.plan().snapshot = Snapshot::Files;
+        host.answer("version", [row!["4.0.2"]])
+            .answer("settings", [row![1, 0, 1, 7, 13, 0, 200_000]])
+            .answer("marked", [row![1]])
+            .answer("old_transactions", [row![7, 31]])
+            .answer("more_files", [row!["/x", 1], row!["/y", 2], row!["/z", 3]]);
+        let report = host.check::<Firebird>().expect("check");
+        assert_eq!(report.version, "4.0.2, ODS 13.0");
+        let count = |level| report.findings.iter().filter(|f| f.level == level).count();
+        assert_eq!((count(Level::Problem), count(Level::Warning), count(Level::Note)), (3, 3, 4), "{report:?}");
+    }
+
+    #[test]
+    fn older_servers_and_no_databases_are_refused_in_words() {
+        let said = FakeHost::new().check::<Firebird>().expect_err("refused").to_string();
+        assert!(said.contains("dbnames"), "{said}");
+        let mut host = FakeHost::new();
+        host.plan().databases = vec!["/srv/a.fdb".into()];
+        host.answer("version", [row!["2.5.9"]]);
+        let said = host.check::<Firebird>().expect_err("refused").to_string();
+        assert!(said.contains("2.5.9"), "{said}");
+    }
+}
