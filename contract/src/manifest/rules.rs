@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ColumnKind, Each, Effect, Expected, FORMAT, Lasts, Manifest, Parameter, Rows, Statement, Stops, UndoArgument,
+    ColumnKind, Each, Effect, Expected, FORMAT, Lasts, LoginFormat, Manifest, Parameter, Rows, Statement, Stops,
+    UndoArgument,
 };
 
 impl Manifest {
@@ -43,6 +44,10 @@ impl Manifest {
         }
         if self.client.login.as_ref().is_some_and(|l| !l.argument.contains("{login}")) {
             say("[client] login argument must contain {login}".into());
+        }
+        if self.client.login.as_ref().is_some_and(|l| l.format == LoginFormat::AskPass && l.argument != "{login}") {
+            say("[client] login argument is \"{login}\" alone where the format is ask-pass: it is several arguments"
+                .into());
         }
         for (name, session) in &self.sessions {
             if !is_name(name, '_') {
@@ -85,10 +90,18 @@ impl Manifest {
         if let Some(identity) = &self.identity {
             out.extend(self.read_problem("[identity] statement", &identity.statement, None));
         }
-        if let Some(paths) = &self.data.paths {
+        if let Some(process) = &self.data.process {
+            out.extend(self.read_problem("[data] process", &process.statement, None));
+            if process.named.is_empty() {
+                out.push("[data] process must say how the server's process is named".into());
+            }
+            if self.data.paths.is_some() {
+                out.push("[data] has paths or process, not both".into());
+            }
+        } else if let Some(paths) = &self.data.paths {
             out.extend(self.question_problem("[data] paths", paths));
         } else if !self.sessions.values().any(|s| s.each.is_some()) {
-            out.push("[data] paths is needed where no session is opened for each database".into());
+            out.push("[data] paths or process is needed where no session is opened for each database".into());
         }
         if let Some(durable) = &self.data.durable {
             out.extend(self.question_problem("[data] durable", &durable.statement));
@@ -242,6 +255,10 @@ impl Manifest {
             {
                 out.push(format!("parameter {p}: from is above to"));
             }
+            if self.client.rows == Rows::Reply && matches!(parameter, Parameter::Text { .. } | Parameter::Bytes { .. })
+            {
+                out.push(format!("parameter {p}: this client's quoting is its own; take an integer or an identifier"));
+            }
         }
         let session_parameters = statement.parameters.values().filter(|p| **p == Parameter::Session).count();
         if statement.effect == Effect::Cancel {
@@ -262,8 +279,12 @@ impl Manifest {
             if !seen.insert(&column.name) {
                 out.push(format!("column {} is there twice", column.name));
             }
-            let exact =
-                self.client.rows == Rows::Quoted || column.kind == ColumnKind::Integer || column.encoding.is_some();
+            let exact = match self.client.rows {
+                Rows::Quoted => true,
+                Rows::Reply => column.kind != ColumnKind::Bytes,
+                Rows::TabSeparated | Rows::Csv | Rows::List => false,
+            } || column.kind == ColumnKind::Integer
+                || column.encoding.is_some();
             if !exact && self.client.rows == Rows::List {
                 out.push(format!("column {}: this client prints text that could pass for other lines; cast it to CHARACTER SET OCTETS and declare encoding = \"hex\"", column.name));
             } else if !exact && column.nullable {

@@ -15,6 +15,7 @@ use stillpoint_contract::message::{self, DatabaseError, StatementError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout, timeout_at};
+use zeroize::Zeroizing;
 
 use super::reach::Reach;
 use super::{answer, credential};
@@ -50,6 +51,8 @@ pub struct Session {
     said: Vec<u8>,
     tags: u64,
     secret: String,
+    /// What the client wants to read first: its password.
+    line: Option<Secret>,
     /// The tag that has not come yet.
     open: Option<String>,
     lost: Option<String>,
@@ -74,13 +77,11 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         .of(&reach.workload)
     })?;
     let mut arguments = Vec::new();
-    let mut login = None;
-    let mut server = String::new();
+    let (mut login, mut line, mut server) = (None, None, String::new());
     if let Some(way) = &client.login {
-        let told = credential::login(reach, secret, way.format)?;
-        arguments.extend(told.words.iter().map(|word| way.argument.replace("{login}", word)));
-        server = told.server;
-        login = Some(told.file);
+        let told = credential::login(reach, secret, way)?;
+        arguments.extend(told.arguments);
+        (login, line, server) = (told.file, told.line, told.server);
     }
     let database = format!("{server}{}", database.unwrap_or_default());
     arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", &database)));
@@ -116,6 +117,7 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         said: Vec::with_capacity(4096),
         tags: 0,
         secret: hex::encode(secret),
+        line,
         open: None,
         lost: None,
         client: client.clone(),
@@ -181,8 +183,12 @@ impl Session {
                 let first = if self.tags == 1 { format!("SET LIST ON{end}\n") } else { String::new() };
                 format!("{first}{lines}COMMIT{end}\n{ask}{end}\nCOMMIT{end}\n")
             }
-            Rows::TabSeparated | Rows::Csv | Rows::Quoted => format!("{lines}{ask}{end}\n"),
+            _ => format!("{lines}{ask}{end}\n"),
         };
+        let sent = Zeroizing::new(match self.line.take() {
+            Some(line) => format!("{}\n{sent}", line.expose()),
+            None => sent,
+        });
         self.printed.clear();
         self.said.clear();
         // From here on the outcome is unknown until the tag has come.
@@ -257,7 +263,7 @@ impl Session {
         loop {
             let found = match self.client.rows {
                 Rows::List => find_named_tag(&self.printed, tag.as_bytes()),
-                Rows::TabSeparated | Rows::Csv | Rows::Quoted => find_tag(&self.printed, tag.as_bytes()),
+                _ => find_tag(&self.printed, tag.as_bytes()),
             };
             if let Some(end) = found {
                 let answer = self.printed[..end].to_vec();
@@ -310,6 +316,12 @@ impl Session {
                         deadline = deadline.min(Instant::now() + REFUSED);
                     }
                 }
+                // Where errors are printed among the answers, one may be the last thing that is said.
+                Ok((true, Ok(_))) if self.client.rows == Rows::Reply => {
+                    if let Some(error) = self.errors().into_iter().find(|e| self.client.lost.contains(&e.code)) {
+                        return Err(self.gone(&error.to_string()));
+                    }
+                }
                 Ok((true, Ok(_))) => {}
             }
         }
@@ -335,7 +347,11 @@ impl Session {
     }
 
     fn errors(&self) -> Vec<DatabaseError> {
-        errors(&self.error, &self.said)
+        let mut out = errors(&self.error, &self.said);
+        if self.client.rows == Rows::Reply {
+            out.extend(errors(&self.error, &self.printed));
+        }
+        out
     }
 
     /// The session is gone: with the database's own words where it said some.
@@ -391,12 +407,11 @@ pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
 /// Where the tag begins, once it is the last line: nothing is printed after it until the next statement is sent.
 pub fn find_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
     let line = printed.strip_suffix(b"\n")?;
-    let (line, quoted) = match line.strip_suffix(b"'") {
-        Some(line) => (line, true),
-        None => (line, false),
+    let quote = match line.last() {
+        Some(quote @ (b'\'' | b'"')) => &[*quote][..],
+        _ => &[],
     };
-    let before = line.strip_suffix(tag)?;
-    let before = if quoted { before.strip_suffix(b"'")? } else { before };
+    let before = line.strip_suffix(quote)?.strip_suffix(tag)?.strip_suffix(quote)?;
     (before.is_empty() || before.ends_with(b"\n")).then_some(before.len())
 }
 

@@ -502,6 +502,11 @@ fn believed(manifest: &Manifest) -> Vec<Believed> {
     [
         ("which server it is, and since when it runs", manifest.identity.as_ref().map(|i| &i.statement), None),
         ("where the data lies", manifest.data.paths.as_ref(), None),
+        (
+            "which process is the server: its data lies in that one's working folder",
+            manifest.data.process.as_ref().map(|p| &p.statement),
+            None,
+        ),
         ("that commits are on disk", durable.map(|d| &d.statement), durable.map(|d| expected(&d.answer))),
         ("that it is a replica", role.map(|r| &r.statement), role.map(|r| expected(&r.replica))),
         ("whose logs they are", logs.map(|l| &l.series), None),
@@ -598,9 +603,10 @@ fn trusted(manifest: &Manifest, statements: &[Statement]) -> Trusted {
 }
 
 /// The parts of the page's list of statements, in the order of the page: what stands out comes first.
-const PARTS: [(Effect, &str); 6] = [
+const PARTS: [(Effect, &str); 7] = [
     (Effect::Freeze, "FREEZES"),
     (Effect::Change, "CHANGES"),
+    (Effect::Flush, "HAS WRITTEN TO DISK"),
     (Effect::Undo, "UNDOES"),
     (Effect::Cancel, "CANCELS"),
     (Effect::Session, "Its own session"),
