@@ -190,6 +190,25 @@ impl Run {
         self.look_at_data(deadline).await
     }
 
+    /// Where its logs are copied to, so that the record can say so.
+    async fn look_at_logs(&mut self, deadline: Instant) {
+        let (Some(logs), Some(destination)) = (self.broker.manifest.logs.clone(), &self.log_backup) else { return };
+        match log_backup::series(&mut self.broker, &logs, deadline).await {
+            Ok(series) => {
+                let folder = log_backup::folder(destination, &self.broker.workload.name, &series);
+                if logs.list.is_none() {
+                    let text = format!("the database itself is to hand its logs on, to {}", folder.display());
+                    self.findings.push(Finding { level: "note".into(), text });
+                }
+                self.log_folder = Some(folder);
+            }
+            Err(why) => {
+                let text = format!("whose logs it keeps could not be asked, so they are not copied: {why}");
+                self.findings.push(Finding { level: "warning".into(), text });
+            }
+        }
+    }
+
     /// Whether the server is what the configuration takes it for.
     async fn look_at_role(&mut self, deadline: Instant) -> Result<(), Fault> {
         let name = self.name();
@@ -219,25 +238,6 @@ impl Run {
                 .next("take the snapshot on the replica, or write  enforceSlaveOnly = 0  if this server shall be frozen, too")),
             None => Err(refused("SP-ROLE-002", "enforceSlaveOnly = 1, and this module cannot tell a replica from a primary.")
                 .next("write  enforceSlaveOnly = 0  and keep this configuration on the replica alone")),
-        }
-    }
-
-    /// Where its logs are copied to, so that the record can say so.
-    async fn look_at_logs(&mut self, deadline: Instant) {
-        let (Some(logs), Some(destination)) = (self.broker.manifest.logs.clone(), &self.log_backup) else { return };
-        match log_backup::series(&mut self.broker, &logs, deadline).await {
-            Ok(series) => {
-                let folder = log_backup::folder(destination, &self.broker.workload.name, &series);
-                if logs.list.is_none() {
-                    let text = format!("the database itself is to hand its logs on, to {}", folder.display());
-                    self.findings.push(Finding { level: "note".into(), text });
-                }
-                self.log_folder = Some(folder);
-            }
-            Err(why) => {
-                let text = format!("whose logs it keeps could not be asked, so they are not copied: {why}");
-                self.findings.push(Finding { level: "warning".into(), text });
-            }
         }
     }
 
