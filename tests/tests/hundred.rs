@@ -191,7 +191,7 @@ fn redis(test: &str, settings: &'static [(&'static str, &'static str)]) {
     let open = |folder: &Path| Redis::on(&programs, &folder.join("db"), settings);
     // One that never saved is refused: it may be a cache.
     let make = |folder: &Path| {
-        open(folder).say("SAVE");
+        open(folder).say("SET something there\nSAVE");
         Some(())
     };
     cycles(test, Promise::Still, &make, &|folder| Box::new(open(folder)));
