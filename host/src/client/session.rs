@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use regex_lite::Regex;
-use stillpoint_contract::manifest::{Client, Column};
+use stillpoint_contract::manifest::{Client, Column, Printed};
 use stillpoint_contract::message::{DatabaseError, Rows, StatementError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
@@ -50,6 +50,8 @@ pub struct Session {
     /// The tag that has not come yet.
     open: Option<String>,
     lost: Option<String>,
+    /// What the client is told before the first statement.
+    first: Option<Secret>,
     client: Client,
     error: Regex,
     most: Most,
@@ -72,16 +74,23 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
     })?;
     let mut arguments = Vec::new();
     let mut login = None;
+    let mut first = None;
     if let Some(way) = &client.login {
         let told = credential::login(reach, secret, way.format)?;
         arguments.push(way.argument.replace("{login}", &told.words));
-        login = Some(told.file);
+        login = told.file;
+        first = told.first;
+    }
+    if !client.setup.is_empty() {
+        let before = first.as_ref().map(Secret::expose).unwrap_or_default();
+        first = Some(Secret::of(format!("{before}{}\n", client.setup.join("\n"))));
     }
     arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", database.unwrap_or_default())));
     let group = cgroup::make();
     let launch = Launch {
         program: reach.program.clone(),
         arguments,
+        environment: reach.environment.clone(),
         ids: Some(reach.user.clone()),
         keep: login.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
         parent: std::process::id().cast_signed(),
@@ -112,6 +121,7 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         secret: hex::encode(secret),
         open: None,
         lost: None,
+        first,
         client: client.clone(),
         error,
         most,
@@ -160,6 +170,19 @@ impl Session {
     /// Sends lines and reads what is printed before the tag; `None` if that was more than the limit.
     async fn send(&mut self, lines: &str, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
         self.settle(deadline).await?;
+        // What is printed until then are greetings, of the client and of whoever configured it.
+        if let Some(first) = self.first.clone() {
+            if let Err(error) = self.exchange(first.expose(), deadline).await {
+                // Neither logged in nor set: nothing more may be sent to it.
+                self.gone(&error.to_string());
+                return Err(error);
+            }
+            self.first = None;
+        }
+        self.exchange(lines, deadline).await
+    }
+
+    async fn exchange(&mut self, lines: &str, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
         self.tags += 1;
         let tag = format!("stillpoint-{}-{}", self.secret, self.tags);
         let ask = self.client.tag.replace("{tag}", &tag);
@@ -178,7 +201,13 @@ impl Session {
             Ok(Ok(())) => {}
         }
         let printed = self.read_to_tag(deadline).await?;
-        if let Some(error) = self.errors().into_iter().next() {
+        let errors = match (self.client.errors, &printed) {
+            (Printed::StandardError, _) => self.errors(),
+            (Printed::StandardOutput, Some(printed)) => errors(&self.error, printed),
+            // An error may be among what was too much to keep.
+            (Printed::StandardOutput, None) => return Err(StatementError::TooLarge),
+        };
+        if let Some(error) = errors.into_iter().next() {
             if self.client.lost.contains(&error.code) {
                 return Err(self.gone(&error.to_string()));
             }
@@ -298,7 +327,10 @@ impl Session {
     }
 
     fn errors(&self) -> Vec<DatabaseError> {
-        errors(&self.error, &self.said)
+        match self.client.errors {
+            Printed::StandardError => errors(&self.error, &self.said),
+            Printed::StandardOutput => errors(&self.error, &self.printed),
+        }
     }
 
     /// The session is gone: with the database's own words where it said some.
@@ -328,7 +360,7 @@ impl Drop for Session {
     }
 }
 
-/// The database's errors among the lines of a client's standard error: those that this pattern of the manifest's knows.
+/// The database's errors among the lines that a client printed: those that this pattern of the manifest's knows.
 pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
     String::from_utf8_lossy(said)
         .lines()
@@ -343,6 +375,8 @@ pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
 /// Where the tag begins, once it is the last line: nothing is printed after it until the next statement is sent.
 pub fn find_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
     let line = printed.strip_suffix(b"\n")?;
+    // What prints it may print the statement's end, too.
+    let line = line.strip_suffix(b";").unwrap_or(line);
     let (line, quoted) = match line.strip_suffix(b"'") {
         Some(line) => (line, true),
         None => (line, false),

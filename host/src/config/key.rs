@@ -1,7 +1,7 @@
 //! The keys of a workload's section.
 
 /// Every key that is honoured.
-pub const HONOURED: [&str; 16] = [
+pub const HONOURED: [&str; 19] = [
     "workload_name",
     "command_path",
     "linux_user",
@@ -18,6 +18,9 @@ pub const HONOURED: [&str; 16] = [
     "role",
     "filesystems",
     "keep_records",
+    "configuration_path",
+    "instance",
+    "home",
 ];
 
 /// A key that is known and not honoured.
@@ -31,16 +34,11 @@ pub struct Refused {
 }
 
 /// Every key that is known and not honoured.
-pub const REFUSED: [Refused; 4] = [
+pub const REFUSED: [Refused; 3] = [
     Refused {
         name: "command",
         why: "it names the client of Azure's log backup alone, as one file",
         instead: "write the folder that the client is in:  command_path =",
-    },
-    Refused {
-        name: "configuration_path",
-        why: "lists of instances are not read",
-        instead: "write one [workload NAME] section for each instance",
     },
     Refused {
         name: "enforceSlaveOnly",

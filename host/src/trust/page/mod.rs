@@ -161,6 +161,15 @@ pub struct Client {
     pub lost: Vec<String>,
     /// Sent first of all.
     pub read_only: Option<String>,
+    /// Variables of its environment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// Sent after the login, before all else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub setup: Vec<String>,
+    /// How it logs in, where that is a line that it is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connects: Option<&'static str>,
     /// The language that this build reads its statements as.
     pub dialect: &'static str,
 }
@@ -214,6 +223,12 @@ pub struct Undo {
     pub text: String,
     /// Each parameter, and where its value comes from.
     pub arguments: BTreeMap<String, String>,
+    /// Errors after which it counts as done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nothing: Vec<String>,
+    /// What a person is told who cannot have it sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<String>,
 }
 
 /// What proves that a freeze still holds.
@@ -298,6 +313,9 @@ impl Page {
                 error: client.error.clone(),
                 lost: client.lost.clone(),
                 read_only: client.read_only.clone(),
+                environment: client.environment.clone(),
+                setup: client.setup.clone(),
+                connects: connects(client.login.as_ref()),
                 dialect: Dialect::of(client).name(),
             },
             sessions: manifest
@@ -403,6 +421,9 @@ fn parameter_words(parameter: &Parameter) -> String {
         Parameter::Bytes { most } => format!("at most {most} bytes, written as X'...' by the host"),
         Parameter::Identifier => "a name, quoted by the host".into(),
         Parameter::Session => "the id of a session of ours, bound by the host".into(),
+        Parameter::StateFile => {
+            "the name of a file in ipc_folder, made a path by the host; the database writes it".into()
+        }
     }
 }
 
@@ -423,6 +444,8 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
                 (parameter.clone(), from)
             })
             .collect(),
+        nothing: undo.nothing.clone(),
+        by_hand: undo.by_hand.clone(),
     });
     let proof = statement.holds.as_ref().map(|holds| Proof {
         statement: holds.statement.clone(),
@@ -452,12 +475,25 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
     })
 }
 
+fn connects(login: Option<&manifest::Login>) -> Option<&'static str> {
+    login.filter(|l| l.format == manifest::LoginFormat::ConnectLine)?;
+    Some("SET DEFINE OFF, CONNECT as the configuration says; without a login there: / AS SYSBACKUP")
+}
+
 fn believed(manifest: &Manifest) -> Vec<Believed> {
     let durable = manifest.data.durable.as_ref();
+    let unheld = manifest.data.unheld.as_ref();
+    let states =
+        |u: &manifest::Unheld| u.states.iter().map(|(s, why)| format!("{s} ({why})")).collect::<Vec<_>>().join("; ");
     [
         ("which server it is, and since when it runs", manifest.identity.as_ref().map(|i| &i.statement), None),
         ("where the data lies", manifest.data.paths.as_ref(), None),
         ("that commits are on disk", durable.map(|d| &d.statement), durable.map(|d| expected(&d.answer))),
+        (
+            "that nothing can be held, and that a snapshot is crash-consistent",
+            unheld.map(|u| &u.statement),
+            unheld.map(states),
+        ),
         ("what the login may do", manifest.privileges.as_ref().and_then(|p| p.held.as_ref()), None),
     ]
     .into_iter()
