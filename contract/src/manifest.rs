@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod recovery;
 mod rules;
 
+pub use recovery::{NAMES, Piece, Recovery, Route, Step, pieces};
 pub use rules::{argument_order, placeholders};
 
 /// The version of this schema.
@@ -49,6 +51,14 @@ pub struct Manifest {
     pub statements: BTreeMap<String, Statement>,
     /// What a login needs in the database. Without: the database has no logins, or its module says nothing of them.
     pub privileges: Option<Privileges>,
+    /// How to tell a replica from a primary. Without: the database has no replicas, or its module cannot tell.
+    pub role: Option<Role>,
+    /// The logs with which a snapshot is rolled forward. Without: there are none.
+    pub logs: Option<Logs>,
+    /// How a snapshot becomes a running database again.
+    pub recovery: Option<Recovery>,
+    /// That it was never tried on a real server, and on what it was instead: stands beside every verdict.
+    pub untried: Option<String>,
     /// Upper bounds.
     #[serde(default)]
     pub limits: Limits,
@@ -206,6 +216,35 @@ pub struct Needed {
 pub struct Identity {
     /// A `read` statement whose one row differs after every restart of the server.
     pub statement: String,
+}
+
+/// How to tell a replica from a primary.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// A `read` statement; the first column of its only row tells.
+    pub statement: String,
+    /// What it answers on a replica.
+    pub replica: Expected,
+}
+
+/// The logs with which a snapshot is rolled forward. The host asks, and copies the files; no module code has a part in it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// A `read` statement with one text: whose logs they are, as a name for a folder. Another server's are never mixed in.
+    pub series: String,
+    /// A `change` that closes the log which is written, so that it can be copied: run in prepare, and by `log-backup`. Never
+    /// on a replica.
+    pub rotate: Option<String>,
+    /// A `read` statement whose first column names the logs, the oldest first. Without: the database hands each log to
+    /// `stillpoint log-backup` itself.
+    pub list: Option<String>,
+    /// A `read` statement with one text: the folder of the names. Without: the names are whole paths.
+    pub folder: Option<String>,
+    /// Whether the last that is listed is still written to.
+    #[serde(default)]
+    pub last_is_open: bool,
 }
 
 /// Where the data lies.
@@ -419,6 +458,9 @@ pub struct Column {
     /// Whether it can be NULL.
     #[serde(default)]
     pub nullable: bool,
+    /// What it answers in thaw goes into the cycle's record by the column's name: it exists only after the snapshot.
+    #[serde(default)]
+    pub keep: bool,
 }
 
 /// What a column holds.

@@ -115,6 +115,16 @@ impl Manifest {
             }
         }
         out.extend(self.privilege_problems());
+        out.extend(self.log_problems());
+        if let Some(role) = &self.role {
+            out.extend(self.read_problem("[role] statement", &role.statement, None));
+            if role.replica == Expected::Unchanged {
+                out.push("[role] replica must name the answer itself".into());
+            }
+        }
+        if let Some(recovery) = &self.recovery {
+            out.extend(recovery.problems(self));
+        }
         if let Some(wasm) = &self.wasm
             && !wasm.imports.is_sorted_by(|a, b| a < b)
         {
@@ -158,6 +168,29 @@ impl Manifest {
             if value.replace("{instance}", "").replace("{home}", "").contains(['{', '}']) {
                 out.push(format!("[client] environment: {name} has no placeholder but {{instance}} and {{home}}"));
             }
+        }
+        out
+    }
+
+    fn log_problems(&self) -> Vec<String> {
+        let Some(logs) = &self.logs else { return Vec::new() };
+        let mut out = Vec::new();
+        let reads = [("series", Some(&logs.series)), ("list", logs.list.as_ref()), ("folder", logs.folder.as_ref())];
+        for (key, name) in reads {
+            out.extend(name.and_then(|name| self.read_problem(&format!("[logs] {key}"), name, None)));
+        }
+        if let Some(rotate) = &logs.rotate {
+            let fits = |s: &Statement| {
+                s.effect == Effect::Change && s.parameters.is_empty() && self.each(&s.session).is_none()
+            };
+            if !self.statements.get(rotate).is_some_and(fits) {
+                out.push(format!(
+                    "[logs] rotate = \"{rotate}\" must be a change without parameters, in a session opened once"
+                ));
+            }
+        }
+        if logs.list.is_none() && (logs.folder.is_some() || logs.last_is_open) {
+            out.push("[logs] folder and last_is_open belong to a list".into());
         }
         out
     }
@@ -272,6 +305,9 @@ impl Manifest {
             }
             if !exact && column.kind == ColumnKind::Bytes {
                 out.push(format!("column {}: this client does not print bytes exactly; take HEX() of it and declare encoding = \"hex\"", column.name));
+            }
+            if column.keep && (column.kind == ColumnKind::Bytes || statement.effect == Effect::Freeze) {
+                out.push(format!("column {}: what is kept is text or a number, and known in thaw", column.name));
             }
             if column.encoding.is_some() && column.kind == ColumnKind::Integer {
                 out.push(format!("column {}: an integer has no encoding", column.name));
@@ -628,6 +664,11 @@ effect = "undo"
             ("text = \"SELECT @@datadir\"", "text = '\\! id'", "no command of the client"),
             ("[sessions.main]\n", "[sessions.main]\neach = \"database\"\n", "session of the right kind"),
             ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
+            ("[data]", "[role]\nstatement = \"unlock\"\nreplica = { integer = 1 }\n[data]", "must be a read"),
+            ("[data]", "[logs]\nseries = \"datadir\"\nrotate = \"unlock\"\n[data]", "must be a change"),
+            ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp '{data}' x\" }]\n[data]", "within quotes"),
+            ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp {dato} x\" }]\n[data]", "{dato}"),
+            ("[data]", "[recovery]\nsteps = [{ say = \"a\", with = [\"kept.label\"] }]\n[data]", "kept.label"),
             ("world = \"stillpoint:workload/module@0.1.0\"", "world = \"other\"", "not offered"),
             ("end = \";\"", "end = \";\"\nenvironment = { LD_PRELOAD = \"/tmp/a.so\" }", "not the module's to set"),
             ("end = \";\"", "end = \";\"\nenvironment = { PATH = \"/tmp\" }", "not the module's to set"),

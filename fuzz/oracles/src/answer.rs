@@ -57,7 +57,7 @@ fn column(two: &[u8]) -> Column {
         _ => ColumnKind::Text,
     };
     let encoding = matches!(two[1], b'h' | b'*').then_some(Encoding::Hex);
-    Column { name: "c".into(), kind, encoding, nullable: matches!(two[1], b'?' | b'*') }
+    Column { name: "c".into(), kind, encoding, nullable: matches!(two[1], b'?' | b'*'), keep: false }
 }
 
 /// As the manifest's schema says of a column.

@@ -14,7 +14,7 @@ use stillpoint_contract::manifest::{
 use stillpoint_contract::message::{Phase, Rows, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Broker, Frozen, SessionKey, allowed, not_in_this_phase};
+use super::{Broker, Frozen, Kept, SessionKey, allowed, not_in_this_phase};
 use crate::audit::{self, Digest, MOST_STATEMENTS, Outcome, Sender, Ticket};
 use crate::client::quote::render;
 use crate::crash::{self, Step};
@@ -331,7 +331,29 @@ impl Broker {
         let session = self.sessions.get_mut(&key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
         let answer = session.run(&text, &statement.columns, deadline).await;
         self.book.audit.answered(ticket, Outcome::of(&answer));
+        if let Ok(rows) = &answer {
+            self.keep(name, database, rows);
+        }
         answer
+    }
+
+    /// Keeps what exists only now, after the snapshot, where the manifest says so.
+    fn keep(&mut self, name: &str, database: Option<&str>, rows: &Rows) {
+        let Some(statement) = self.manifest.statements.get(name).filter(|_| self.phase == Phase::Thaw) else { return };
+        for row in rows {
+            for (column, value) in statement.columns.iter().zip(row).filter(|(column, _)| column.keep) {
+                let value = match value {
+                    Value::Text(text) => text.clone(),
+                    Value::Integer(n) => n.to_string(),
+                    Value::Null | Value::Bytes(_) => continue,
+                };
+                self.kept_left = self.kept_left.saturating_sub(value.len());
+                if self.kept_left > 0 {
+                    let database = database.map(str::to_owned);
+                    self.kept.push(Kept { name: column.name.clone(), database, value });
+                }
+            }
+        }
     }
 
     /// A statement is about to be sent in an open session: the audit record tells of it.
@@ -367,8 +389,17 @@ impl Broker {
     ) -> Result<(), StatementError> {
         let ticket = self.sent(Sender::Host, &undo.name, key, &undo.text)?;
         let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
-        let answer = session.execute(&undo.text, deadline).await;
+        let columns = self.manifest.statements.get(&undo.name).map(|s| s.columns.as_slice()).unwrap_or_default();
+        let rows = session.run(&undo.text, columns, deadline).await;
+        let answer = match &rows {
+            // It was acknowledged, whatever it printed.
+            Ok(_) | Err(StatementError::Unexpected(_) | StatementError::TooLarge) => Ok(()),
+            Err(e) => Err(e.clone()),
+        };
         self.book.audit.answered(ticket, Outcome::of_undo(&answer));
+        if let Ok(rows) = &rows {
+            self.keep(&undo.name, key.1.as_deref(), rows);
+        }
         answer
     }
 

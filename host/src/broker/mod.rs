@@ -44,6 +44,21 @@ pub struct Frozen {
     pub proof: Option<Value>,
 }
 
+/// The most bytes of what one workload's thaw answered that are kept.
+const MOST_KEPT: usize = 64 * 1024;
+
+/// What a statement answered in thaw: it exists in no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Kept {
+    /// The column, such as `label`.
+    pub name: String,
+    /// Of which database, where the session is opened for each.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub database: Option<String>,
+    /// Byte for byte.
+    pub value: String,
+}
+
 /// A line that the module wrote.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct LogLine {
@@ -75,6 +90,9 @@ pub struct Broker {
     pub identity: Option<Answered>,
     /// The module's log lines.
     pub log: Vec<LogLine>,
+    /// What the thaw answered and the record must hold.
+    pub kept: Vec<Kept>,
+    kept_left: usize,
     /// The ledger and the clock of the standstill, shared by all workloads.
     pub book: Rc<Book>,
     /// When this workload's own standstill began.
@@ -119,6 +137,8 @@ impl Broker {
             files: Vec::new(),
             identity: None,
             log: Vec::new(),
+            kept: Vec::new(),
+            kept_left: MOST_KEPT,
             book,
             writes_stopped: None,
             state,

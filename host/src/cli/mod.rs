@@ -8,6 +8,7 @@ mod module;
 mod privileges;
 mod record;
 mod recover;
+mod recovery;
 mod run;
 mod screen;
 mod status;
@@ -86,6 +87,8 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         patience: u64,
     },
+    /// Print the commands that make a running database of a cycle's snapshot; run none of them
+    Recovery(#[command(flatten)] recovery::Asked),
     /// Print the statements that make the least login that a workload needs
     Privileges {
         /// Its name in the configuration
@@ -184,6 +187,7 @@ pub fn main() -> Exit {
         Command::Thaw => thaw::thaw(&context),
         Command::Status => status::status(&context),
         Command::Recover { patience } => recover::recover(&context, Duration::from_secs(patience)),
+        Command::Recovery(asked) => recovery::recovery(&context, &asked),
         Command::Privileges { workload } => privileges::privileges(&context, &workload),
         Command::Module(command) => module::run(&context, &command),
         Command::Record { what: RecordCommand::Show { cycle } } => record::show(&context, cycle.as_deref()),

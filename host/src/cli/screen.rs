@@ -126,7 +126,8 @@ fn text(record: &Record) -> String {
     }
     out.push('\n');
     if let Some(standstill) = record.standstill_us {
-        out += &format!("  standstill {} of {} s\n", time(standstill), record.timeout_s);
+        let skew = record.skew_us.map(|us| format!(", {} from the first to the last", time(us))).unwrap_or_default();
+        out += &format!("  standstill {} of {} s{skew}\n", time(standstill), record.timeout_s);
     }
     if record.exit == Exit::NotThawed {
         out += "  ✘ A THAW FAILED: SOMETHING MAY STILL STAND STILL. Run  stillpoint recover\n";
@@ -138,10 +139,14 @@ fn text(record: &Record) -> String {
         out += &format!("  {mark} {}{kind}\n", record.verdict);
         for w in &record.workloads {
             if let Some(reason) = &w.reason {
-                out += &format!("    {:<name_width$}  {}: {}\n", w.name, w.verdict, plain(reason));
+                let number = w.azure.map(|n| format!(" (Azure: {n})")).unwrap_or_default();
+                out += &format!("    {:<name_width$}  {}: {}{number}\n", w.name, w.verdict, plain(reason));
             } else if !w.point.is_empty() {
                 let point: Vec<_> = w.point.iter().map(|p| plain(&format!("{} {}", p.name, p.value))).collect();
                 out += &format!("    {:<name_width$}  {}\n", w.name, point.join(", "));
+            }
+            if let Some(on) = &w.untried {
+                out += &format!("    {:<name_width$}  UNTRIED ON A REAL SERVER: {}\n", w.name, plain(on));
             }
         }
     }

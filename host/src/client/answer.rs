@@ -260,7 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn column(kind: ColumnKind, encoding: Option<Encoding>, nullable: bool) -> Column {
-        Column { name: "c".into(), kind, encoding, nullable }
+        Column { name: "c".into(), kind, encoding, nullable, keep: false }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use stillpoint_contract::manifest::LoginFormat;
 
 use crate::client::reach::Reach;
-use crate::config::{Login, Role, Secret};
+use crate::config::{As, Login, Secret};
 use crate::fault::{Exit, Fault};
 use crate::sys::sealed::sealed;
 
@@ -140,9 +140,9 @@ fn connect_line(reach: &Reach, secret: Option<&Secret>) -> Result<Secret, Fault>
     };
     let at = if database.is_empty() { String::new() } else { format!("@{database}") };
     let role = match login.role {
-        Some(Role::Sysbackup) => " AS SYSBACKUP",
-        Some(Role::Sysdba) => " AS SYSDBA",
-        Some(Role::Sysoper) => " AS SYSOPER",
+        Some(As::Sysbackup) => " AS SYSBACKUP",
+        Some(As::Sysdba) => " AS SYSDBA",
+        Some(As::Sysoper) => " AS SYSOPER",
         None if user.is_empty() && database.is_empty() => " AS SYSBACKUP",
         None => "",
     };

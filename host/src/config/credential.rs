@@ -57,13 +57,13 @@ pub struct Login {
     pub login_path: Option<String>,
     /// `as sysbackup`, behind a login of Oracle's.
     #[serde(default)]
-    pub role: Option<Role>,
+    pub role: Option<As>,
 }
 
 /// As what an Oracle login connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Role {
+pub enum As {
     /// What a backup needs.
     Sysbackup,
     /// Everything.
@@ -172,7 +172,7 @@ fn behind_the_slash(name: &str, behind: &str) -> Result<Credential, String> {
     out.login.role = match role.as_slice() {
         [] => None,
         [word, role] if word.eq_ignore_ascii_case("as") => {
-            let known = [("sysbackup", Role::Sysbackup), ("sysdba", Role::Sysdba), ("sysoper", Role::Sysoper)];
+            let known = [("sysbackup", As::Sysbackup), ("sysdba", As::Sysdba), ("sysoper", As::Sysoper)];
             let known = known.into_iter().find(|(name, _)| role.eq_ignore_ascii_case(name));
             Some(known.ok_or("behind  as  stands none of sysbackup, sysdba and sysoper")?.1)
         }
@@ -246,16 +246,16 @@ mod tests {
     #[test]
     fn the_logins_of_sqlplus_are_understood() {
         for (text, user, password, database, role) in [
-            ("/ as sysbackup", None, None, None, Some(Role::Sysbackup)),
-            ("/ AS SYSDBA", None, None, None, Some(Role::Sysdba)),
+            ("/ as sysbackup", None, None, None, Some(As::Sysbackup)),
+            ("/ AS SYSDBA", None, None, None, Some(As::Sysdba)),
             ("/", None, None, None, None),
-            ("/@orders as sysbackup", None, None, Some("orders"), Some(Role::Sysbackup)),
+            ("/@orders as sysbackup", None, None, Some("orders"), Some(As::Sysbackup)),
             (
                 "c##backup/secret@//h:1521/s as sysbackup",
                 Some("c##backup"),
                 Some("secret"),
                 Some("//h:1521/s"),
-                Some(Role::Sysbackup),
+                Some(As::Sysbackup),
             ),
             ("b/\"a @b/c\"@orders", Some("b"), Some("a @b/c"), Some("orders"), None),
         ] {

@@ -1,7 +1,7 @@
 //! The keys of a workload's section.
 
 /// Every key that is honoured.
-pub const HONOURED: [&str; 19] = [
+pub const HONOURED: [&str; 20] = [
     "workload_name",
     "command_path",
     "linux_user",
@@ -16,6 +16,7 @@ pub const HONOURED: [&str; 19] = [
     "stall_budget",
     "module",
     "role",
+    "enforceSlaveOnly",
     "filesystems",
     "keep_records",
     "configuration_path",
@@ -34,16 +35,11 @@ pub struct Refused {
 }
 
 /// Every key that is known and not honoured.
-pub const REFUSED: [Refused; 3] = [
+pub const REFUSED: [Refused; 2] = [
     Refused {
         name: "command",
         why: "it names the client of Azure's log backup alone, as one file",
         instead: "write the folder that the client is in:  command_path =",
-    },
-    Refused {
-        name: "enforceSlaveOnly",
-        why: "which server is a replica is not asked yet",
-        instead: "keep this configuration on the replica alone, and write  enforceSlaveOnly = 0",
     },
     Refused {
         name: "customScriptEnabled",

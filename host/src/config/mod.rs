@@ -18,7 +18,6 @@
 //! | `SP-CFG-012` | a login string for a client that takes none |
 //! | `SP-CFG-014` | a line of a list of instances is not understood, or its home cannot be used |
 //! | `SP-CFG-020` | warning: `timeout` is below 60 seconds |
-//! | `SP-CFG-021` | warning: `role = slave` changes nothing |
 //! | `SP-CFG-022` | warning: a key of Azure's log backup that is done without |
 //! | `SP-IPC-001` | `ipc_folder` cannot be used |
 //! | `SP-IPC-002` | others could put another folder in the place of `ipc_folder` |
@@ -37,9 +36,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use stillpoint_contract::manifest::Snapshot;
 
-pub use credential::{Credential, Login, Role, Secret};
+pub use credential::{As, Credential, Login, Secret};
 pub use log_backup::LogBackup;
 pub use oratab::Instance;
 
@@ -94,6 +94,10 @@ pub struct Workload {
     pub timeout: Duration,
     /// The databases; empty means all.
     pub databases: Vec<String>,
+    /// What the operator takes the server for.
+    pub role: Option<Role>,
+    /// Whether a server that is no replica is refused.
+    pub only_replica: bool,
     /// Whether the agent may snapshot when its freeze failed.
     pub on_failure: OnFailure,
     /// Lower ones freeze first; equal ones together.
@@ -123,6 +127,25 @@ pub struct User {
     pub groups: Vec<u32>,
     /// The home folder.
     pub home: PathBuf,
+}
+
+/// What a server is to the others that hold the same data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// `master`: it takes writes of its own.
+    Primary,
+    /// `slave`: it follows another server.
+    Replica,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        })
+    }
 }
 
 /// Whether the agent may snapshot when a freeze failed.

@@ -13,7 +13,8 @@ use stillpoint_contract::manifest::Snapshot;
 use super::log_backup::{self, LogBackup};
 use super::oratab::{self, Instance};
 use super::place::{At, Places};
-use super::{Configuration, Credential, OnFailure, User, Workload, key};
+use super::{Configuration, Credential, OnFailure, Role, User, Workload, key};
+use crate::azure;
 use crate::fault::{Exit, Fault};
 use crate::sys::ownership::{self, Problem};
 
@@ -213,7 +214,7 @@ impl Reader<'_> {
         let on_failure = self.word(section, "on_failure", &ways);
         let kinds = [("atomic", Snapshot::Atomic), ("per-volume", Snapshot::PerVolume), ("files", Snapshot::Files)];
         let snapshot = self.word(section, "snapshot", &kinds);
-        let slave = self.word(section, "role", &[("master", false), ("slave", true)]);
+        let (role, only_replica) = self.role(section);
         let databases = self.databases(section);
         let filesystems = self.filesystems(section);
         let keep_records = self.keep_records(section);
@@ -222,11 +223,6 @@ impl Reader<'_> {
             let what = format!("timeout = {} is below 60 seconds: a slow snapshot is cut off.", timeout.as_secs());
             let next = "write  timeout = 90  unless the snapshot is known to be quick";
             let fault = self.fault("SP-CFG-020", what, Some(heading), At::Value("timeout"), next);
-            self.warnings.push(fault.of(name));
-        }
-        if slave {
-            let what = "role = slave changes nothing: the server is frozen as what it is.".into();
-            let fault = self.fault("SP-CFG-021", what, Some(heading), At::Value("role"), "the line can be removed");
             self.warnings.push(fault.of(name));
         }
         let workload = |server: Server| Workload {
@@ -239,6 +235,8 @@ impl Reader<'_> {
             ipc_folder: ipc_folder.clone(),
             timeout,
             databases: databases.clone(),
+            role,
+            only_replica,
             on_failure,
             order,
             snapshot,
@@ -453,6 +451,33 @@ impl Reader<'_> {
             },
             |(_, t)| *t,
         )
+    }
+
+    /// What the server is taken for, and whether only a replica is frozen. Azure's own number for a mistake in either says
+    /// more than that of any mistake in the file.
+    fn role(&mut self, section: &Section<'_>) -> (Option<Role>, bool) {
+        let before = self.faults.len();
+        let role = section
+            .get("role")
+            .is_some()
+            .then(|| self.word(section, "role", &[("master", Role::Primary), ("slave", Role::Replica)]));
+        let only_replica = match section.get("enforceSlaveOnly").unwrap_or_default() {
+            no if key::asks_nothing(no) => false,
+            yes if ["1", "yes", "on", "true"].iter().any(|w| yes.eq_ignore_ascii_case(w)) => true,
+            _ => {
+                let what = "enforceSlaveOnly is neither 0 nor 1.".into();
+                let next = "write  enforceSlaveOnly = 1  to have nothing but a replica frozen";
+                self.say("SP-CFG-005", what, section, At::Value("enforceSlaveOnly"), next);
+                false
+            }
+        };
+        if only_replica && role == Some(Role::Primary) {
+            let what = "enforceSlaveOnly = 1 refuses every server that is what  role = master  says.".into();
+            let next = "write  role = slave  or  enforceSlaveOnly = 0";
+            self.say("SP-CFG-005", what, section, At::Value("enforceSlaveOnly"), next);
+        }
+        self.faults.iter_mut().skip(before).for_each(|f| f.azure = Some(azure::ROLE));
+        (role, only_replica)
     }
 
     fn path(&mut self, section: &Section<'_>, key: &str) -> Option<PathBuf> {

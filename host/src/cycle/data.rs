@@ -14,6 +14,7 @@ impl Run {
     pub(super) async fn look_at_data(&mut self, deadline: Instant) -> Result<(), Fault> {
         self.durable = self.ask_durable(deadline).await? && self.durable;
         let paths = self.ask_paths(deadline).await?;
+        self.data.clone_from(&paths);
         // A filesystem may hang: the clock must not.
         let looked = tokio::task::spawn_blocking(|| crate::sys::disk::one_for_each_filesystem(paths));
         match timeout_at(deadline, looked).await {

@@ -17,6 +17,7 @@ use super::book::Book;
 use super::engine::{self, Component, Engine, Stopped};
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
+use crate::azure;
 use crate::broker::Broker;
 use crate::compiled::Store;
 use crate::config::{Configuration, Workload};
@@ -41,6 +42,9 @@ pub(super) struct Run {
     pub(super) phases: Phases,
     pub(super) database_version: String,
     pub(super) findings: Vec<Finding>,
+    /// Where all of its data lies.
+    pub(super) data: Vec<PathBuf>,
+    /// Of those, one for each filesystem.
     pub(super) paths: Vec<PathBuf>,
     pub(super) durable: bool,
     pub(super) point_file: Option<PointFile>,
@@ -94,6 +98,7 @@ impl Run {
             phases: Phases::default(),
             database_version: String::new(),
             findings: Vec::new(),
+            data: Vec::new(),
             paths: Vec::new(),
             durable: false,
             point_file: None,
@@ -149,19 +154,14 @@ impl Run {
                 findings.truncate(MOST_FINDINGS);
                 for mut finding in findings {
                     shorten(&mut finding.text);
+                    let number = azure::take(&mut finding.text);
                     let level = match finding.level {
                         Level::Note => "note",
                         Level::Warning => "warning",
                         Level::Problem => {
-                            self.faults.push(
-                                Fault::new(
-                                    "SP-DB-010",
-                                    Exit::NotFrozen,
-                                    format!("{}.", finding.text.trim_end_matches('.')),
-                                )
-                                .of(&name)
-                                .done("It was not frozen."),
-                            );
+                            let what = format!("{}.", finding.text.trim_end_matches('.'));
+                            let fault = Fault::new("SP-DB-010", Exit::NotFrozen, what).of(&name);
+                            self.faults.push(fault.azure(number.unwrap_or(azure::PRE)).done("It was not frozen."));
                             "problem"
                         }
                     };
@@ -350,9 +350,14 @@ impl Run {
         self.refused = matches!(&stopped, Stopped::Failed(f) if matches!(f.error, Some(StatementError::Failed(_))));
         let mut why = stopped.to_string();
         shorten(&mut why);
+        let number = azure::take(&mut why).unwrap_or(match phase {
+            Phase::Freeze => azure::QUIESCE,
+            Phase::Thaw => azure::POST,
+            _ => azure::PRE,
+        });
         let what = format!("{phase} failed: {}.", why.trim_end_matches('.'));
         let done = if phase == Phase::Check { "Nothing was frozen." } else { "What it held is taken back." };
-        let fault = Fault::new(id, Exit::NotFrozen, what).of(name).done(done);
+        let fault = Fault::new(id, Exit::NotFrozen, what).of(name).azure(number).done(done);
         Err(if matches!(stopped, Stopped::Failed(_)) { fault } else { fault.next("report it to the module's author") })
     }
 
@@ -381,7 +386,13 @@ impl Run {
             verdict,
             kind,
             reason,
+            azure: (verdict == Verdict::CrashConsistent).then_some(azure::NOT_HELD),
             durable: self.durable,
+            untried: self.broker.manifest.untried.clone(),
+            data: self.data.iter().map(|p| p.display().to_string()).collect(),
+            kept: self.broker.kept.clone(),
+            recovery: self.broker.manifest.recovery.clone(),
+            log_folder: None,
             point: self.point.iter().map(|c| Point { name: c.name.clone(), value: c.value.clone() }).collect(),
             phases: self.phases,
             standstill_us: standstill,

@@ -773,6 +773,7 @@ const BACKUP_STOPS: &[&str] = &[
     "select * from pg_backup_stop ( wait_for_archive = > false )",
     "select labelfile , spcmapfile from pg_backup_stop ( false )",
     "select labelfile , spcmapfile from pg_backup_stop ( wait_for_archive = > false )",
+    "select labelfile , spcmapfile , lsn from pg_backup_stop ( wait_for_archive = > false )",
 ];
 
 pub const POSTGRES: Language = Language {

@@ -49,6 +49,15 @@ pub fn html(page: &Page) -> String {
                         @for s in all { (statement(s)) }
                     }
                 }
+                @if !page.recovery.is_empty() {
+                    h2 { "Recovery, for people to run (" (page.recovery.len()) ")" }
+                    @for step in &page.recovery {
+                        article {
+                            span.quiet { (plain(&step.when)) ": " } (plain(&step.say))
+                            @if let Some(run) = &step.run { pre { (plain(run)) } }
+                        }
+                    }
+                }
                 h2 { "Bounds" }
                 table {
                     (rows("at most", &limits_words(&page.limits)))

@@ -94,6 +94,17 @@ pub fn text(page: &Page) -> String {
             all.into_iter().for_each(|s| statement(s, &mut out));
         }
     }
+    if !page.recovery.is_empty() {
+        out.part(&format!("Recovery, for people to run ({})", page.recovery.len()));
+        for step in &page.recovery {
+            for line in wrapped(&format!("{}: {}", step.when, step.say), WIDTH - 2) {
+                out.line(&format!("  {line}"));
+            }
+            for line in step.run.iter().flat_map(|run| wrapped(run, WIDTH - 6)) {
+                out.line(&format!("      {line}"));
+            }
+        }
+    }
     out.part("Bounds");
     out.fields("at most", limits_words(&page.limits));
     out.fields("cannot", &page.cannot);
