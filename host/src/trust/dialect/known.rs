@@ -1156,7 +1156,7 @@ pub const ORACLE: Language = Language {
             Lasts::Disk,
             &["alter database end backup"],
             &[
-                "select to_char ( count ( * ) ) | | * | | to_char ( nvl ( sum ( change# ) , * ) ) from v$backup where status = *",
+                "select to_char ( count ( * ) ) | | * | | to_char ( nvl ( sum ( change # ) , * ) ) from v$backup where status = *",
                 "select count ( * ) from v$backup where status = *",
             ],
         ),
@@ -1175,7 +1175,7 @@ pub const ORACLE: Language = Language {
         "alter database backup controlfile to * reuse",
     ],
     cancels: &["alter system kill session * immediate"],
-    ids: &["select sid | | * | | serial# from v$session where sid = sys_context ( * , * )"],
+    ids: &["select sid | | * | | serial # from v$session where sid = sys_context ( * , * )"],
     environment: &["ORACLE_HOME", "ORACLE_SID", "NLS_LANG"],
     setup: &[
         "SET AUTOTRACE OFF",
