@@ -162,6 +162,9 @@ pub enum LoginFormat {
     /// SQL*Plus': the client starts without a login (`/nolog`), and reads `CONNECT …` as its first line. There is no
     /// `{login}`.
     ConnectLine,
+    /// `redis-cli`'s: `{login}` is several arguments (socket or host and port, user, and `--askpass` where there is a
+    /// password). The password is the first line of its standard input.
+    AskPass,
 }
 
 /// How the client prints rows.
@@ -178,6 +181,11 @@ pub enum Rows {
     /// `sqlplus`, after `SET MARKUP CSV ON QUOTE ON`: text in double quotes, numbers bare, commas between, nothing for
     /// NULL. Empty lines between rows are none, and a statement that has no columns may say in words that it was done.
     QuotedCsv,
+    /// `redis-cli -2 --json`: one reply. Of the lines `name:value` that `INFO` gives one row is made, its columns found by
+    /// name, NULL where the server has no such line; a number, a text or `null` is one row of one column. Errors stand
+    /// among the replies, so lines of standard output are looked at with `error` as well. Such a client splits words by
+    /// rules of its own: parameters are whole numbers and identifiers, which are sent as they are.
+    Reply,
 }
 
 /// The least that a login must be allowed, as the database's administrator grants it.
@@ -251,9 +259,12 @@ pub struct Logs {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// A `read` statement whose first column holds paths of folders or files, one for each row.
-    /// Without: the databases of the sessions are the paths.
+    /// A `read` statement whose first column holds paths of folders or files, one for each row; the first is the data
+    /// folder itself.
+    /// Without, and without `process`: the databases of the sessions are the paths.
     pub paths: Option<String>,
+    /// Instead: the data lies in the working folder of the server's own process, which the host looks up.
+    pub process: Option<Process>,
     /// What proves that each acknowledged commit is on disk already. Without, or with another answer, the host syncs
     /// the filesystems again before it says "frozen".
     pub durable: Option<Answer>,
@@ -272,6 +283,16 @@ pub struct Unheld {
     pub states: BTreeMap<String, String>,
 }
 
+/// The process of a server that keeps its data in its working folder.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// A `read` statement whose one value is the number of the server's process.
+    pub statement: String,
+    /// What the kernel may call that process: a number means another process in another container.
+    pub named: Vec<String>,
+}
+
 /// A `read` statement and the answer expected: the first column of its only row.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -286,7 +307,7 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expected {
-    /// The same as just after the freeze was taken.
+    /// The same as just after the freeze was taken, in all columns.
     Unchanged,
     /// This integer.
     Integer(i64),
@@ -354,6 +375,8 @@ pub enum Effect {
     Session,
     /// Changes something that needs no undo.
     Change,
+    /// Has the server write to disk what it holds, and changes nothing else. Also while writers wait.
+    Flush,
     /// Has an undo.
     Freeze,
     /// Takes back a freeze.

@@ -30,7 +30,7 @@ pub fn number(id: &str) -> Option<u16> {
     Some(match (area, n.parse::<u16>().ok()?) {
         ("CFG", 8) | ("DB", 11) => AUTHORIZATION,
         ("CFG", 1..=19) => CONFIGURATION,
-        ("ROLE", 1) => ROLE,
+        ("ROLE", _) => ROLE,
         ("TRUST", 1) => WORKLOAD,
         ("DB", 1 | 2) | ("CLIENT", 1..=5) => CONNECTION,
         ("IPC", 1 | 2 | 10) => IPC_FOLDER,

@@ -18,6 +18,7 @@ pub mod fault;
 pub mod guard;
 pub mod keeper;
 pub mod ledger;
+pub mod log_backup;
 pub mod recipe;
 pub mod recovery;
 pub mod sys;

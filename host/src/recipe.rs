@@ -10,12 +10,15 @@ use stillpoint_contract::manifest::{Piece, Recovery, Route, pieces};
 
 use crate::cycle::record::WorkloadRecord;
 use crate::fault::{Exit, Fault, plain};
+use crate::log_backup::copy::SUMS;
 
 /// What somebody wants to have back, and where.
 #[derive(Debug, Clone)]
 pub struct Wish {
     /// The cycle whose snapshot it is.
     pub cycle: String,
+    /// Whether it is of more than one instant.
+    pub apart: bool,
     /// How the snapshot is come by.
     pub route: Route,
     /// Whether logs are followed, and to where.
@@ -68,7 +71,11 @@ pub fn steps(workload: &WorkloadRecord, wish: &Wish, frozen_at: Option<Timestamp
         let what = format!("the snapshot is of {frozen}, which is after {to}: logs lead forward only.");
         return Err(fault("SP-RECOVERY-003", what).next("take an older cycle:  stillpoint record verify  knows which"));
     }
-    let values = values(workload, wish, recovery)?;
+    let mut wish = wish.clone();
+    if wish.apart && recovery.apart_needs_logs && wish.to == To::Snapshot {
+        wish.to = To::Recorded;
+    }
+    let values = values(workload, &wish, recovery)?;
     let mut out = Vec::new();
     for step in &recovery.steps {
         let here = step.routes.is_empty() || step.routes.contains(&wish.route);
@@ -163,7 +170,7 @@ fn logs(folder: &Path, first: &str) -> Result<Vec<String>, String> {
         std::fs::read_dir(folder).map_err(|e| format!("the logs in {} cannot be read: {e}", folder.display()))?;
     let mut names: Vec<String> = read.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
     // What begins with a dot is being copied.
-    names.retain(|n| n.as_str() >= first && !n.starts_with('.'));
+    names.retain(|n| n.as_str() >= first && !n.starts_with('.') && n != SUMS);
     names.sort();
     if names.first().is_none_or(|n| n != first) {
         return Err(format!("the log {first}, with which recovery begins, is not in {}", folder.display()));

@@ -199,18 +199,7 @@ fn a_standby_is_frozen_as_a_standby() {
     let test = "a_standby_is_frozen_as_a_standby";
     let Some(primary) = Postgres::private(test, &[]) else { return };
     primary.make_table();
-    let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let data = folder.path().join("data");
-    // A copy of a server that is down, and may follow: the simplest standby.
-    let socket = primary.socket().to_owned();
-    let standby = {
-        let primary = &primary;
-        base_backup(primary, &data);
-        std::fs::write(data.join("standby.signal"), "").unwrap();
-        succeed(Command::new("chown").arg("postgres:").arg(data.join("standby.signal")), "");
-        Postgres::on(&data, &[&format!("primary_conninfo=host={} user=postgres", socket.display())])
-    };
+    let standby = Postgres::standby(&primary);
     let site = Site::with(&configuration(&standby, ""));
     let told = findings(&site.json(&["check"]));
     assert!(told.iter().any(|f| f.starts_with("note: this is a standby")), "{told:?}");
@@ -218,15 +207,6 @@ fn a_standby_is_frozen_as_a_standby() {
     assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
     assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 4, "{}", said.text);
     drop(standby);
-}
-
-fn base_backup(primary: &Postgres, to: &Path) {
-    let tool = stillpoint_tests::missing::find(&["pg_basebackup"]).unwrap();
-    succeed(Command::new("install").args(["-d", "-o", "postgres", "-m", "700"]).arg(to), "");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(tool);
-    command.args(["-U", "postgres", "-X", "stream", "-c", "fast", "-h"]).arg(primary.socket()).arg("-D").arg(to);
-    succeed(command.current_dir("/"), "");
 }
 
 #[test]

@@ -47,6 +47,10 @@ impl Manifest {
         {
             say("[client] login argument must contain {login}, and with a connect-line there is none".into());
         }
+        if self.client.login.as_ref().is_some_and(|l| l.format == LoginFormat::AskPass && l.argument != "{login}") {
+            say("[client] login argument is \"{login}\" alone where the format is ask-pass: it is several arguments"
+                .into());
+        }
         for (name, session) in &self.sessions {
             if !is_name(name, '_') {
                 say(format!("[sessions.{name}]: a name is 1 to 64 of a-z, 0-9 and _, and begins with a letter"));
@@ -88,10 +92,18 @@ impl Manifest {
         if let Some(identity) = &self.identity {
             out.extend(self.read_problem("[identity] statement", &identity.statement, None));
         }
-        if let Some(paths) = &self.data.paths {
+        if let Some(process) = &self.data.process {
+            out.extend(self.read_problem("[data] process", &process.statement, None));
+            if process.named.is_empty() {
+                out.push("[data] process must say how the server's process is named".into());
+            }
+            if self.data.paths.is_some() {
+                out.push("[data] has paths or process, not both".into());
+            }
+        } else if let Some(paths) = &self.data.paths {
             out.extend(self.read_problem("[data] paths", paths, None));
         } else if !self.sessions.values().any(|s| s.each.is_some()) {
-            out.push("[data] paths is needed where no session is opened for each database".into());
+            out.push("[data] paths or process is needed where no session is opened for each database".into());
         }
         if let Some(durable) = &self.data.durable {
             out.extend(self.read_problem("[data] durable", &durable.statement, None));
@@ -274,6 +286,10 @@ impl Manifest {
             {
                 out.push(format!("parameter {p}: from is above to"));
             }
+            if self.client.rows == Rows::Reply && matches!(parameter, Parameter::Text { .. } | Parameter::Bytes { .. })
+            {
+                out.push(format!("parameter {p}: this client's quoting is its own; take an integer or an identifier"));
+            }
         }
         let session_parameters = statement.parameters.values().filter(|p| **p == Parameter::Session).count();
         if statement.effect == Effect::Cancel {
@@ -298,8 +314,12 @@ impl Manifest {
                 out.push(format!("column {}: this client prints nothing for NULL; take NVL() of it", column.name));
                 continue;
             }
-            let exact =
-                self.client.rows == Rows::Quoted || column.kind == ColumnKind::Integer || column.encoding.is_some();
+            let exact = match self.client.rows {
+                Rows::Quoted => true,
+                Rows::Reply => column.kind != ColumnKind::Bytes,
+                Rows::TabSeparated | Rows::Csv | Rows::QuotedCsv => false,
+            } || column.kind == ColumnKind::Integer
+                || column.encoding.is_some();
             if !exact && column.nullable {
                 out.push(format!("column {}: this client prints NULL like the text NULL; take HEX() of it and declare encoding = \"hex\"", column.name));
             }

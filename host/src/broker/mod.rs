@@ -41,7 +41,7 @@ pub struct Frozen {
     /// Whether a copy is whole while it holds, though writes go on.
     pub recoverable: bool,
     /// The answer that proves it, as it was just after the freeze.
-    pub proof: Option<Value>,
+    pub proof: Option<Vec<Value>>,
 }
 
 /// The most bytes of what one workload's thaw answered that are kept.
@@ -310,6 +310,7 @@ fn allowed(effect: Effect, stops: Option<Stops>, phase: Phase) -> bool {
     match effect {
         Effect::Read | Effect::Session => true,
         Effect::Change => matches!(phase, Phase::Prepare | Phase::Thaw),
+        Effect::Flush => matches!(phase, Phase::Prepare | Phase::Freeze),
         Effect::Freeze => match phase {
             Phase::Prepare => matches!(stops, Some(Stops::Nothing | Stops::Ddl)),
             Phase::Freeze => true,
@@ -365,6 +366,8 @@ mod tests {
         assert!(allowed(Effect::Freeze, Some(Stops::Ddl), Phase::Prepare));
         assert!(!allowed(Effect::Change, None, Phase::Freeze));
         assert!(!allowed(Effect::Change, None, Phase::Check));
+        assert!(allowed(Effect::Flush, None, Phase::Freeze));
+        assert!(!allowed(Effect::Flush, None, Phase::Check) && !allowed(Effect::Flush, None, Phase::Thaw));
         assert!(!allowed(Effect::Undo, None, Phase::Check));
         for phase in [Phase::Check, Phase::Prepare, Phase::Freeze, Phase::Thaw] {
             assert!(!allowed(Effect::Cancel, None, phase));

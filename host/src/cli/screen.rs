@@ -7,7 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Output;
-use crate::cycle::record::{Record, Verdict};
+use crate::config::Role;
+use crate::cycle::record::{Record, Verdict, WorkloadRecord};
 use crate::fault::{Exit, Fault, plain};
 
 /// Prints the answer. False when it could not be written: a full disk, a closed pipe.
@@ -100,7 +101,7 @@ fn text(record: &Record) -> String {
     let name_width = record.workloads.iter().map(|w| w.name.len()).max().unwrap_or(0);
     for w in &record.workloads {
         let p = &w.phases;
-        let mut line = format!("  {:<name_width$}  {} {}", w.name, w.module, plain(&w.database));
+        let mut line = format!("  {:<name_width$}  {} {}{}", w.name, w.module, plain(&w.database), replica(w));
         // What did not happen has no duration.
         let phases = [("prepared", p.prepare_us), ("froze", p.freeze_us), ("held", p.held_us), ("thawed", p.thaw_us)];
         for (phase, took) in phases {
@@ -163,7 +164,13 @@ fn text(record: &Record) -> String {
     out
 }
 
-fn indented(text: &str) -> String {
+/// A replica is called so: of another server nobody asks.
+pub fn replica(workload: &WorkloadRecord) -> &'static str {
+    if workload.role == Some(Role::Replica) { ", a replica" } else { "" }
+}
+
+/// Each line two columns further in.
+pub fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 

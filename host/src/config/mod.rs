@@ -19,6 +19,7 @@
 //! | `SP-CFG-014` | a line of a list of instances is not understood, or its home cannot be used |
 //! | `SP-CFG-020` | warning: `timeout` is below 60 seconds |
 //! | `SP-CFG-022` | warning: a key of Azure's log backup that is done without |
+//! | `SP-CFG-023` | warning: `dbnames`, where the whole server is frozen |
 //! | `SP-IPC-001` | `ipc_folder` cannot be used |
 //! | `SP-IPC-002` | others could put another folder in the place of `ipc_folder` |
 //! | `SP-IPC-003` | warning: others can replace what is written into `ipc_folder` |

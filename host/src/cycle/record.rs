@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stillpoint_contract::manifest::Recovery;
+use stillpoint_contract::manifest::{Recovery, Snapshot};
 
 use crate::broker::Kept;
+use crate::config::Role;
 use crate::fault::{Exit, Fault};
 
 /// What may be believed about the snapshot. The worst comes last.
@@ -88,6 +89,9 @@ pub struct WorkloadRecord {
     /// The database's version.
     #[serde(default)]
     pub database: String,
+    /// What the server said it is, where its module can ask.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub role: Option<Role>,
     /// What may be believed.
     pub verdict: Verdict,
     /// In which way, when it is application-consistent.
@@ -144,6 +148,9 @@ pub struct Record {
     pub cycle: String,
     /// How the command ends because of it.
     pub exit: Exit,
+    /// What the agent was to do.
+    #[serde(default)]
+    pub snapshot: Option<Snapshot>,
     /// The worst of all workloads.
     pub verdict: Verdict,
     /// The weakest of all workloads.
@@ -197,6 +204,7 @@ impl Record {
         Record {
             cycle: cycle.into(),
             exit: faults.iter().map(|f| f.exit).max().unwrap_or(Exit::Inconsistent),
+            snapshot: None,
             verdict: if was_armed { Verdict::CrashConsistent } else { Verdict::Failed },
             kind: None,
             began_at: now.clone(),

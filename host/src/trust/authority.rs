@@ -150,6 +150,7 @@ impl Authority {
         // Without it an undo is run also against a server that was restarted since.
         changed(Kind::Claim, "[identity]", &self.identity, &after.identity, true, &mut out);
         changed(Kind::Claim, "[data] paths", &self.data.paths, &after.data.paths, true, &mut out);
+        changed(Kind::Claim, "[data] process", &self.data.process, &after.data.process, true, &mut out);
         changed(Kind::Claim, "[data] durable", &self.data.durable, &after.data.durable, true, &mut out);
         // Where nothing is held the agent may snapshot all the same.
         changed(Kind::Claim, "[data.unheld]", &self.data.unheld, &after.data.unheld, true, &mut out);

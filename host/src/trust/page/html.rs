@@ -169,7 +169,7 @@ fn findings(page: &Page) -> Markup {
 fn statement(statement: &Statement) -> Markup {
     let class = match statement.effect {
         Effect::Freeze => "freeze",
-        Effect::Change => "change",
+        Effect::Change | Effect::Flush => "change",
         _ => "other",
     };
     let checked = match statement.checked {

@@ -525,6 +525,11 @@ fn believed(manifest: &Manifest) -> Vec<Believed> {
     [
         ("which server it is, and since when it runs", manifest.identity.as_ref().map(|i| &i.statement), None),
         ("where the data lies", manifest.data.paths.as_ref(), None),
+        (
+            "which process is the server: its data lies in that one's working folder",
+            manifest.data.process.as_ref().map(|p| &p.statement),
+            None,
+        ),
         ("that commits are on disk", durable.map(|d| &d.statement), durable.map(|d| expected(&d.answer))),
         (
             "that nothing can be held, and that a snapshot is crash-consistent",
@@ -626,9 +631,10 @@ fn trusted(manifest: &Manifest, statements: &[Statement]) -> Trusted {
 }
 
 /// The parts of the page's list of statements, in the order of the page: what stands out comes first.
-const PARTS: [(Effect, &str); 6] = [
+const PARTS: [(Effect, &str); 7] = [
     (Effect::Freeze, "FREEZES"),
     (Effect::Change, "CHANGES"),
+    (Effect::Flush, "HAS WRITTEN TO DISK"),
     (Effect::Undo, "UNDOES"),
     (Effect::Cancel, "CANCELS"),
     (Effect::Session, "Its own session"),

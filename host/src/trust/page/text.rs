@@ -159,7 +159,8 @@ fn head(page: &Page, out: &mut Sheet) {
     if let Some(read_only) = &client.read_only {
         out.field(2, "first sends", read_only);
     }
-    out.field(2, "then sends", &format!("after each statement  {}  and  {}", client.end, client.tag));
+    let end = if client.end.is_empty() { "a line break".to_owned() } else { format!(" {} ", client.end) };
+    out.field(2, "then sends", &format!("after each statement {end} and  {}", client.tag));
     out.field(2, "errors are", &client.error);
     if !client.lost.is_empty() {
         out.field(2, "", &format!("the session is lost after {}", client.lost.join(", ")));
