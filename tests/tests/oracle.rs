@@ -5,12 +5,15 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::User;
+use stillpoint_tests::dist;
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::oracle::{Home, Instance};
+use stillpoint_tests::program::run;
 use stillpoint_tests::site::{Said, Site};
 use stillpoint_tests::wait_until;
 use tempfile::TempDir;
@@ -511,6 +514,31 @@ fn a_list_that_cannot_be_trusted_or_read_is_refused() {
     let said = format!("{}{}", said.stdout, said.stderr);
     assert!(said.contains("SP-CLIENT-002"), "{said}");
     assert!(m.instance.trace().is_empty());
+}
+
+/// The script for people who have an Oracle: that it runs to its end, and finds what it must.
+#[test]
+fn the_script_for_a_real_oracle_runs() {
+    if !is_root("the_script_for_a_real_oracle_runs") {
+        return;
+    }
+    let m = Machine::new("");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../modules/oracle/try-it.sh");
+    let report = m.site.path("report.txt");
+    let mut path = std::ffi::OsString::from(dist::program("stillpoint").parent().unwrap());
+    path.push(":/usr/sbin:/usr/bin:/sbin:/bin");
+    let mut command = Command::new("sh");
+    command.arg(&script).arg("orcl").arg(m.home.path()).arg("nobody").arg(&report);
+    command.env("PATH", path).env("STILLPOINT_STATE_DIR", m.site.path("")).env("STILLPOINT_TRY_SECONDS", "0");
+    let ended = run(&mut command, "");
+    let said = std::fs::read_to_string(&report).unwrap();
+    assert_eq!(ended.code, Some(0), "{ended:?}\n{said}");
+    assert!(said.contains("SP2-0738") && said.contains("ORA-01142") && said.contains("\"ACTIVE 3\""), "{said}");
+    assert_eq!(m.instance.in_backup(), 0);
+    // One that does not do as it must is told.
+    m.instance.behave("fail ORA-00257: Archiver error. | ALTER SYSTEM ARCHIVE\n");
+    let ended = run(&mut command, "");
+    assert!(ended.code == Some(1) && ended.stdout.contains("steps were not as expected"), "{ended:?}");
 }
 
 /// One instance named in the section itself, and a section that forgot to.

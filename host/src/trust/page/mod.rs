@@ -674,8 +674,12 @@ fn given(imports: &[Interface]) -> String {
 }
 
 fn limits_words(limits: &Limits) -> Vec<String> {
+    let thaw = match limits.thaw_seconds {
+        ..=2 => String::new(),
+        seconds => format!(", {seconds} s for its own thaw"),
+    };
     vec![
-        format!("{} MiB memory, {} s for check and for prepare", limits.memory_mib, limits.prepare_seconds),
+        format!("{} MiB memory, {} s for check and for prepare{thaw}", limits.memory_mib, limits.prepare_seconds),
         format!("{} rows and {} KiB in one answer", limits.rows, limits.answer_kib),
         format!(
             "{} KiB of state, {} events, {} log lines in one cycle",
