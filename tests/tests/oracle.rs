@@ -198,13 +198,12 @@ fn what_cannot_be_held_is_crash_consistent_and_says_why() {
     if !is_root("what_cannot_be_held_is_crash_consistent_and_says_why") {
         return;
     }
-    let cases: [(&[(&str, &str)], &str, &str); 4] = [
-        (&[("log_mode", "NOARCHIVELOG")], "NOARCHIVELOG", ""),
-        (&[("status", "MOUNTED"), ("open_mode", "MOUNTED")], "mounted and not open", "closed cleanly"),
-        (&[("open_mode", "READ ONLY")], "read-only", ""),
-        (&[("role", "PHYSICAL STANDBY"), ("open_mode", "READ ONLY WITH APPLY")], "physical standby", ""),
-    ];
-    for (state, reason, found) in cases {
+    for (state, reason, found) in [
+        (vec![("log_mode", "NOARCHIVELOG")], "NOARCHIVELOG", ""),
+        (vec![("status", "MOUNTED"), ("open_mode", "MOUNTED")], "mounted and not open", "closed cleanly"),
+        (vec![("open_mode", "READ ONLY")], "read-only", ""),
+        (vec![("role", "PHYSICAL STANDBY"), ("open_mode", "READ ONLY WITH APPLY")], "physical standby", ""),
+    ] {
         let m = Machine::new("");
         state.iter().for_each(|(key, value)| m.instance.set(key, *value));
         let check = m.site.json(&["check"]);

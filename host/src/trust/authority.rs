@@ -249,6 +249,8 @@ fn statement(name: &str, before: Option<&Statement>, after: Option<&Statement>, 
     changed(Kind::Effect, &of("undo"), &a.undo, &b.undo, true, out);
     changed(Kind::Effect, &of("holds"), &a.holds, &b.holds, true, out);
     changed(Kind::Effect, &of("recoverable"), &a.recoverable, &b.recoverable, b.recoverable, out);
+    // Of what is said to be somebody else's nothing is taken back.
+    changed(Kind::Effect, &of("foreign"), &a.foreign, &b.foreign, b.foreign.is_some(), out);
 }
 
 /// Whether every argument that `b` takes is one that `a` takes.

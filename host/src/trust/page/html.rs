@@ -127,7 +127,8 @@ fn head(page: &Page) -> Markup {
             @if let Some(connects) = client.connects { (row("first sends", html! { (connects) })) }
             @for line in &client.setup { (row("then", code(line))) }
             @if let Some(first) = &client.read_only { (row("first sends", code(first))) }
-            (row("then sends", html! { "after each statement " (code(&client.end)) " and " (code(&client.tag)) }))
+            (row("then sends", html! { "after each statement " (code(&client.end)) " and " (code(&client.tag))
+                @if let Some(more) = client.more { br; (more) } }))
             (row("errors are", html! { (code(&client.error))
                 @if !client.lost.is_empty() { br; "the session is lost after " (plain(&client.lost.join(", "))) } }))
             (row("sessions", html! {
@@ -196,6 +197,9 @@ fn statement(statement: &Statement) -> Markup {
                         @if !undo.nothing.is_empty() { br; "counts as done after " (plain(&undo.nothing.join(", "))) }
                         @if let Some(words) = &undo.by_hand { br; "by hand: " (plain(words)) }
                     }))
+                }
+                @if let Some(foreign) = &statement.foreign {
+                    (row("not undone", html! { "where the database says that it is somebody else's: " (code(foreign)) }))
                 }
                 @if let Some(proof) = &statement.proof {
                     (row("proved by", html! { (plain(&proof.statement)) ": " (code(&proof.text)) " must answer " (plain(&proof.answer)) }))
