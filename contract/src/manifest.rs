@@ -103,13 +103,8 @@ pub struct Client {
     pub tag: String,
     /// How it prints rows.
     pub rows: Rows,
-<<<<<<< HEAD
-    /// A line that is the database's error: a regular expression with the group `message`, and where they exist `code` and
-    /// `state`.
-=======
-    /// A line of standard error that is the database's error: a regular expression with the group `message`, and
+    /// A line that is the database's error: a regular expression with the group `message`, and
     /// where they exist `code` and `state`. Without `message` the lines that follow are the message, to the next error.
->>>>>>> main
     pub error: String,
     /// Where such lines are printed.
     #[serde(default)]
@@ -164,15 +159,12 @@ pub enum LoginFormat {
     /// libpq's: `{login}` is the words of a connection (host, port, user, database, UTF-8, no schema but the server's
     /// own), which name the sealed descriptor as the password file.
     PassFile,
-<<<<<<< HEAD
     /// SQL*Plus': the client starts without a login (`/nolog`), and reads `CONNECT …` as its first line. There is no
     /// `{login}`.
     ConnectLine,
-=======
     /// `isql-fb`'s: `{login}` is two to four arguments, the user and the sealed descriptor as the file of the password;
     /// `{database}` begins with the server, `inet://HOST:PORT/`, `localhost` where the login names none.
     FetchPassword,
->>>>>>> main
     /// `redis-cli`'s: `{login}` is several arguments (socket or host and port, user, and `--askpass` where there is a
     /// password). The password is the first line of its standard input.
     AskPass,
@@ -189,16 +181,13 @@ pub enum Rows {
     Csv,
     /// `sqlite3 -quote`: SQL literals with commas between. Exact.
     Quoted,
-<<<<<<< HEAD
     /// `sqlplus`, after `SET MARKUP CSV ON QUOTE ON`: text in double quotes, numbers bare, commas between, nothing for
     /// NULL. Empty lines between rows are none, and a statement that has no columns may say in words that it was done.
     QuotedCsv,
-=======
     /// `isql-fb`: a name and a value on each line, by `SET LIST ON`, which the host sends first. Text could forge lines,
     /// so a column is a number or hexadecimal, as a cast to `CHARACTER SET OCTETS` prints it. The host sends `COMMIT` after
     /// each statement: answers about the server do not change within a transaction.
     List,
->>>>>>> main
     /// `redis-cli -2 --json`: one reply. Of the lines `name:value` that `INFO` gives one row is made, its columns found by
     /// name, NULL where the server has no such line; a number, a text or `null` is one row of one column. Errors stand
     /// among the replies, so lines of standard output are looked at with `error` as well. Such a client splits words by

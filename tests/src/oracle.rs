@@ -137,7 +137,7 @@ impl Instance {
     }
 
     /// Has its client behave: lines such as `hang SELECT`, `slow 300 ALTER DATABASE BEGIN`, `greet TEXT`,
-    /// `fail ORA-00257: … | ALTER SYSTEM`. A statement is meant that begins so.
+    /// `fail ORA-00257: … | ALTER SYSTEM`, `meanwhile ALTER SYSTEM` (somebody begins a backup). A statement is meant that begins so.
     ///
     /// # Panics
     /// When it cannot be written.

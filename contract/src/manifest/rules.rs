@@ -325,11 +325,7 @@ impl Manifest {
             let exact = match self.client.rows {
                 Rows::Quoted => true,
                 Rows::Reply => column.kind != ColumnKind::Bytes,
-<<<<<<< HEAD
-                Rows::TabSeparated | Rows::Csv | Rows::QuotedCsv => false,
-=======
-                Rows::TabSeparated | Rows::Csv | Rows::List => false,
->>>>>>> main
+                Rows::TabSeparated | Rows::Csv | Rows::QuotedCsv | Rows::List => false,
             } || column.kind == ColumnKind::Integer
                 || column.encoding.is_some();
             if !exact && self.client.rows == Rows::List {

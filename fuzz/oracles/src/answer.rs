@@ -126,7 +126,7 @@ fn cut(format: Rows, printed: &[u8]) -> Vec<Vec<&[u8]>> {
     let quote = match format {
         Rows::Quoted => Some(b'\''),
         Rows::Csv | Rows::QuotedCsv => Some(b'"'),
-        Rows::TabSeparated | Rows::Reply => None,
+        Rows::TabSeparated | Rows::Reply | Rows::List => None,
     };
     let mut out = Vec::new();
     let mut row = Vec::new();
@@ -193,8 +193,8 @@ fn print_cell(format: Rows, cell: &Value, encoded: bool) -> Vec<u8> {
             [&b"\""[..], &double_quotes(bytes, b'"'), b"\""].concat()
         }
         (Rows::Csv, _) => bytes.to_vec(),
-        (Rows::TabSeparated | Rows::Reply, _) if encoded => hexadecimal.into_bytes(),
-        (Rows::TabSeparated | Rows::Reply, _) => bytes.iter().flat_map(|b| escape(*b)).collect(),
+        (Rows::TabSeparated | Rows::Reply | Rows::List, _) if encoded => hexadecimal.into_bytes(),
+        (Rows::TabSeparated | Rows::Reply | Rows::List, _) => bytes.iter().flat_map(|b| escape(*b)).collect(),
     }
 }
 

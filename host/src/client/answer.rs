@@ -20,13 +20,10 @@ pub fn parse(format: Rows, printed: &[u8], columns: &[Column], most: usize) -> R
         Rows::TabSeparated => tab_separated(printed)?,
         Rows::Csv => csv(printed)?,
         Rows::Quoted => quoted(printed)?,
-<<<<<<< HEAD
         // "Database altered.", as far as the client was not told to be quiet.
         Rows::QuotedCsv if columns.is_empty() => Vec::new(),
         Rows::QuotedCsv => quoted_csv(printed)?,
-=======
         Rows::List => list(printed)?,
->>>>>>> main
         Rows::Reply => reply(printed, columns)?,
     };
     if rows.len() > most {
@@ -371,7 +368,6 @@ mod tests {
         }
     }
 
-<<<<<<< HEAD
     /// As SQL*Plus 12.2 and later are documented to print it.
     #[test]
     fn words_of_sqlplus_are_no_rows() {
@@ -390,7 +386,8 @@ mod tests {
         }
         assert!(parse(Rows::QuotedCsv, b"\"a\",\n", &two, 9).is_err(), "NULL was not declared");
         assert_eq!(parse(Rows::QuotedCsv, b"\nDatabase altered.\n\n", &[], 9).unwrap(), Vec::<Vec<Value>>::new());
-=======
+    }
+
     /// As isql 3.0 printed it.
     #[test]
     fn what_isql_prints_is_read_exactly() {
@@ -413,7 +410,6 @@ mod tests {
                 "{printed}"
             );
         }
->>>>>>> main
     }
 
     /// As redis-cli 7.0 printed it, with `-2 --json`.
@@ -494,11 +490,8 @@ mod tests {
             let _ = parse(Rows::TabSeparated, &printed, &columns, 9);
             let _ = parse(Rows::Quoted, &printed, &columns, 9);
             let _ = parse(Rows::Csv, &printed, &columns, 9);
-<<<<<<< HEAD
             let _ = parse(Rows::QuotedCsv, &printed, &columns, 9);
-=======
             let _ = parse(Rows::List, &printed, &columns, 9);
->>>>>>> main
             let _ = parse(Rows::Reply, &printed, &columns, 9);
         }
     }

@@ -37,7 +37,8 @@ pub fn login(reach: &Reach, secret: Option<&Secret>, way: &manifest::Login) -> R
         }
         LoginFormat::ConnectLine => {
             let line = connect_line(reach, secret)?;
-            return Ok(Told { arguments: vec![way.argument.clone()], file: None, line: Some(line) });
+            let arguments = vec![way.argument.clone()];
+            return Ok(Told { arguments, server: String::new(), file: None, line: Some(line) });
         }
     };
     let file = sealed(content.as_bytes(), reach.user.uid, reach.user.gid).map_err(|e| {
@@ -45,16 +46,9 @@ pub fn login(reach: &Reach, secret: Option<&Secret>, way: &manifest::Login) -> R
             .of(&reach.workload)
     })?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-<<<<<<< HEAD
-    let words = match way.format {
-        LoginFormat::PassFile => connection_words(&reach.login, &path),
-        LoginFormat::OptionFile | LoginFormat::AskPass | LoginFormat::ConnectLine => path,
-    };
-    Ok(Told { arguments: vec![way.argument.replace("{login}", &words)], file: Some(file), line: None })
-=======
     let (mut server, mut words) = (String::new(), Vec::new());
     match way.format {
-        LoginFormat::OptionFile | LoginFormat::AskPass => words.push(path),
+        LoginFormat::OptionFile | LoginFormat::AskPass | LoginFormat::ConnectLine => words.push(path),
         LoginFormat::PassFile => words.push(connection_words(&reach.login, &path)),
         LoginFormat::FetchPassword => {
             words = user_and_password(&reach.login, secret.is_some(), path);
@@ -74,7 +68,6 @@ pub fn known_as(format: Option<LoginFormat>, user: &str) -> String {
         },
         _ => user.to_owned(),
     }
->>>>>>> main
 }
 
 /// The arguments of `redis-cli`, which reads the password from its standard input before anything else, and gives it
@@ -300,7 +293,6 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
     fn no_word_of_a_login_becomes_a_line_of_sqlplus() {
         let mut reach = Reach::for_tests();
         let line = |reach: &Reach, password: Option<&str>| {
@@ -319,7 +311,9 @@ mod tests {
             reach.login.database = Some(database.into());
             assert_eq!(line(&reach, Some("p")), Err("SP-CLIENT-003".into()), "{database:?}");
         }
-=======
+    }
+
+    #[test]
     fn a_database_of_firebird_is_named_with_its_server() {
         let login = Login { user: Some("bak".into()), host: Some("::1".into()), port: Some(3051), ..Login::default() };
         assert_eq!(inet(&login), "inet://[::1]:3051/");
@@ -331,7 +325,6 @@ mod tests {
         let mut reach = Reach::for_tests();
         reach.login.host = Some("other/".into());
         assert_eq!(first_line(&reach, None).unwrap_err().id, "SP-CLIENT-003");
->>>>>>> main
     }
 
     #[test]

@@ -10,13 +10,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use regex_lite::Regex;
-<<<<<<< HEAD
-use stillpoint_contract::manifest::{self, Client, Column, LoginFormat, Printed};
-use stillpoint_contract::message::{DatabaseError, Rows, StatementError};
-=======
-use stillpoint_contract::manifest::{Client, Column, Rows};
+use stillpoint_contract::manifest::{Client, Column, LoginFormat, Printed, Rows};
 use stillpoint_contract::message::{self, DatabaseError, StatementError};
->>>>>>> main
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -90,7 +85,6 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         arguments.extend(told.arguments);
         (login, line, server) = (told.file, told.line, told.server);
     }
-<<<<<<< HEAD
     // What is a line of its own for some clients is the first of several for others.
     let mut first = None;
     if client.login.as_ref().is_some_and(|l| l.format == LoginFormat::ConnectLine) {
@@ -100,11 +94,8 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         let before = first.as_ref().map(Secret::expose).unwrap_or_default();
         first = Some(Secret::of(format!("{before}{}\n", client.setup.join("\n"))));
     }
-    arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", database.unwrap_or_default())));
-=======
     let database = format!("{server}{}", database.unwrap_or_default());
     arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", &database)));
->>>>>>> main
     let group = cgroup::make();
     let launch = Launch {
         program: reach.program.clone(),
@@ -387,11 +378,7 @@ impl Session {
 
     fn errors(&self) -> Vec<DatabaseError> {
         let mut out = errors(&self.error, &self.said);
-<<<<<<< HEAD
-        if self.client.rows == manifest::Rows::Reply || self.client.errors == Printed::StandardOutput {
-=======
-        if self.client.rows == Rows::Reply {
->>>>>>> main
+        if self.client.rows == Rows::Reply || self.client.errors == Printed::StandardOutput {
             out.extend(errors(&self.error, &self.printed));
         }
         out
@@ -424,15 +411,11 @@ impl Drop for Session {
     }
 }
 
-<<<<<<< HEAD
-/// The database's errors among the lines that a client printed: those that this pattern of the manifest's knows.
-=======
 /// Most bytes of a message that stands on several lines.
 const LONG: usize = 400;
 
-/// The database's errors among the lines of a client's standard error: those that this pattern of the manifest's knows.
+/// The database's errors among the lines that a client printed: those that this pattern of the manifest's knows.
 /// Where it has no group `message`, the lines that follow are the message, to the next error.
->>>>>>> main
 pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
     let mut out: Vec<DatabaseError> = Vec::new();
     let follows = !pattern.as_str().contains("(?<message>") && !pattern.as_str().contains("(?P<message>");

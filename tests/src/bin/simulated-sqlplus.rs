@@ -325,6 +325,10 @@ fn server(session: &Session, text: &str) -> Result<Answer, Refused> {
             "slow" if rest.split_once(' ').is_some_and(|(_, begins)| text.starts_with(begins)) => {
                 return apart(session, text);
             }
+            // Somebody else begins a backup of one file, just before this statement.
+            "meanwhile" if text.starts_with(rest) => {
+                session.instance.with(|state| state["files"][2]["active"] = true.into());
+            }
             "fail" => {
                 if let Some((error, begins)) = rest.split_once(" | ")
                     && text.starts_with(begins)
