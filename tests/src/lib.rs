@@ -14,6 +14,7 @@ pub mod firebird;
 pub mod loop_mount;
 pub mod mariadb;
 pub mod missing;
+pub mod oracle;
 pub mod postgres;
 pub mod processes;
 pub mod program;

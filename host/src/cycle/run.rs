@@ -62,6 +62,8 @@ pub(super) struct Run {
     /// It stood still when the agent was told.
     pub(super) stood: bool,
     pub(super) faults: Vec<Fault>,
+    /// The database cannot be held: why. Its snapshot is crash-consistent, and may be taken.
+    pub(super) unheld: Option<String>,
     /// The phase that failed last did so because the database refused a statement.
     pub(super) refused: bool,
     pub(super) reason: Option<String>,
@@ -115,6 +117,7 @@ impl Run {
             stands: false,
             stood: false,
             faults: Vec::new(),
+            unheld: None,
             refused: false,
             reason: None,
         })
@@ -183,6 +186,17 @@ impl Run {
                 "{}: the verdict will be crash-consistent. Say  snapshot =  what the agent really does",
                 NOT_THIS_SNAPSHOT
             );
+            self.findings.push(Finding { level: "warning".into(), text });
+        }
+        if self.faults.is_empty() {
+            let asked = self.broker.unheld(deadline).await;
+            self.unheld = asked.map_err(|e| {
+                let what = format!("the database did not say whether it can be held: {e}.");
+                Fault::new("SP-DB-015", Exit::NotFrozen, what).of(&name).done("It was not frozen.")
+            })?;
+        }
+        if let Some(why) = &self.unheld {
+            let text = format!("nothing will be held, and the verdict will be crash-consistent: {why}");
             self.findings.push(Finding { level: "warning".into(), text });
         }
         self.look_at_logs(deadline).await;
@@ -326,7 +340,11 @@ impl Run {
                 .done("What it froze is thawed.")
                 .next("raise  stall_budget  if the database needs more, or report it to the module's author"));
         }
-        if let Some(why) = self.froze_too_little() {
+        if self.unheld.is_some() {
+            // Nothing was sent from which `timeout` would count.
+            self.broker.book.sends_freeze(Stops::Nothing);
+            // The snapshot may be taken; what was frozen all the same counts for nothing.
+        } else if let Some(why) = self.froze_too_little() {
             return Err(Fault::new("SP-MODULE-003", Exit::NotFrozen, format!("freeze ended well, but {why}."))
                 .of(&name)
                 .done("What it froze is thawed.")
@@ -458,7 +476,7 @@ impl Run {
             let why = self.faults.first().map_or("it was not frozen".into(), |f| f.what.clone());
             return (Verdict::Failed, None, Some(why));
         }
-        if let Some(reason) = &self.reason {
+        if let Some(reason) = self.reason.as_ref().or(self.unheld.as_ref()) {
             return crash(reason.clone());
         }
         if !self.broker.manifest.snapshots.contains(&self.plan.snapshot) {

@@ -98,7 +98,7 @@ pub fn load(places: &Places, named: Option<&std::path::Path>, unsigned: bool) ->
             }
         });
         let verified = verified.and_then(|module| {
-            crate::client::program::find(workload, &module.manifest().client.programs)?;
+            crate::client::reach::Reach::new(workload, &module.manifest().client, configuration.path.clone())?;
             if module.manifest().client.mode == ClientMode::Command {
                 return Err(Fault::new(
                     "SP-TRUST-009",

@@ -123,6 +123,9 @@ fn head(page: &Page) -> Markup {
             (row("serves", html! { "workload_name = " (code(&page.workloads.join(", "))) ", consistent under a snapshot of " (snapshots.join(", or ")) }))
             (row("runs", html! { (code(&client.programs.join(", else "))) " as linux_user, " (mode) br;
                 @for argument in &client.arguments { code.word { (plain(argument)) } " " } }))
+            @for (name, value) in &client.environment { (row("knows", code(&format!("{name} = {value}")))) }
+            @if let Some(connects) = client.connects { (row("first sends", html! { (connects) })) }
+            @for line in &client.setup { (row("then", code(line))) }
             @if let Some(first) = &client.read_only { (row("first sends", code(first))) }
             (row("then sends", html! { "after each statement " (code(&client.end)) " and " (code(&client.tag))
                 @if let Some(more) = client.more { br; (more) } }))
@@ -191,6 +194,8 @@ fn statement(statement: &Statement) -> Markup {
                     (row("undone by", html! {
                         (plain(&undo.statement)) ": " (code(&undo.text))
                         @for (parameter, from) in &undo.arguments { br; (code(&format!("{{{parameter}}}"))) " is " (plain(from)) }
+                        @if !undo.nothing.is_empty() { br; "counts as done after " (plain(&undo.nothing.join(", "))) }
+                        @if let Some(words) = &undo.by_hand { br; "by hand: " (plain(words)) }
                     }))
                 }
                 @if let Some(foreign) = &statement.foreign {
