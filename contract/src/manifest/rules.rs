@@ -240,8 +240,9 @@ impl Manifest {
             || statement.undo.is_some()
             || statement.holds.is_some()
             || statement.recoverable
+            || !statement.snapshots.is_empty()
         {
-            out.push("stops, lasts, undo, holds and recoverable belong to effect = \"freeze\" alone".into());
+            out.push("stops, lasts, undo, holds, recoverable and snapshots belong to effect = \"freeze\" alone".into());
         }
         out
     }
@@ -253,6 +254,9 @@ impl Manifest {
         }
         if statement.recoverable && statement.stops == Some(Stops::Writes) {
             out.push("recoverable is for a freeze that does not stop writes".into());
+        }
+        if statement.snapshots.iter().any(|kind| !self.snapshots.contains(kind)) {
+            out.push("its snapshots must be among those of the module".into());
         }
         if statement.lasts.is_none() {
             out.push("a freeze needs lasts = \"session\", \"expires\", \"server\" or \"disk\"".into());
@@ -539,6 +543,7 @@ effect = "undo"
             ("text = \"SELECT @@datadir\"", "text = '\\! id'", "no command of the client"),
             ("[sessions.main]\n", "[sessions.main]\neach = \"database\"\n", "session of the right kind"),
             ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
+            ("stops = \"writes\"\n", "stops = \"writes\"\nsnapshots = [\"files\"]\n", "among those of the module"),
             ("world = \"stillpoint:workload/module@0.1.0\"", "world = \"other\"", "not offered"),
         ] {
             let said = refused(from, to);

@@ -126,6 +126,7 @@ fn statement(text: &str) -> Statement {
         undo: None,
         holds: None,
         recoverable: false,
+        snapshots: Vec::new(),
     }
 }
 

@@ -177,6 +177,8 @@ impl Broker {
     ) -> Result<Rows, StatementError> {
         let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
         let recoverable = statement.recoverable;
+        let own = &statement.snapshots;
+        let snapshots = if own.is_empty() { &self.manifest.snapshots } else { own }.clone();
         let (stops, lasts) = (statement.stops.unwrap_or(Stops::Writes), statement.lasts.unwrap_or(Lasts::Disk));
         let undo = statement.undo.clone().ok_or_else(|| StatementError::Undeclared(format!("{name} has no undo")))?;
         // Refused before anything is armed, if it is refused at all.
@@ -196,7 +198,7 @@ impl Broker {
         crash::step(Step::Froze);
         let rows = rows?;
         let proof = self.bound_proof(name, key);
-        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, proof });
+        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, snapshots, proof });
         Ok(rows)
     }
 
