@@ -13,6 +13,7 @@ pub mod fake;
 pub mod loop_mount;
 pub mod mariadb;
 pub mod missing;
+pub mod mysql;
 pub mod newer;
 pub mod postgres;
 pub mod program;
