@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod recovery;
 mod rules;
 
+pub use recovery::{NAMES, Piece, Recovery, Route, Step, pieces};
 pub use rules::{argument_order, placeholders};
 
 /// The version of this schema.
@@ -49,6 +51,14 @@ pub struct Manifest {
     pub statements: BTreeMap<String, Statement>,
     /// What a login needs in the database. Without: the database has no logins, or its module says nothing of them.
     pub privileges: Option<Privileges>,
+    /// How to tell a replica from a primary. Without: the database has no replicas, or its module cannot tell.
+    pub role: Option<Role>,
+    /// The logs with which a snapshot is rolled forward. Without: there are none.
+    pub logs: Option<Logs>,
+    /// How a snapshot becomes a running database again.
+    pub recovery: Option<Recovery>,
+    /// That it was never tried on a real server, and on what it was instead: stands beside every verdict.
+    pub untried: Option<String>,
     /// Upper bounds.
     #[serde(default)]
     pub limits: Limits,
@@ -128,6 +138,9 @@ pub enum LoginFormat {
     /// libpq's: `{login}` is the words of a connection (host, port, user, database, UTF-8, no schema but the server's
     /// own), which name the sealed descriptor as the password file.
     PassFile,
+    /// `redis-cli`'s: `{login}` is several arguments (socket or host and port, user, and `--askpass` where there is a
+    /// password). The password is the first line of its standard input.
+    AskPass,
 }
 
 /// How the client prints rows.
@@ -141,6 +154,11 @@ pub enum Rows {
     Csv,
     /// `sqlite3 -quote`: SQL literals with commas between. Exact.
     Quoted,
+    /// `redis-cli -2 --json`: one reply. Of the lines `name:value` that `INFO` gives one row is made, its columns found by
+    /// name, NULL where the server has no such line; a number, a text or `null` is one row of one column. Errors stand
+    /// among the replies, so lines of standard output are looked at with `error` as well. Such a client splits words by
+    /// rules of its own: parameters are whole numbers and identifiers, which are sent as they are.
+    Reply,
 }
 
 /// The least that a login must be allowed, as the database's administrator grants it.
@@ -181,16 +199,58 @@ pub struct Identity {
     pub statement: String,
 }
 
+/// How to tell a replica from a primary.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// A `read` statement; the first column of its only row tells.
+    pub statement: String,
+    /// What it answers on a replica.
+    pub replica: Expected,
+}
+
+/// The logs with which a snapshot is rolled forward. The host asks, and copies the files; no module code has a part in it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// A `read` statement with one text: whose logs they are, as a name for a folder. Another server's are never mixed in.
+    pub series: String,
+    /// A `change` that closes the log which is written, so that it can be copied: run in prepare, and by `log-backup`. Never
+    /// on a replica.
+    pub rotate: Option<String>,
+    /// A `read` statement whose first column names the logs, the oldest first. Without: the database hands each log to
+    /// `stillpoint log-backup` itself.
+    pub list: Option<String>,
+    /// A `read` statement with one text: the folder of the names. Without: the names are whole paths.
+    pub folder: Option<String>,
+    /// Whether the last that is listed is still written to.
+    #[serde(default)]
+    pub last_is_open: bool,
+}
+
 /// Where the data lies.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// A `read` statement whose first column holds paths of folders or files, one for each row.
-    /// Without: the databases of the sessions are the paths.
+    /// A `read` statement whose first column holds paths of folders or files, one for each row; the first is the data
+    /// folder itself.
+    /// Without, and without `process`: the databases of the sessions are the paths.
     pub paths: Option<String>,
+    /// Instead: the data lies in the working folder of the server's own process, which the host looks up.
+    pub process: Option<Process>,
     /// What proves that each acknowledged commit is on disk already. Without, or with another answer, the host syncs
     /// the filesystems again before it says "frozen".
     pub durable: Option<Answer>,
+}
+
+/// The process of a server that keeps its data in its working folder.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// A `read` statement whose one value is the number of the server's process.
+    pub statement: String,
+    /// What the kernel may call that process: a number means another process in another container.
+    pub named: Vec<String>,
 }
 
 /// A `read` statement and the answer expected: the first column of its only row.
@@ -207,7 +267,7 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expected {
-    /// The same as just after the freeze was taken.
+    /// The same as just after the freeze was taken, in all columns.
     Unchanged,
     /// This integer.
     Integer(i64),
@@ -278,6 +338,8 @@ pub enum Effect {
     Session,
     /// Changes something that needs no undo.
     Change,
+    /// Has the server write to disk what it holds, and changes nothing else. Also while writers wait.
+    Flush,
     /// Has an undo.
     Freeze,
     /// Takes back a freeze.
@@ -374,6 +436,9 @@ pub struct Column {
     /// Whether it can be NULL.
     #[serde(default)]
     pub nullable: bool,
+    /// What it answers in thaw goes into the cycle's record by the column's name: it exists only after the snapshot.
+    #[serde(default)]
+    pub keep: bool,
 }
 
 /// What a column holds.

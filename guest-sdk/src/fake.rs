@@ -243,4 +243,11 @@ pub(crate) mod clock {
     pub fn remaining() -> u32 {
         u32::try_from(super::here().remaining.get().as_millis()).unwrap_or(u32::MAX)
     }
+
+    /// Nobody waits; what is left gets less.
+    pub fn sleep(milliseconds: u32) {
+        let here = super::here();
+        let slept = std::time::Duration::from_millis(milliseconds.min(50).into());
+        here.remaining.set(here.remaining.get().saturating_sub(slept));
+    }
 }

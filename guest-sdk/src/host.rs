@@ -102,4 +102,9 @@ pub mod clock {
     pub fn remaining() -> Duration {
         Duration::from_millis(super::there::clock::remaining().into())
     }
+
+    /// Waits, at most 50 ms at a time: for what the server has no statement to wait for.
+    pub fn sleep(time: Duration) {
+        super::there::clock::sleep(u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
+    }
 }

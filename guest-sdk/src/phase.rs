@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|
 //! | `read`, `session` | ✔ | ✔ | ✔ | ✔ |
 //! | `change` | | ✔ | | ✔ |
+//! | `flush` | | ✔ | ✔ | |
 //! | `freeze`, stops `nothing` or `ddl` | | ✔ | ✔ | |
 //! | `freeze`, stops `writes` | | | ✔ | |
 //! | `undo` | | ✔ | ✔ | ✔ |
@@ -34,6 +35,14 @@ impl MayRead for Thaw {}
 pub trait MayChange: MayRead {}
 impl MayChange for Prepare {}
 impl MayChange for Thaw {}
+
+/// Statements with `effect = "flush"` run here.
+#[diagnostic::on_unimplemented(
+    message = "a statement with effect = \"flush\" runs in prepare or freeze, not in `{Self}`"
+)]
+pub trait MayFlush: MayRead {}
+impl MayFlush for Prepare {}
+impl MayFlush for Freeze {}
 
 /// Statements with `effect = "freeze"` that stop nothing, or only changes of the schema, run here.
 #[diagnostic::on_unimplemented(message = "a statement that freezes runs in prepare or freeze, not in `{Self}`")]

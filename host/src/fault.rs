@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::azure;
+
 /// How the command ends. The numbers are a promise to backup agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -35,6 +37,9 @@ pub enum Exit {
 pub struct Fault {
     /// Stable: `SP-CFG-003`.
     pub id: String,
+    /// The number of Azure's that corresponds, where one does: [`crate::azure`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub azure: Option<u16>,
     /// How the command ends because of it.
     pub exit: Exit,
     /// The workload's name in the configuration.
@@ -56,7 +61,15 @@ pub struct Fault {
 impl Fault {
     /// A fault with its stable id and what happened.
     pub fn new(id: &str, exit: Exit, what: impl Into<String>) -> Fault {
-        Fault { id: id.into(), exit, workload: None, what: what.into(), excerpt: None, done: None, next: None }
+        let azure = azure::number(id);
+        Fault { id: id.into(), azure, exit, workload: None, what: what.into(), excerpt: None, done: None, next: None }
+    }
+
+    /// Another number of Azure's than the id alone stands for.
+    #[must_use]
+    pub fn azure(mut self, number: u16) -> Fault {
+        self.azure = Some(number);
+        self
     }
 
     /// To which workload.
@@ -98,6 +111,9 @@ impl fmt::Display for Fault {
             write!(f, " {}", plain_lines(done))?;
         }
         write!(f, "   {}", self.id)?;
+        if let Some(number) = self.azure {
+            write!(f, " (Azure: {number})")?;
+        }
         if let Some(excerpt) = &self.excerpt {
             write!(f, "\n{}", plain_lines(excerpt))?;
         }

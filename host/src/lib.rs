@@ -5,6 +5,7 @@
 //! `cli → keeper → cycle → broker → client → sys`; [`ledger`], [`trust`] and [`compiled`] stand alone.
 
 pub mod audit;
+pub mod azure;
 pub mod broker;
 pub mod cli;
 pub mod client;
@@ -17,6 +18,8 @@ pub mod fault;
 pub mod guard;
 pub mod keeper;
 pub mod ledger;
+pub mod log_backup;
+pub mod recipe;
 pub mod recovery;
 pub mod sys;
 pub mod trust;

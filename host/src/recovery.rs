@@ -266,7 +266,13 @@ async fn take_back(entry: &Entry, same_boot: bool, living: &mut Living) -> Resul
                 None => "ended with its client".into(),
             })
         }
-        (Recovery::Undo, Undo::Statement(undo)) => take_back_by(entry, undo, living).await,
+        (Recovery::Undo, Undo::Statement(undo)) => match take_back_by(entry, undo, living).await {
+            // What the server would have ended by itself ended with it.
+            Err(_) if entry.lasts == Lasts::Expires && nobody_listens(&undo.reach.login) => {
+                Ok("ended with the server, which is down".into())
+            }
+            taken => taken,
+        },
     }
 }
 

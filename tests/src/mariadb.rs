@@ -73,6 +73,8 @@ impl Programs {
     /// When it cannot be made.
     pub fn fresh(&self, data: &Path) {
         copy(&self.template(), data);
+        // A name that no other server has: MySQL makes itself another one.
+        let _ = std::fs::remove_file(data.join("auto.cnf"));
     }
 
     /// Starts a server on this data folder.
@@ -210,6 +212,41 @@ impl MariaDb {
     /// Starts Debian's MariaDB on a folder of its own. `None` where it is missing.
     pub fn private(test: &str, options: &[&str]) -> Option<MariaDb> {
         Some(Programs::debian(test)?.private(options))
+    }
+
+    /// Starts a server that others can follow, at this port of this machine. `None` where MariaDB is missing.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn primary(test: &str) -> Option<(MariaDb, u16)> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port();
+        let port_option = format!("--port={port}");
+        let network = ["--skip-networking=0", "--bind-address=127.0.0.1", &port_option];
+        let server = MariaDb::private(test, &[&network[..], &["--server-id=1", "--log-bin=binlog"]].concat())?;
+        server.sql(
+            "CREATE USER replica@'127.0.0.1' IDENTIFIED BY 'x'; GRANT REPLICATION SLAVE ON *.* TO replica@'127.0.0.1';",
+        );
+        Some((server, port))
+    }
+
+    /// Starts a replica of the server at this port, and waits until it follows.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn replica(test: &str, port: u16, options: &[&str]) -> Option<MariaDb> {
+        let replica = MariaDb::private(test, &[options, &["--server-id=2"]].concat())?;
+        replica.sql(&format!(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'replica', \
+             MASTER_PASSWORD = 'x', MASTER_USE_GTID = slave_pos; START SLAVE;"
+        ));
+        wait_until("the replica follows", || replica.follows());
+        Some(replica)
+    }
+
+    /// Whether it follows another server at this moment, and has done something of what that one did.
+    pub fn follows(&self) -> bool {
+        self.sql("SHOW STATUS LIKE 'Slave_running';").trim_end().ends_with("ON")
+            && !self.sql("SELECT @@gtid_slave_pos;").trim().is_empty()
     }
 
     /// Starts Debian's MariaDB on this data folder.

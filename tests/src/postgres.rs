@@ -134,6 +134,20 @@ impl Postgres {
         Some(Postgres::start(own, &data, settings))
     }
 
+    /// Starts a standby that follows this server.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn standby(primary: &Postgres) -> Postgres {
+        let own = open_folder();
+        let data = own.path().join("data");
+        let tool = find(&["pg_basebackup"]).expect("it comes with psql");
+        let mut copy = as_postgres(&tool);
+        copy.args(["-U", "postgres", "-X", "stream", "-c", "fast", "--write-recovery-conf", "-h"]);
+        succeed(copy.arg(primary.socket()).arg("-D").arg(&data), "");
+        Postgres::start(own, &data, &[])
+    }
+
     /// Starts a server on this data folder. What a crash or a snapshot left of another one there is no hindrance.
     pub fn on(data: &Path, settings: &[&str]) -> Postgres {
         Postgres::start(open_folder(), data, settings)

@@ -359,6 +359,15 @@ fn mariadb(socket: &Path, login: &str, timeout: u32) -> String {
     )
 }
 
+/// A server is frozen as a whole: who names databases of it is told so.
+#[test]
+fn databases_are_named_of_a_server_that_is_frozen_whole() {
+    let Some(server) = MariaDb::private("databases_are_named_of_a_server_that_is_frozen_whole", &[]) else { return };
+    let site = Site::with(&format!("{}dbnames = app;other\n", mariadb(&server.socket(), "-u root", 60)));
+    let said = site.json(&["check"]);
+    assert_eq!((said.code, said.faults()), (Some(0), vec!["SP-CFG-023".to_owned()]), "{}", said.text);
+}
+
 /// `check` says the same beforehand, with the same exit code.
 #[test]
 fn check_finds_what_run_would_meet() {

@@ -44,8 +44,9 @@ fn coordinates(said: &Said) -> BTreeMap<String, String> {
 
 /// Where the server was when it was thawed: the end of what the snapshot can hold.
 fn at_the_thaw(said: &Said, name: &str) -> Option<String> {
-    let lines = said.json["workloads"][0]["log"].as_array().unwrap().iter().filter_map(|l| l.as_str());
-    lines.filter_map(|l| Some(l.split_once(&format!("at the thaw, {name}: "))?.1.to_owned())).next()
+    let kept = said.json["workloads"][0]["kept"].as_array()?;
+    let named = kept.iter().find(|k| k["name"] == name)?;
+    Some(named["value"].as_str()?.replace('\n', ""))
 }
 
 /// What of ours the server has: sessions, and locks that are held or waited for.
@@ -62,10 +63,6 @@ fn ours(server: &MariaDb) -> String {
 /// Writes out what the filesystem keeps to itself.
 fn sync(volume: &Volume) {
     succeed(Command::new("sync").arg("--file-system").arg(volume.data()), "");
-}
-
-fn file_and_offset(at: &str) -> (&str, &str) {
-    at.rsplit_once(':').unwrap()
 }
 
 /// Everything acknowledged before `first` is in the copy, nothing begun after `last`, and each writer's rows have no gap.
@@ -180,16 +177,15 @@ mod newer {
     /// From where the copy itself is, to where the server was at the thaw.
     fn roll_forward(programs: &Programs, copy: &MariaDb, said: &Said, logs: &Path) {
         let point = coordinates(said);
-        let thaw = at_the_thaw(said, "binary log").unwrap();
-        let (last, stop) = file_and_offset(&thaw);
+        let (last, stop) = (at_the_thaw(said, "end_file").unwrap(), at_the_thaw(said, "end_position").unwrap());
         let mut read = Command::new(programs.command_path().join("mysqlbinlog"));
         read.arg(format!("--stop-position={stop}"));
         // The newest one began with the copy's own start; the one before it ends where the snapshot was cut.
         let list = copy.sql("SHOW BINARY LOGS;");
         let list: Vec<Vec<&str>> = list.lines().map(|l| l.split('\t').collect()).collect();
         let [.., cut, _] = list.as_slice() else { panic!("{list:?}") };
-        let (recorded, offset) = file_and_offset(&point["binary log"]);
-        assert_eq!(cut[0], recorded, "the log was rotated before the point, and not again");
+        let (recorded, offset) = (&point["binary log file"], &point["binary log position"]);
+        assert_eq!(cut[0], *recorded, "the log was rotated before the point, and not again");
         let number = |text: &str| text.parse::<u64>().unwrap();
         assert!(number(cut[1]) >= number(offset), "the copy ends at {cut:?}, before the point {point:?}");
         let executed = copy.sql("SELECT @@GLOBAL.gtid_executed;").trim().replace("\\n", "");
@@ -197,20 +193,20 @@ mod newer {
         if let Some(gtid) = by_gtid {
             let within = format!("SELECT GTID_SUBSET('{gtid}', @@GLOBAL.gtid_executed);");
             assert_eq!(copy.sql(&within), "1\n", "the copy has {executed}, and not the point {gtid}");
-            let behind = at_the_thaw(said, "gtid").unwrap();
+            let behind = at_the_thaw(said, "end_gtid").unwrap();
             let within = format!("SELECT GTID_SUBSET(@@GLOBAL.gtid_executed, '{behind}');");
             assert_eq!(copy.sql(&within), "1\n", "the copy has {executed}, more than was there at the thaw {behind}");
             read.arg(format!("--exclude-gtids={executed}"));
         } else {
             read.arg(format!("--start-position={}", cut[1]));
         }
-        assert_eq!(last, recorded, "one log from the point to the thaw");
+        assert_eq!(last, *recorded, "one log from the point to the thaw");
         let statements = succeed(read.arg(logs.join(last)), "");
         // The session's own settings at the end of the log are ended with it.
         copy.sql(&statements);
         if by_gtid.is_some() {
             let executed = copy.sql("SELECT @@GLOBAL.gtid_executed;").trim().replace("\\n", "");
-            assert_eq!(Some(executed), at_the_thaw(said, "gtid"), "neither less nor more");
+            assert_eq!(Some(executed), at_the_thaw(said, "end_gtid"), "neither less nor more");
         }
     }
 

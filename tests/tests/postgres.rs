@@ -66,10 +66,10 @@ fn coordinates(said: &Said) -> BTreeMap<String, String> {
     all.map(|c| (c["name"].as_str().unwrap().to_owned(), c["value"].as_str().unwrap().to_owned())).collect()
 }
 
-/// A file that the answer to the thaw holds line by line.
-fn recorded(said: &Said, name: &str) -> String {
-    let lines = said.json["workloads"][0]["log"].as_array().unwrap().iter().map(|l| l.as_str().unwrap());
-    lines.filter_map(|l| Some(format!("{}\n", l.split_once(&format!("{name}: "))?.1))).collect()
+/// What the answer to the thaw holds byte for byte.
+fn kept(said: &Said, name: &str) -> String {
+    let mut all = said.json["workloads"][0]["kept"].as_array().unwrap().iter();
+    all.find(|k| k["name"] == name).unwrap()["value"].as_str().unwrap().to_owned()
 }
 
 /// One cycle on a volume: a block image and a snapshot, each opened by a second server.
@@ -99,10 +99,10 @@ fn cycle(test: &str, settings: &[&str]) {
     assert_eq!(said.json["kind"], "recoverable", "{}", said.text);
     eprintln!("longest gap of a writer {:?}", log.longest_gap());
     let point = coordinates(&said);
-    assert_eq!(point.len(), 4, "{}", said.text);
+    assert_eq!(point.len(), 5, "{}", said.text);
 
     // What exists only after the snapshot is in the answer, and in no copy.
-    let label = recorded(&said, "backup_label");
+    let label = kept(&said, "backup_label");
     assert!(label.contains("LABEL: stillpoint ") && label.contains(said.json["cycle"].as_str().unwrap()), "{label}");
     drop(server);
 
@@ -169,7 +169,7 @@ fn a_snapshot_is_rolled_forward_with_its_label_and_tablespace_map() {
     wait_until("the log is archived", || server.sql(&archived) == "t\n");
     drop(server);
 
-    let (label, map) = (recorded(&said, "backup_label"), recorded(&said, "tablespace_map"));
+    let (label, map) = (kept(&said, "backup_label"), kept(&said, "tablespace_map"));
     assert!(map.contains("/space"), "{map}");
     let map = map.replace(space.to_str().unwrap(), rolled.join("space").to_str().unwrap());
     let pg = rolled.join("pg");
@@ -199,34 +199,14 @@ fn a_standby_is_frozen_as_a_standby() {
     let test = "a_standby_is_frozen_as_a_standby";
     let Some(primary) = Postgres::private(test, &[]) else { return };
     primary.make_table();
-    let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let data = folder.path().join("data");
-    // A copy of a server that is down, and may follow: the simplest standby.
-    let socket = primary.socket().to_owned();
-    let standby = {
-        let primary = &primary;
-        base_backup(primary, &data);
-        std::fs::write(data.join("standby.signal"), "").unwrap();
-        succeed(Command::new("chown").arg("postgres:").arg(data.join("standby.signal")), "");
-        Postgres::on(&data, &[&format!("primary_conninfo=host={} user=postgres", socket.display())])
-    };
+    let standby = Postgres::standby(&primary);
     let site = Site::with(&configuration(&standby, ""));
     let told = findings(&site.json(&["check"]));
     assert!(told.iter().any(|f| f.starts_with("note: this is a standby")), "{told:?}");
     let said = site.json(&["run", "--", "true"]);
     assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
-    assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 3, "{}", said.text);
+    assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 4, "{}", said.text);
     drop(standby);
-}
-
-fn base_backup(primary: &Postgres, to: &Path) {
-    let tool = stillpoint_tests::missing::find(&["pg_basebackup"]).unwrap();
-    succeed(Command::new("install").args(["-d", "-o", "postgres", "-m", "700"]).arg(to), "");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(tool);
-    command.args(["-U", "postgres", "-X", "stream", "-c", "fast", "-h"]).arg(primary.socket()).arg("-D").arg(to);
-    succeed(command.current_dir("/"), "");
 }
 
 #[test]

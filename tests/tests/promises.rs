@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use stillpoint_tests::mariadb::MariaDb;
+use stillpoint_tests::processes::{self, clients};
 use stillpoint_tests::site::{Said, Site};
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::wait_until;
@@ -48,27 +49,6 @@ fn mariadb(test: &str, timeout: u32) -> Option<(MariaDb, Site, Writers)> {
     let writers = server.writers(2);
     writers.get_on(10);
     Some((server, site, writers))
-}
-
-/// Every process of this machine: its id, its words and its environment.
-fn processes() -> Vec<(i32, Vec<u8>, Vec<u8>)> {
-    let id = |e: std::fs::DirEntry| e.file_name().to_str().and_then(|n| n.parse::<i32>().ok());
-    let all = std::fs::read_dir("/proc").unwrap().flatten().filter_map(id);
-    let read = |pid: i32, what: &str| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
-    all.map(|pid| (pid, read(pid, "cmdline"), read(pid, "environ"))).collect()
-}
-
-/// The database's clients that this installation's keeper started.
-fn clients(site: &Site) -> Vec<Pid> {
-    let keeper = site.process("keeper").to_string();
-    let ours = |pid: &i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let client = ["(mariadb)", "(sqlite3)"].iter().any(|name| stat.contains(name));
-        client && stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.split(' ').nth(1) == Some(&keeper))
-    };
-    let all: Vec<Pid> = processes().into_iter().map(|(pid, ..)| pid).filter(ours).map(Pid::from_raw).collect();
-    assert!(!all.is_empty(), "the keeper has clients");
-    all
 }
 
 fn hang(clients: &[Pid]) {
@@ -527,16 +507,9 @@ fn a_password_is_seen_nowhere() {
         .spawn()
         .unwrap();
     let frozen = site.freeze();
-    let own = i32::try_from(std::process::id()).unwrap();
-    let all = processes();
-    let ours = all.iter().filter(|(_, words, _)| String::from_utf8_lossy(words).contains("mariadb\0--defaults-file="));
+    let ours = processes::all().into_iter().filter(|p| p.words.contains("mariadb\0--defaults-file="));
     assert!(ours.count() >= 1, "the client runs with its credential");
-    for (pid, words, environment) in all.iter().filter(|(pid, ..)| *pid != own) {
-        for text in [words, environment] {
-            let text = String::from_utf8_lossy(text);
-            assert!(!text.contains(SECRET), "process {pid} shows the secret: {text}");
-        }
-    }
+    processes::show_nowhere(SECRET);
     let said = site.json(&["thaw"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
     wait_until("the verdict is told", || std::fs::read_to_string(&events).unwrap().contains("verdict"));

@@ -102,7 +102,7 @@ fn mariadb_comes_to_a_standstill(test: &str, options: &[&str], agent: Agent) {
     let log_is_on = options.contains(&"--log-bin");
     let coordinates = said.json["workloads"][0]["point"].as_array().map(Vec::len);
     // Where there is a log, it can be rolled forward from here.
-    assert_eq!(coordinates, Some(if log_is_on { 2 } else { 0 }), "{}", said.text);
+    assert_eq!(coordinates, Some(if log_is_on { 3 } else { 0 }), "{}", said.text);
     let read = |data: &Path| {
         assert_point(&said, data, "mariadb");
         MariaDb::on(&data.join("mysql"), options).rows()

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ColumnKind, Each, Effect, Expected, FORMAT, Lasts, Manifest, Parameter, Rows, Statement, Stops, UndoArgument,
+    ColumnKind, Each, Effect, Expected, FORMAT, Lasts, LoginFormat, Manifest, Parameter, Rows, Statement, Stops,
+    UndoArgument,
 };
 
 impl Manifest {
@@ -43,6 +44,10 @@ impl Manifest {
         }
         if self.client.login.as_ref().is_some_and(|l| !l.argument.contains("{login}")) {
             say("[client] login argument must contain {login}".into());
+        }
+        if self.client.login.as_ref().is_some_and(|l| l.format == LoginFormat::AskPass && l.argument != "{login}") {
+            say("[client] login argument is \"{login}\" alone where the format is ask-pass: it is several arguments"
+                .into());
         }
         for (name, session) in &self.sessions {
             if !is_name(name, '_') {
@@ -85,10 +90,18 @@ impl Manifest {
         if let Some(identity) = &self.identity {
             out.extend(self.read_problem("[identity] statement", &identity.statement, None));
         }
-        if let Some(paths) = &self.data.paths {
+        if let Some(process) = &self.data.process {
+            out.extend(self.read_problem("[data] process", &process.statement, None));
+            if process.named.is_empty() {
+                out.push("[data] process must say how the server's process is named".into());
+            }
+            if self.data.paths.is_some() {
+                out.push("[data] has paths or process, not both".into());
+            }
+        } else if let Some(paths) = &self.data.paths {
             out.extend(self.read_problem("[data] paths", paths, None));
         } else if !self.sessions.values().any(|s| s.each.is_some()) {
-            out.push("[data] paths is needed where no session is opened for each database".into());
+            out.push("[data] paths or process is needed where no session is opened for each database".into());
         }
         if let Some(durable) = &self.data.durable {
             out.extend(self.read_problem("[data] durable", &durable.statement, None));
@@ -100,6 +113,16 @@ impl Manifest {
             out.extend(self.text_problem(read_only).map(|p| format!("[client] read_only: {p}")));
         }
         out.extend(self.privilege_problems());
+        out.extend(self.log_problems());
+        if let Some(role) = &self.role {
+            out.extend(self.read_problem("[role] statement", &role.statement, None));
+            if role.replica == Expected::Unchanged {
+                out.push("[role] replica must name the answer itself".into());
+            }
+        }
+        if let Some(recovery) = &self.recovery {
+            out.extend(recovery.problems(self));
+        }
         if let Some(wasm) = &self.wasm
             && !wasm.imports.is_sorted_by(|a, b| a < b)
         {
@@ -126,6 +149,29 @@ impl Manifest {
             Some(held) => out.extend(self.read_problem("[privileges] held", held, None)),
             None if privileges.needed.is_empty() => {}
             None => out.push("[privileges] needed can only be looked for with held".into()),
+        }
+        out
+    }
+
+    fn log_problems(&self) -> Vec<String> {
+        let Some(logs) = &self.logs else { return Vec::new() };
+        let mut out = Vec::new();
+        let reads = [("series", Some(&logs.series)), ("list", logs.list.as_ref()), ("folder", logs.folder.as_ref())];
+        for (key, name) in reads {
+            out.extend(name.and_then(|name| self.read_problem(&format!("[logs] {key}"), name, None)));
+        }
+        if let Some(rotate) = &logs.rotate {
+            let fits = |s: &Statement| {
+                s.effect == Effect::Change && s.parameters.is_empty() && self.each(&s.session).is_none()
+            };
+            if !self.statements.get(rotate).is_some_and(fits) {
+                out.push(format!(
+                    "[logs] rotate = \"{rotate}\" must be a change without parameters, in a session opened once"
+                ));
+            }
+        }
+        if logs.list.is_none() && (logs.folder.is_some() || logs.last_is_open) {
+            out.push("[logs] folder and last_is_open belong to a list".into());
         }
         out
     }
@@ -201,6 +247,10 @@ impl Manifest {
             {
                 out.push(format!("parameter {p}: from is above to"));
             }
+            if self.client.rows == Rows::Reply && matches!(parameter, Parameter::Text { .. } | Parameter::Bytes { .. })
+            {
+                out.push(format!("parameter {p}: this client's quoting is its own; take an integer or an identifier"));
+            }
         }
         let session_parameters = statement.parameters.values().filter(|p| **p == Parameter::Session).count();
         if statement.effect == Effect::Cancel {
@@ -221,13 +271,20 @@ impl Manifest {
             if !seen.insert(&column.name) {
                 out.push(format!("column {} is there twice", column.name));
             }
-            let exact =
-                self.client.rows == Rows::Quoted || column.kind == ColumnKind::Integer || column.encoding.is_some();
+            let exact = match self.client.rows {
+                Rows::Quoted => true,
+                Rows::Reply => column.kind != ColumnKind::Bytes,
+                Rows::TabSeparated | Rows::Csv => false,
+            } || column.kind == ColumnKind::Integer
+                || column.encoding.is_some();
             if !exact && column.nullable {
                 out.push(format!("column {}: this client prints NULL like the text NULL; take HEX() of it and declare encoding = \"hex\"", column.name));
             }
             if !exact && column.kind == ColumnKind::Bytes {
                 out.push(format!("column {}: this client does not print bytes exactly; take HEX() of it and declare encoding = \"hex\"", column.name));
+            }
+            if column.keep && (column.kind == ColumnKind::Bytes || statement.effect == Effect::Freeze) {
+                out.push(format!("column {}: what is kept is text or a number, and known in thaw", column.name));
             }
             if column.encoding.is_some() && column.kind == ColumnKind::Integer {
                 out.push(format!("column {}: an integer has no encoding", column.name));
@@ -544,6 +601,11 @@ effect = "undo"
             ("[sessions.main]\n", "[sessions.main]\neach = \"database\"\n", "session of the right kind"),
             ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
             ("stops = \"writes\"\n", "stops = \"writes\"\nsnapshots = [\"files\"]\n", "among those of the module"),
+            ("[data]", "[role]\nstatement = \"unlock\"\nreplica = { integer = 1 }\n[data]", "must be a read"),
+            ("[data]", "[logs]\nseries = \"datadir\"\nrotate = \"unlock\"\n[data]", "must be a change"),
+            ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp '{data}' x\" }]\n[data]", "within quotes"),
+            ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp {dato} x\" }]\n[data]", "{dato}"),
+            ("[data]", "[recovery]\nsteps = [{ say = \"a\", with = [\"kept.label\"] }]\n[data]", "kept.label"),
             ("world = \"stillpoint:workload/module@0.1.0\"", "world = \"other\"", "not offered"),
         ] {
             let said = refused(from, to);

@@ -7,7 +7,7 @@ use stillpoint_contract::message::{StatementError, Value};
 /// The most rows that are asked for.
 const MOST: usize = 64;
 
-/// The first line declares: `q`, `c` or `t` for the format, then two characters for each column, such as `qi- t? xh`: its
+/// The first line declares: `q`, `c`, `r` or `t` for the format, then two characters for each column, such as `qi- t? xh`: its
 /// type (`i`nteger, `t`ext, `x` for bytes) and whether it is nullable (`?`), `h`exadecimal, both (`*`), or neither. The
 /// rest is what is printed.
 ///
@@ -16,6 +16,7 @@ const MOST: usize = 64;
 /// - Each cell has its column's type, and is NULL only where that is declared and NULL is printed.
 /// - Where literals are printed, text comes out of quotes alone or is a number: a word of the client's own is no row.
 /// - The rows, printed as the format says, are read as the same rows.
+/// - Of a reply there is at most one row; a line of `INFO` that is read stands there as it was printed.
 /// - It is refused only as not declared or as too large.
 pub fn check(bytes: &[u8]) {
     let at = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
@@ -23,6 +24,7 @@ pub fn check(bytes: &[u8]) {
     let format = match head.first() {
         Some(b'q') => Rows::Quoted,
         Some(b'c') => Rows::Csv,
+        Some(b'r') => Rows::Reply,
         _ => Rows::TabSeparated,
     };
     let columns: Vec<Column> = head.get(1..).unwrap_or_default().chunks_exact(2).take(8).map(column).collect();
@@ -38,6 +40,9 @@ pub fn check(bytes: &[u8]) {
         Err(e) => panic!("{e:?}"),
     };
     assert!(rows.len() <= MOST);
+    if format == Rows::Reply {
+        return is_one_reply(&rows, &columns, printed);
+    }
     let cut = cut(format, printed);
     assert_eq!(rows.len(), cut.len(), "rows that were not printed");
     for (row, cut) in rows.iter().zip(&cut) {
@@ -50,6 +55,24 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(parse(format, &again, &columns, MOST), Ok(rows), "{}", String::from_utf8_lossy(&again));
 }
 
+fn is_one_reply(rows: &[Vec<Value>], columns: &[Column], printed: &[u8]) {
+    assert!(rows.len() <= 1, "rows that were not printed");
+    for (cell, column) in rows.iter().flatten().zip(columns) {
+        match cell {
+            Value::Null => assert!(column.nullable, "NULL where there is none"),
+            Value::Integer(_) => assert_eq!(column.kind, ColumnKind::Integer),
+            Value::Bytes(_) => assert_eq!(column.kind, ColumnKind::Bytes),
+            Value::Text(text) => {
+                assert_eq!(column.kind, ColumnKind::Text);
+                let line = format!("{}:{text}", column.name).into_bytes();
+                let printed_so = |l: &[u8]| l.strip_suffix(b"\r").unwrap_or(l) == line;
+                let encoded = column.encoding.is_some();
+                assert!(encoded || !printed.starts_with(b"#") || printed.split(|b| *b == b'\n').any(printed_so));
+            }
+        }
+    }
+}
+
 fn column(two: &[u8]) -> Column {
     let kind = match two[0] {
         b'i' => ColumnKind::Integer,
@@ -57,12 +80,15 @@ fn column(two: &[u8]) -> Column {
         _ => ColumnKind::Text,
     };
     let encoding = matches!(two[1], b'h' | b'*').then_some(Encoding::Hex);
-    Column { name: "c".into(), kind, encoding, nullable: matches!(two[1], b'?' | b'*') }
+    Column { name: "c".into(), kind, encoding, nullable: matches!(two[1], b'?' | b'*'), keep: false }
 }
 
 /// As the manifest's schema says of a column.
 fn is_refused_by_the_manifest(format: Rows, column: &Column) -> bool {
-    let exact = format == Rows::Quoted || column.kind == ColumnKind::Integer || column.encoding.is_some();
+    let exact = format == Rows::Quoted
+        || (format == Rows::Reply && column.kind != ColumnKind::Bytes)
+        || column.kind == ColumnKind::Integer
+        || column.encoding.is_some();
     (!exact && (column.nullable || column.kind == ColumnKind::Bytes))
         || (column.encoding.is_some() && column.kind == ColumnKind::Integer)
 }
@@ -87,7 +113,7 @@ fn cut(format: Rows, printed: &[u8]) -> Vec<Vec<&[u8]>> {
     let quote = match format {
         Rows::Quoted => Some(b'\''),
         Rows::Csv => Some(b'"'),
-        Rows::TabSeparated => None,
+        Rows::TabSeparated | Rows::Reply => None,
     };
     let mut out = Vec::new();
     let mut row = Vec::new();
@@ -149,8 +175,8 @@ fn print_cell(format: Rows, cell: &Value, encoded: bool) -> Vec<u8> {
             [&b"\""[..], &double_quotes(bytes, b'"'), b"\""].concat()
         }
         (Rows::Csv, _) => bytes.to_vec(),
-        (Rows::TabSeparated, _) if encoded => hexadecimal.into_bytes(),
-        (Rows::TabSeparated, _) => bytes.iter().flat_map(|b| escape(*b)).collect(),
+        (Rows::TabSeparated | Rows::Reply, _) if encoded => hexadecimal.into_bytes(),
+        (Rows::TabSeparated | Rows::Reply, _) => bytes.iter().flat_map(|b| escape(*b)).collect(),
     }
 }
 

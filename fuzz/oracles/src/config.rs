@@ -11,7 +11,7 @@ const SECRET: &str = "s3cr3t-Kq7wZ";
 
 /// The keys whose values may be shown in a message. Written out once more: a new key counts as secret until somebody says
 /// here that it is none.
-const SHOWN: [&str; 18] = [
+const SHOWN: [&str; 22] = [
     "workload_name",
     "command_path",
     "linux_user",
@@ -30,6 +30,10 @@ const SHOWN: [&str; 18] = [
     "customScriptEnabled",
     "filesystems",
     "keep_records",
+    "command",
+    "baseLocation",
+    "parameterFilePath",
+    "crontabLocation",
 ];
 
 /// - The same bytes give the same answer; one that is refused stays so when others can read the file, and then no

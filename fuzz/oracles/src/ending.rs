@@ -16,7 +16,7 @@ fn pattern(manifest: &str) -> Regex {
 }
 
 /// On standard output (each `§` is made the tag): the tag is found exactly where the last line is the tag, whole, alone
-/// and ended, bare or in single quotes; what comes before it is whole lines. While a tag is still on its way, it is not
+/// and ended, bare or in quotes; what comes before it is whole lines. While a tag is still on its way, it is not
 /// found; after it, nothing is.
 ///
 /// On standard error:
@@ -60,10 +60,8 @@ fn tag(bytes: &[u8]) {
     printed.extend_from_slice(rest);
     let found = find_tag(&printed, TAG.as_bytes());
     let lines: Vec<&[u8]> = printed.split_inclusive(|b| *b == b'\n').collect();
-    let quoted = format!("'{TAG}'\n");
-    let is_tag = |line: &[u8]| {
-        line == quoted.as_bytes() || line == &quoted.as_bytes()[1..=TAG.len()] || line == format!("{TAG}\n").as_bytes()
-    };
+    let forms = [format!("'{TAG}'\n"), format!("\"{TAG}\"\n"), format!("{TAG}\n")];
+    let is_tag = |line: &[u8]| forms.iter().any(|form| line == form.as_bytes());
     let wanted = lines.split_last().filter(|(last, _)| last.ends_with(b"\n") && is_tag(last));
     assert_eq!(found, wanted.map(|(last, _)| printed.len() - last.len()));
     if let Some(at) = found {

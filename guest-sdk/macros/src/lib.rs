@@ -88,6 +88,7 @@ fn phase(statement: &Statement) -> Ident {
     let name = match (statement.effect, statement.stops) {
         (Effect::Read | Effect::Session | Effect::Cancel, _) => "MayRead",
         (Effect::Change, _) => "MayChange",
+        (Effect::Flush, _) => "MayFlush",
         (Effect::Freeze, Some(Stops::Nothing | Stops::Ddl)) => "MayHold",
         (Effect::Freeze, _) => "MayStopWrites",
         (Effect::Undo, _) => "MayUndo",

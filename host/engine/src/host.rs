@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use stillpoint_contract::manifest::{Interface, Snapshot};
@@ -361,7 +362,15 @@ impl wit::log::Host for State {
     }
 }
 
+/// The longest that a module sleeps at once: it is not to be found asleep when its phase is over.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+
 impl wit::clock::Host for State {
+    fn sleep(&mut self, milliseconds: u32) -> wasmtime::Result<()> {
+        std::thread::sleep(Duration::from_millis(milliseconds.into()).min(LONGEST_SLEEP));
+        Ok(())
+    }
+
     fn now(&mut self) -> wasmtime::Result<u64> {
         match self.ask(Request::Now)? {
             Reply::Milliseconds(n) => Ok(n),

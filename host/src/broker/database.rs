@@ -8,13 +8,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use stillpoint_contract::manifest::{Effect, Expected, Lasts, Manifest, Stops, Undo, UndoArgument, argument_order};
+use stillpoint_contract::manifest::{
+    self, Effect, Expected, Lasts, Manifest, Stops, Undo, UndoArgument, argument_order,
+};
 use stillpoint_contract::message::{Phase, Rows, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Broker, Frozen, SessionKey, allowed, not_in_this_phase};
+use super::{Broker, Frozen, Kept, SessionKey, allowed, not_in_this_phase};
 use crate::audit::{self, Digest, MOST_STATEMENTS, Outcome, Sender, Ticket};
 use crate::client::quote::render;
+use crate::config::Role;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
 use crate::ledger::{self, Answered, Entry};
@@ -75,7 +78,7 @@ impl Broker {
 
     /// Where the databases are files: which ones. A client would make one that is not there.
     fn find_files(&mut self) -> Result<(), Fault> {
-        if self.manifest.data.paths.is_some() {
+        if self.manifest.data.paths.is_some() || self.manifest.data.process.is_some() {
             return Ok(());
         }
         for database in &self.workload.databases {
@@ -203,10 +206,14 @@ impl Broker {
     }
 
     /// Where the proof is the session's own id, it is known already.
-    fn bound_proof(&self, name: &str, key: &SessionKey) -> Option<Value> {
+    fn bound_proof(&self, name: &str, key: &SessionKey) -> Option<Vec<Value>> {
         let holds = self.manifest.statements.get(name)?.holds.as_ref()?;
         let id = self.manifest.sessions.get(&key.0)?.id.as_ref()?;
-        if holds.answer == Expected::Unchanged && holds.statement == *id { self.ids.get(key).cloned() } else { None }
+        if holds.answer == Expected::Unchanged && holds.statement == *id {
+            self.ids.get(key).map(|id| vec![id.clone()])
+        } else {
+            None
+        }
     }
 
     async fn undo_of(
@@ -314,7 +321,29 @@ impl Broker {
         let session = self.sessions.get_mut(&key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
         let answer = session.run(&text, &statement.columns, deadline).await;
         self.book.audit.answered(ticket, Outcome::of(&answer));
+        if let Ok(rows) = &answer {
+            self.keep(name, database, rows);
+        }
         answer
+    }
+
+    /// Keeps what exists only now, after the snapshot, where the manifest says so.
+    fn keep(&mut self, name: &str, database: Option<&str>, rows: &Rows) {
+        let Some(statement) = self.manifest.statements.get(name).filter(|_| self.phase == Phase::Thaw) else { return };
+        for row in rows {
+            for (column, value) in statement.columns.iter().zip(row).filter(|(column, _)| column.keep) {
+                let value = match value {
+                    Value::Text(text) => text.clone(),
+                    Value::Integer(n) => n.to_string(),
+                    Value::Null | Value::Bytes(_) => continue,
+                };
+                self.kept_left = self.kept_left.saturating_sub(value.len());
+                if self.kept_left > 0 {
+                    let database = database.map(str::to_owned);
+                    self.kept.push(Kept { name: column.name.clone(), database, value });
+                }
+            }
+        }
     }
 
     /// A statement is about to be sent in an open session: the audit record tells of it.
@@ -350,8 +379,17 @@ impl Broker {
     ) -> Result<(), StatementError> {
         let ticket = self.sent(Sender::Host, &undo.name, key, &undo.text)?;
         let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
-        let answer = session.execute(&undo.text, deadline).await;
+        let columns = self.manifest.statements.get(&undo.name).map(|s| s.columns.as_slice()).unwrap_or_default();
+        let rows = session.run(&undo.text, columns, deadline).await;
+        let answer = match &rows {
+            // It was acknowledged, whatever it printed.
+            Ok(_) | Err(StatementError::Unexpected(_) | StatementError::TooLarge) => Ok(()),
+            Err(e) => Err(e.clone()),
+        };
         self.book.audit.answered(ticket, Outcome::of_undo(&answer));
+        if let Ok(rows) = &rows {
+            self.keep(&undo.name, key.1.as_deref(), rows);
+        }
         answer
     }
 
@@ -402,6 +440,23 @@ impl Broker {
         }
     }
 
+    /// Whether this server is a replica. `None` where its module cannot ask.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub async fn role(&mut self, deadline: Instant) -> Result<Option<Role>, StatementError> {
+        let Some(manifest::Role { statement, replica }) = self.manifest.role.clone() else { return Ok(None) };
+        let rows = self.ask(&statement, None, &[], deadline).await?;
+        let answer = only(&rows).ok_or_else(|| StatementError::Unexpected(format!("{statement} gave not one row")))?;
+        let is_replica = match replica {
+            Expected::Integer(n) => answer == Value::Integer(n),
+            Expected::Text(t) => answer == Value::Text(t),
+            // No manifest says so.
+            Expected::Unchanged => false,
+        };
+        Ok(Some(if is_replica { Role::Replica } else { Role::Primary }))
+    }
+
     /// Asks for the answers that prove the freeze, as they are just after it.
     ///
     /// # Errors
@@ -421,21 +476,25 @@ impl Broker {
     /// # Errors
     /// In words: what was not.
     pub async fn prove(&mut self, deadline: Instant) -> Result<(), String> {
-        let mut asked: Vec<(String, SessionKey, Value)> = Vec::new();
+        let mut asked: Vec<(String, SessionKey, Vec<Value>)> = Vec::new();
         for i in 0..self.frozen.len() {
             let Some((statement, expected)) = self.holds(i) else { return Err("it has no proof".into()) };
             let froze = self.frozen[i].statement.clone();
+            let named = expected != Expected::Unchanged;
             let want = match expected {
                 Expected::Unchanged => self.frozen[i].proof.clone().ok_or("the freeze was not proved to begin with")?,
-                Expected::Integer(n) => Value::Integer(n),
-                Expected::Text(t) => Value::Text(t),
+                Expected::Integer(n) => vec![Value::Integer(n)],
+                Expected::Text(t) => vec![Value::Text(t)],
             };
             // One answer proves all that ask the same.
             let question = (statement, self.frozen[i].key.clone(), want);
             if asked.contains(&question) {
                 continue;
             }
-            let got = self.proof(i, deadline).await.map_err(|e| format!("{froze} could not be proved: {e}"))?;
+            let mut got = self.proof(i, deadline).await.map_err(|e| format!("{froze} could not be proved: {e}"))?;
+            if named {
+                got.truncate(1);
+            }
             if got != question.2 {
                 return Err(format!("{froze} did not hold to the end"));
             }
@@ -481,11 +540,13 @@ impl Broker {
         Some((holds.statement.clone(), holds.answer.clone()))
     }
 
-    async fn proof(&mut self, i: usize, deadline: Instant) -> Result<Value, StatementError> {
+    async fn proof(&mut self, i: usize, deadline: Instant) -> Result<Vec<Value>, StatementError> {
         let (statement, _) = self.holds(i).ok_or_else(|| StatementError::Undeclared("no proof".into()))?;
         let database = self.frozen[i].key.1.clone();
         let rows = self.ask(&statement, database.as_deref(), &[], deadline).await?;
-        only(&rows).ok_or_else(|| StatementError::Unexpected(format!("{statement} gave not one row")))
+        <[_; 1]>::try_from(rows)
+            .map(|[row]| row)
+            .map_err(|_| StatementError::Unexpected(format!("{statement} gave not one row")))
     }
 
     /// What made one client hang may have made all of them hang: cancels through one that is started now.

@@ -43,7 +43,22 @@ pub struct Frozen {
     /// The kinds of snapshot that it makes consistent.
     pub snapshots: Vec<Snapshot>,
     /// The answer that proves it, as it was just after the freeze.
-    pub proof: Option<Value>,
+    pub proof: Option<Vec<Value>>,
+}
+
+/// The most bytes of what one workload's thaw answered that are kept.
+const MOST_KEPT: usize = 64 * 1024;
+
+/// What a statement answered in thaw: it exists in no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Kept {
+    /// The column, such as `label`.
+    pub name: String,
+    /// Of which database, where the session is opened for each.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub database: Option<String>,
+    /// Byte for byte.
+    pub value: String,
 }
 
 impl Frozen {
@@ -84,6 +99,9 @@ pub struct Broker {
     pub identity: Option<Answered>,
     /// The module's log lines.
     pub log: Vec<LogLine>,
+    /// What the thaw answered and the record must hold.
+    pub kept: Vec<Kept>,
+    kept_left: usize,
     /// The ledger and the clock of the standstill, shared by all workloads.
     pub book: Rc<Book>,
     /// When this workload's own standstill began.
@@ -128,6 +146,8 @@ impl Broker {
             files: Vec::new(),
             identity: None,
             log: Vec::new(),
+            kept: Vec::new(),
+            kept_left: MOST_KEPT,
             book,
             writes_stopped: None,
             state,
@@ -299,6 +319,7 @@ fn allowed(effect: Effect, stops: Option<Stops>, phase: Phase) -> bool {
     match effect {
         Effect::Read | Effect::Session => true,
         Effect::Change => matches!(phase, Phase::Prepare | Phase::Thaw),
+        Effect::Flush => matches!(phase, Phase::Prepare | Phase::Freeze),
         Effect::Freeze => match phase {
             Phase::Prepare => matches!(stops, Some(Stops::Nothing | Stops::Ddl)),
             Phase::Freeze => true,
@@ -354,6 +375,8 @@ mod tests {
         assert!(allowed(Effect::Freeze, Some(Stops::Ddl), Phase::Prepare));
         assert!(!allowed(Effect::Change, None, Phase::Freeze));
         assert!(!allowed(Effect::Change, None, Phase::Check));
+        assert!(allowed(Effect::Flush, None, Phase::Freeze));
+        assert!(!allowed(Effect::Flush, None, Phase::Check) && !allowed(Effect::Flush, None, Phase::Thaw));
         assert!(!allowed(Effect::Undo, None, Phase::Check));
         for phase in [Phase::Check, Phase::Prepare, Phase::Freeze, Phase::Thaw] {
             assert!(!allowed(Effect::Cancel, None, phase));

@@ -50,17 +50,18 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
         }
         super::Output::Text => {
             for warning in &warnings {
-                screen::say(format_args!("  ! {warning}"));
+                screen::say(screen::indented(&format!("! {warning}")).trim_end_matches('\n'));
             }
             for wall in &missing {
                 screen::say(format_args!("  ! {wall}"));
             }
             for w in &record.workloads {
                 screen::say(format_args!(
-                    "{} {} {} · module {} {}",
+                    "{} {} {}{} · module {} {}",
                     if w.faults.is_empty() { "✔" } else { "✘" },
                     w.name,
                     plain(&w.database),
+                    screen::replica(w),
                     w.module,
                     w.version
                 ));

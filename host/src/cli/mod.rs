@@ -4,10 +4,12 @@ mod agent;
 mod check;
 mod events;
 mod freeze;
+mod log_backup;
 mod module;
 mod privileges;
 mod record;
 mod recover;
+mod recovery;
 mod run;
 mod screen;
 mod status;
@@ -86,6 +88,10 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         patience: u64,
     },
+    /// Copy the logs that databases have closed to where [logbackup] says
+    LogBackup(#[command(flatten)] log_backup::Asked),
+    /// Print the commands that make a running database of a cycle's snapshot; run none of them
+    Recovery(#[command(flatten)] recovery::Asked),
     /// Print the statements that make the least login that a workload needs
     Privileges {
         /// Its name in the configuration
@@ -184,6 +190,8 @@ pub fn main() -> Exit {
         Command::Thaw => thaw::thaw(&context),
         Command::Status => status::status(&context),
         Command::Recover { patience } => recover::recover(&context, Duration::from_secs(patience)),
+        Command::LogBackup(asked) => log_backup::log_backup(&context, &asked),
+        Command::Recovery(asked) => recovery::recovery(&context, &asked),
         Command::Privileges { workload } => privileges::privileges(&context, &workload),
         Command::Module(command) => module::run(&context, &command),
         Command::Record { what: RecordCommand::Show { cycle } } => record::show(&context, cycle.as_deref()),

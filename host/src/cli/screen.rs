@@ -7,7 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Output;
-use crate::cycle::record::{Record, Verdict};
+use crate::config::Role;
+use crate::cycle::record::{Record, Verdict, WorkloadRecord};
 use crate::fault::{Exit, Fault, plain};
 
 /// Prints the answer. False when it could not be written: a full disk, a closed pipe.
@@ -100,7 +101,7 @@ fn text(record: &Record) -> String {
     let name_width = record.workloads.iter().map(|w| w.name.len()).max().unwrap_or(0);
     for w in &record.workloads {
         let p = &w.phases;
-        let mut line = format!("  {:<name_width$}  {} {}", w.name, w.module, plain(&w.database));
+        let mut line = format!("  {:<name_width$}  {} {}{}", w.name, w.module, plain(&w.database), replica(w));
         // What did not happen has no duration.
         let phases = [("prepared", p.prepare_us), ("froze", p.freeze_us), ("held", p.held_us), ("thawed", p.thaw_us)];
         for (phase, took) in phases {
@@ -126,7 +127,8 @@ fn text(record: &Record) -> String {
     }
     out.push('\n');
     if let Some(standstill) = record.standstill_us {
-        out += &format!("  standstill {} of {} s\n", time(standstill), record.timeout_s);
+        let skew = record.skew_us.map(|us| format!(", {} from the first to the last", time(us))).unwrap_or_default();
+        out += &format!("  standstill {} of {} s{skew}\n", time(standstill), record.timeout_s);
     }
     if record.exit == Exit::NotThawed {
         out += "  ✘ A THAW FAILED: SOMETHING MAY STILL STAND STILL. Run  stillpoint recover\n";
@@ -138,10 +140,14 @@ fn text(record: &Record) -> String {
         out += &format!("  {mark} {}{kind}\n", record.verdict);
         for w in &record.workloads {
             if let Some(reason) = &w.reason {
-                out += &format!("    {:<name_width$}  {}: {}\n", w.name, w.verdict, plain(reason));
+                let number = w.azure.map(|n| format!(" (Azure: {n})")).unwrap_or_default();
+                out += &format!("    {:<name_width$}  {}: {}{number}\n", w.name, w.verdict, plain(reason));
             } else if !w.point.is_empty() {
                 let point: Vec<_> = w.point.iter().map(|p| plain(&format!("{} {}", p.name, p.value))).collect();
                 out += &format!("    {:<name_width$}  {}\n", w.name, point.join(", "));
+            }
+            if let Some(on) = &w.untried {
+                out += &format!("    {:<name_width$}  UNTRIED ON A REAL SERVER: {}\n", w.name, plain(on));
             }
         }
     }
@@ -158,7 +164,13 @@ fn text(record: &Record) -> String {
     out
 }
 
-fn indented(text: &str) -> String {
+/// A replica is called so: of another server nobody asks.
+pub fn replica(workload: &WorkloadRecord) -> &'static str {
+    if workload.role == Some(Role::Replica) { ", a replica" } else { "" }
+}
+
+/// Each line two columns further in.
+pub fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 

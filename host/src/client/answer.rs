@@ -20,6 +20,7 @@ pub fn parse(format: Rows, printed: &[u8], columns: &[Column], most: usize) -> R
         Rows::TabSeparated => tab_separated(printed)?,
         Rows::Csv => csv(printed)?,
         Rows::Quoted => quoted(printed)?,
+        Rows::Reply => reply(printed, columns)?,
     };
     if rows.len() > most {
         return Err(StatementError::TooLarge);
@@ -51,7 +52,7 @@ fn typed(format: Rows, cell: Cell, column: &Column) -> Result<Value, StatementEr
             // The clients of MySQL's family and PostgreSQL's print NULL as a bare word. Where the column is encoded or a
             // number, that word can be nothing else; for plain text the manifest may not say nullable.
             let certain = column.encoding.is_some() || column.kind == ColumnKind::Integer;
-            if format != Rows::Quoted && certain && bytes == b"NULL" {
+            if matches!(format, Rows::TabSeparated | Rows::Csv) && certain && bytes == b"NULL" {
                 return null(column);
             }
             bytes
@@ -113,6 +114,44 @@ fn unescape(cell: &[u8]) -> Result<Vec<u8>, StatementError> {
         });
     }
     Ok(out)
+}
+
+/// One reply of `redis-cli --json`. Where no column is declared, it is an acknowledgement such as `OK`.
+fn reply(printed: &[u8], columns: &[Column]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    if printed.starts_with(b"#") {
+        return named_lines(printed, columns);
+    }
+    let value = serde_json::from_slice(printed).map_err(|_| unexpected("it is no reply of one value"))?;
+    let cell = match value {
+        serde_json::Value::String(_) if columns.is_empty() => return Ok(Vec::new()),
+        serde_json::Value::String(text) => Cell::Text(text.into_bytes()),
+        serde_json::Value::Number(number) => Cell::Bare(number.to_string().into_bytes()),
+        serde_json::Value::Null => Cell::Null,
+        _ => return Err(unexpected("a reply of several values")),
+    };
+    Ok(vec![vec![cell]])
+}
+
+/// `INFO`: sections, and lines `name:value`. The columns are found by their names.
+fn named_lines(printed: &[u8], columns: &[Column]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    let mut cells: Vec<Cell> = columns.iter().map(|_| Cell::Null).collect();
+    for line in lines(printed) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() || line.starts_with(b"#") {
+            continue;
+        }
+        let at = line.iter().position(|b| *b == b':').ok_or_else(|| unexpected("a line without a name"))?;
+        for (cell, column) in cells.iter_mut().zip(columns) {
+            if column.name.as_bytes() != &line[..at] {
+                continue;
+            }
+            if !matches!(cell, Cell::Null) {
+                return Err(unexpected(format!("{} is there twice", column.name)));
+            }
+            *cell = Cell::Bare(line[at + 1..].to_vec());
+        }
+    }
+    Ok(vec![cells])
 }
 
 /// SQL literals with commas between; text may hold line breaks.
@@ -213,7 +252,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn column(kind: ColumnKind, encoding: Option<Encoding>, nullable: bool) -> Column {
-        Column { name: "c".into(), kind, encoding, nullable }
+        Column { name: "c".into(), kind, encoding, nullable, keep: false }
     }
 
     #[test]
@@ -251,6 +290,46 @@ mod tests {
         );
         for printed in [&b"\"a\n"[..], b"a\"b\n", b"\"a\"b\n", b"a\r\n", b"a,b\n"] {
             assert!(matches!(parse(Rows::Csv, printed, &text(1), 9), Err(StatementError::Unexpected(_))));
+        }
+    }
+
+    /// As redis-cli 7.0 printed it, with `-2 --json`.
+    #[test]
+    fn what_redis_cli_prints_is_read_exactly() {
+        let named =
+            |name: &str, kind, nullable| Column { name: name.into(), kind, encoding: None, nullable, keep: false };
+        let columns = [
+            named("run_id", ColumnKind::Text, false),
+            named("aof_enabled", ColumnKind::Integer, false),
+            named("valkey_version", ColumnKind::Text, true),
+            named("config_file", ColumnKind::Text, true),
+        ];
+        let printed = b"# Server\r\nrun_id:52da\r\nconfig_file:\r\n\r\n# Persistence\r\naof_enabled:1\r\n";
+        let want = [Value::Text("52da".into()), Value::Integer(1), Value::Null, Value::Text(String::new())];
+        assert_eq!(parse(Rows::Reply, printed, &columns, 9).unwrap(), vec![want.to_vec()]);
+        for (printed, kind, want) in [
+            (&b"1795540030\n"[..], ColumnKind::Integer, Value::Integer(1_795_540_030)),
+            (b"\"x\\ny\"\n", ColumnKind::Text, Value::Text("x\ny".into())),
+            (b"\"\"\n", ColumnKind::Text, Value::Text(String::new())),
+            (b"\"NULL\"\n", ColumnKind::Text, Value::Text("NULL".into())),
+            (b"null\n", ColumnKind::Text, Value::Null),
+        ] {
+            assert_eq!(parse(Rows::Reply, printed, &[column(kind, None, true)], 9).unwrap(), vec![vec![want]]);
+        }
+        assert_eq!(parse(Rows::Reply, b"\"OK\"\n", &[], 9).unwrap(), Vec::<Vec<Value>>::new());
+        for printed in [
+            &b"# Server\r\nrun_id:a\r\nrun_id:b\r\naof_enabled:1\r\n"[..],
+            b"# Server\r\nrun_id:a\r\n",
+            b"# Server\r\nrun_id:a\r\naof_enabled:\r\n",
+            b"# Server\r\nno name\r\n",
+            b"error:\"ERR unknown\"\n",
+            b"NOPERM this user has no permissions to run the 'info' command\n",
+            b"[\"dir\",\"/x\"]\n",
+            b"\"a\"\n\"b\"\n",
+            b"",
+        ] {
+            let got = parse(Rows::Reply, printed, &columns, 9);
+            assert!(matches!(got, Err(StatementError::Unexpected(_))), "{}", String::from_utf8_lossy(printed));
         }
     }
 
@@ -292,6 +371,7 @@ mod tests {
             let _ = parse(Rows::TabSeparated, &printed, &columns, 9);
             let _ = parse(Rows::Quoted, &printed, &columns, 9);
             let _ = parse(Rows::Csv, &printed, &columns, 9);
+            let _ = parse(Rows::Reply, &printed, &columns, 9);
         }
     }
 }

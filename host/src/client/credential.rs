@@ -1,9 +1,9 @@
-//! How the login reaches a client: as a sealed file in memory that only `linux_user` can read, and never by argument,
-//! environment or file on disk.
+//! How the login reaches a client: as a sealed file in memory that only `linux_user` can read, or by its standard input;
+//! and never by argument, environment or file on disk.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use stillpoint_contract::manifest::LoginFormat;
+use stillpoint_contract::manifest::{self, LoginFormat};
 
 use crate::client::reach::Reach;
 use crate::config::{Login, Secret};
@@ -12,31 +12,73 @@ use crate::sys::sealed::sealed;
 
 /// How a client is told its login.
 pub struct Told {
-    /// What `{login}` stands for. No secret is in it.
-    pub words: String,
+    /// Its arguments. No secret is in them.
+    pub arguments: Vec<String>,
     /// The sealed file, to be inherited.
-    pub file: OwnedFd,
+    pub file: Option<OwnedFd>,
+    /// The first line of its standard input.
+    pub line: Option<Secret>,
 }
 
-/// The login of this workload in this format.
+/// The login of this workload, as the manifest says that this client takes it.
 ///
 /// # Errors
 /// `SP-CLIENT-003` for a word that the format cannot carry, `SP-CLIENT-004` when the system gives no such file.
-pub fn login(reach: &Reach, secret: Option<&Secret>, format: LoginFormat) -> Result<Told, Fault> {
-    let content = match format {
+pub fn login(reach: &Reach, secret: Option<&Secret>, way: &manifest::Login) -> Result<Told, Fault> {
+    let content = match way.format {
         LoginFormat::OptionFile => option_file(reach, secret)?,
         LoginFormat::PassFile => pass_file(reach, secret)?,
+        LoginFormat::AskPass => {
+            let arguments = asking(reach, secret)?;
+            return Ok(Told { arguments, file: None, line: secret.cloned() });
+        }
     };
     let file = sealed(content.as_bytes(), reach.user.uid, reach.user.gid).map_err(|e| {
         Fault::new("SP-CLIENT-004", Exit::Internal, format!("no file in memory for the credential: {e}."))
             .of(&reach.workload)
     })?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let words = match format {
-        LoginFormat::OptionFile => path,
+    let words = match way.format {
         LoginFormat::PassFile => connection_words(&reach.login, &path),
+        LoginFormat::OptionFile | LoginFormat::AskPass => path,
     };
-    Ok(Told { words, file })
+    Ok(Told { arguments: vec![way.argument.replace("{login}", &words)], file: Some(file), line: None })
+}
+
+/// The arguments of `redis-cli`, which reads the password from its standard input before anything else, and gives it
+/// itself to the server: nothing has to be quoted, and it logs in again by itself.
+fn asking(reach: &Reach, secret: Option<&Secret>) -> Result<Vec<String>, Fault> {
+    without_login_path(reach)?;
+    let login = &reach.login;
+    if login.database.is_some() {
+        return Err(Fault::new("SP-CLIENT-003", Exit::Usage, "this client's login has no database.")
+            .of(&reach.workload)
+            .next("leave the database out of credString: what is frozen is the whole server"));
+    }
+    if let Some(secret) = secret {
+        without_control(reach, "password", secret.expose())?;
+    }
+    let port = login.port.map(|p| p.to_string());
+    let words = [
+        ("-s", login.socket.as_deref()),
+        ("-h", login.host.as_deref().filter(|_| login.socket.is_none())),
+        ("-p", port.as_deref().filter(|_| login.socket.is_none())),
+        // Without a password the client ignores its user.
+        ("--user", login.user.as_deref().filter(|_| secret.is_some())),
+    ];
+    let mut out = Vec::new();
+    for (name, value) in words {
+        let Some(value) = value else { continue };
+        without_control(reach, name, value)?;
+        out.extend([name.to_owned(), value.to_owned()]);
+    }
+    if login.user.is_some() && secret.is_none() {
+        return Err(Fault::new("SP-CLIENT-003", Exit::Usage, "this client names its user with a password alone.")
+            .of(&reach.workload)
+            .next("write the password in credential_file, or leave the user out"));
+    }
+    out.extend(secret.map(|_| "--askpass".to_owned()));
+    Ok(out)
 }
 
 /// MySQL's option file. Values stand in double quotes with backslash escapes
@@ -144,6 +186,23 @@ mod tests {
              passfile='/proc/self/fd/7' client_encoding='UTF8' application_name='stillpoint' \
              options='-c search_path=pg_catalog'"
         );
+    }
+
+    #[test]
+    fn a_password_that_is_asked_for_is_no_argument() {
+        let way = manifest::Login { argument: "{login}".into(), format: LoginFormat::AskPass };
+        let mut reach = Reach::for_tests();
+        assert_eq!(login(&reach, None, &way).unwrap().arguments, Vec::<String>::new());
+        reach.login.socket = Some("/run/redis.sock".into());
+        reach.login.host = Some("localhost".into());
+        reach.login.user = Some("backup".into());
+        assert_eq!(login(&reach, None, &way).err().unwrap().id, "SP-CLIENT-003");
+        let secret = crate::config::Credential::parse("-phunter2").unwrap().password;
+        let told = login(&reach, secret.as_ref(), &way).unwrap();
+        assert_eq!(told.arguments, ["-s", "/run/redis.sock", "--user", "backup", "--askpass"]);
+        assert_eq!(told.line, secret);
+        reach.login.database = Some("1".into());
+        assert_eq!(login(&reach, secret.as_ref(), &way).err().unwrap().id, "SP-CLIENT-003");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A declared statement and its arguments into text. What cannot be quoted with certainty is refused.
 
-use stillpoint_contract::manifest::{Client, Parameter, Statement, argument_order};
+use stillpoint_contract::manifest::{Client, Parameter, Rows, Statement, argument_order};
 use stillpoint_contract::message::{StatementError, Value};
 
 /// The text to send, without its end. Arguments come in the order of [`argument_order`].
@@ -47,6 +47,11 @@ fn literal(client: &Client, name: &str, parameter: &Parameter, value: &Value) ->
             Ok(n.to_string())
         }
         (Parameter::Session, Value::Integer(n)) => Ok(n.to_string()),
+        (Parameter::Identifier, Value::Text(text)) if client.rows == Rows::Reply => bare(text).map_err(|e| refused(&e)),
+        // Words are split by rules of the client's own, which no quoting here is made for.
+        (Parameter::Text { .. } | Parameter::Bytes { .. }, _) if client.rows == Rows::Reply => {
+            Err(refused("this client is sent whole numbers and identifiers alone"))
+        }
         (Parameter::Text { most }, Value::Text(text)) => {
             if text.len() > *most as usize {
                 return Err(refused(&format!("longer than {most} bytes")));
@@ -74,5 +79,33 @@ fn literal(client: &Client, name: &str, parameter: &Parameter, value: &Value) ->
         }
         (Parameter::Text { .. } | Parameter::Bytes { .. }, Value::Null) => Ok("NULL".into()),
         _ => Err(StatementError::Undeclared(format!("parameter {name} is of another type"))),
+    }
+}
+
+/// A word that every client reads as one word, and as no option.
+fn bare(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.@-".contains(c);
+    if (1..=128).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err("this client is sent words of letters, digits, _ . @ and - alone".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::reach::Reach;
+
+    #[test]
+    fn no_argument_of_a_reply_becomes_two_words() {
+        let client = Client { rows: Rows::Reply, ..Reach::for_tests().client };
+        let told = |text: &str| literal(&client, "user", &Parameter::Identifier, &Value::Text(text.into()));
+        assert_eq!(told("backup-1@host").unwrap(), "backup-1@host");
+        for odd in ["", "a b", "a\"", "'a'", "a\nFLUSHALL", "a\\x20", "-x", "\u{e9}"] {
+            assert!(matches!(told(odd), Err(StatementError::Refused(_))), "{odd}");
+        }
+        let text = literal(&client, "text", &Parameter::Text { most: 9 }, &Value::Text("a".into()));
+        assert!(matches!(text, Err(StatementError::Refused(_))));
     }
 }

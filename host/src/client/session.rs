@@ -10,11 +10,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use regex_lite::Regex;
-use stillpoint_contract::manifest::{Client, Column};
+use stillpoint_contract::manifest::{self, Client, Column};
 use stillpoint_contract::message::{DatabaseError, Rows, StatementError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout, timeout_at};
+use zeroize::Zeroizing;
 
 use super::reach::Reach;
 use super::{answer, credential};
@@ -47,6 +48,8 @@ pub struct Session {
     said: Vec<u8>,
     tags: u64,
     secret: String,
+    /// What the client wants to read first: its password.
+    line: Option<Secret>,
     /// The tag that has not come yet.
     open: Option<String>,
     lost: Option<String>,
@@ -71,11 +74,11 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         .of(&reach.workload)
     })?;
     let mut arguments = Vec::new();
-    let mut login = None;
+    let (mut login, mut line) = (None, None);
     if let Some(way) = &client.login {
-        let told = credential::login(reach, secret, way.format)?;
-        arguments.push(way.argument.replace("{login}", &told.words));
-        login = Some(told.file);
+        let told = credential::login(reach, secret, way)?;
+        arguments.extend(told.arguments);
+        (login, line) = (told.file, told.line);
     }
     arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", database.unwrap_or_default())));
     let group = cgroup::make();
@@ -110,6 +113,7 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         said: Vec::with_capacity(4096),
         tags: 0,
         secret: hex::encode(secret),
+        line,
         open: None,
         lost: None,
         client: client.clone(),
@@ -163,7 +167,10 @@ impl Session {
         self.tags += 1;
         let tag = format!("stillpoint-{}-{}", self.secret, self.tags);
         let ask = self.client.tag.replace("{tag}", &tag);
-        let sent = format!("{lines}{ask}{}\n", self.client.end);
+        let sent = Zeroizing::new(match self.line.take() {
+            Some(line) => format!("{}\n{lines}{ask}{}\n", line.expose(), self.client.end),
+            None => format!("{lines}{ask}{}\n", self.client.end),
+        });
         self.printed.clear();
         self.said.clear();
         // From here on the outcome is unknown until the tag has come.
@@ -273,6 +280,12 @@ impl Session {
                         return Err(self.gone(&error.to_string()));
                     }
                 }
+                // Where errors are printed among the answers, one may be the last thing that is said.
+                Ok((true, Ok(_))) if self.client.rows == manifest::Rows::Reply => {
+                    if let Some(error) = self.errors().into_iter().find(|e| self.client.lost.contains(&e.code)) {
+                        return Err(self.gone(&error.to_string()));
+                    }
+                }
                 Ok((true, Ok(_))) => {}
             }
         }
@@ -298,7 +311,11 @@ impl Session {
     }
 
     fn errors(&self) -> Vec<DatabaseError> {
-        errors(&self.error, &self.said)
+        let mut out = errors(&self.error, &self.said);
+        if self.client.rows == manifest::Rows::Reply {
+            out.extend(errors(&self.error, &self.printed));
+        }
+        out
     }
 
     /// The session is gone: with the database's own words where it said some.
@@ -343,11 +360,10 @@ pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
 /// Where the tag begins, once it is the last line: nothing is printed after it until the next statement is sent.
 pub fn find_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
     let line = printed.strip_suffix(b"\n")?;
-    let (line, quoted) = match line.strip_suffix(b"'") {
-        Some(line) => (line, true),
-        None => (line, false),
+    let quote = match line.last() {
+        Some(quote @ (b'\'' | b'"')) => &[*quote][..],
+        _ => &[],
     };
-    let before = line.strip_suffix(tag)?;
-    let before = if quoted { before.strip_suffix(b"'")? } else { before };
+    let before = line.strip_suffix(quote)?.strip_suffix(tag)?.strip_suffix(quote)?;
     (before.is_empty() || before.ends_with(b"\n")).then_some(before.len())
 }

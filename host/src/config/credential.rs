@@ -38,15 +38,15 @@ impl Drop for Secret {
 /// The words of a login that are no secret. What is absent is left to the client's own default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
-    /// `-u`, `--user`.
+    /// `-u`, `--user`; psql's `-U`, `--username`.
     pub user: Option<String>,
     /// `-h`, `--host`.
     pub host: Option<String>,
-    /// `-P`, `--port`.
+    /// `-P`, `--port`; psql's `-p`.
     pub port: Option<u16>,
     /// `-S`, `--socket`.
     pub socket: Option<String>,
-    /// `-D`, `--database`, or a last word without a dash.
+    /// `-D`, `--database`; psql's `-d`, `--dbname`; or a last word without a dash.
     pub database: Option<String>,
     /// `--login-path`.
     pub login_path: Option<String>,
@@ -79,19 +79,23 @@ impl Credential {
             return Err("it holds a control character".into());
         }
         let mut out = Credential::default();
-        let mut words = words(text).ok_or("a quote or a backslash in it is not closed")?.into_iter();
+        let words = words(text).ok_or("a quote or a backslash in it is not closed")?;
+        let options = if words.iter().any(|w| is_psqls(w)) { &PSQL } else { &MYSQL };
+        let mut words = words.into_iter();
         let mut number = 0;
         while let Some(word) = words.next() {
             number += 1;
-            let Some((key, value)) = split(&word) else {
+            // psql is never let ask for one.
+            if is_psqls(&word) && options.split(&word).is_none() {
+                continue;
+            }
+            let Some((key, value)) = options.split(&word) else {
                 let last = words.len() == 0 && number > 1 && !word.starts_with('-') && !word.contains(['/', '@']);
                 if last && out.login.database.is_none() {
                     out.login.database = Some(word);
                     break;
                 }
-                return Err(format!(
-                    "its word {number} is none of -u, -p, -h, -P, -S, -D, --login-path and their long forms"
-                ));
+                return Err(format!("its word {number} is none of {} and their long forms", options.known));
             };
             let value = match value {
                 Some(value) => value.to_owned(),
@@ -130,17 +134,53 @@ fn words(text: &str) -> Option<Vec<String>> {
     Some(words.into_iter().map(|w| w.replace(MARK, "#")).collect())
 }
 
-/// The key of a word and the value that stands in the same word.
-fn split(word: &str) -> Option<(&'static str, Option<&str>)> {
-    const LONG: [&str; 7] = ["user", "host", "port", "socket", "database", "login-path", "password"];
-    const SHORT: [(&str, &str); 6] =
-        [("-u", "user"), ("-h", "host"), ("-P", "port"), ("-S", "socket"), ("-D", "database"), ("-p", "password")];
-    if let Some(rest) = word.strip_prefix("--") {
-        let (name, value) = rest.split_once('=').map_or((rest, None), |(n, v)| (n, Some(v)));
-        return LONG.iter().find(|l| **l == name).map(|l| (*l, value));
+/// The options of a client, each with the key that it stands for.
+struct Options {
+    known: &'static str,
+    long: &'static [(&'static str, &'static str)],
+    short: &'static [(&'static str, &'static str)],
+}
+
+const MYSQL: Options = Options {
+    known: "-u, -p, -h, -P, -S, -D, --login-path",
+    long: &[
+        ("user", "user"),
+        ("host", "host"),
+        ("port", "port"),
+        ("socket", "socket"),
+        ("database", "database"),
+        ("login-path", "login-path"),
+        ("password", "password"),
+    ],
+    short: &[("-u", "user"), ("-h", "host"), ("-P", "port"), ("-S", "socket"), ("-D", "database"), ("-p", "password")],
+};
+
+/// psql's own: it takes no password on its line.
+const PSQL: Options = Options {
+    known: "-U, -h, -p (the port), -d, -w",
+    long: &[("username", "user"), ("host", "host"), ("port", "port"), ("dbname", "database")],
+    short: &[("-U", "user"), ("-h", "host"), ("-p", "port"), ("-d", "database")],
+};
+
+/// Whether this word is an option of psql's and of no other client: then `-p` is a port.
+fn is_psqls(word: &str) -> bool {
+    let long = ["--username", "--dbname", "--no-password"];
+    word.starts_with("-U")
+        || word.starts_with("-d")
+        || word == "-w"
+        || long.iter().any(|l| word.strip_prefix(l).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+}
+
+impl Options {
+    /// The key of a word and the value that stands in the same word.
+    fn split<'w>(&self, word: &'w str) -> Option<(&'static str, Option<&'w str>)> {
+        if let Some(rest) = word.strip_prefix("--") {
+            let (name, value) = rest.split_once('=').map_or((rest, None), |(n, v)| (n, Some(v)));
+            return self.long.iter().find(|(long, _)| *long == name).map(|(_, key)| (*key, value));
+        }
+        let (key, rest) = self.short.iter().find_map(|(short, key)| Some((*key, word.strip_prefix(short)?)))?;
+        Some((key, (!rest.is_empty()).then_some(rest)))
     }
-    let (key, rest) = SHORT.iter().find_map(|(s, key)| Some((*key, word.strip_prefix(s)?)))?;
-    Some((key, (!rest.is_empty()).then_some(rest)))
 }
 
 #[cfg(test)]
@@ -159,6 +199,21 @@ mod tests {
         let c = Credential::parse("--user=root --host x --login-path=backup orders\n").unwrap();
         assert_eq!((c.login.login_path.as_deref(), c.login.database.as_deref()), (Some("backup"), Some("orders")));
         assert_eq!(Credential::parse(" \n").unwrap(), Credential::default());
+    }
+
+    #[test]
+    fn the_words_of_psql_are_understood() {
+        let c = Credential::parse("-U postgres -d orders -h /run/postgresql -p 5433 -w").unwrap();
+        assert_eq!((c.login.user.as_deref(), c.login.database.as_deref()), (Some("postgres"), Some("orders")));
+        assert_eq!((c.login.host.as_deref(), c.login.port), (Some("/run/postgresql"), Some(5433)));
+        assert!(c.password.is_none());
+        let c = Credential::parse("-p5433 --username=postgres --dbname orders --no-password").unwrap();
+        assert_eq!((c.login.user.as_deref(), c.login.port), (Some("postgres"), Some(5433)));
+        for text in
+            ["-U a -phunter2", "-U a -p hunter2", "-U a --password=hunter2", "-U a -W hunter2 -h x", "-u a -U b"]
+        {
+            assert!(!Credential::parse(text).unwrap_err().contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

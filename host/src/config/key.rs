@@ -1,7 +1,7 @@
 //! The keys of a workload's section.
 
 /// Every key that is honoured.
-pub const HONOURED: [&str; 16] = [
+pub const HONOURED: [&str; 17] = [
     "workload_name",
     "command_path",
     "linux_user",
@@ -16,11 +16,12 @@ pub const HONOURED: [&str; 16] = [
     "stall_budget",
     "module",
     "role",
+    "enforceSlaveOnly",
     "filesystems",
     "keep_records",
 ];
 
-/// A key or section that is known and not honoured.
+/// A key that is known and not honoured.
 pub struct Refused {
     /// Its name.
     pub name: &'static str,
@@ -33,14 +34,14 @@ pub struct Refused {
 /// Every key that is known and not honoured.
 pub const REFUSED: [Refused; 3] = [
     Refused {
+        name: "command",
+        why: "it names the client of Azure's log backup alone, as one file",
+        instead: "write the folder that the client is in:  command_path =",
+    },
+    Refused {
         name: "configuration_path",
         why: "lists of instances are not read",
         instead: "write one [workload NAME] section for each instance",
-    },
-    Refused {
-        name: "enforceSlaveOnly",
-        why: "which server is a replica is not asked yet",
-        instead: "keep this configuration on the replica alone, and write  enforceSlaveOnly = 0",
     },
     Refused {
         name: "customScriptEnabled",
@@ -49,12 +50,8 @@ pub const REFUSED: [Refused; 3] = [
     },
 ];
 
-/// The section of Azure's that is known and not honoured.
-pub const LOGBACKUP: Refused = Refused {
-    name: "logbackup",
-    why: "logs are not copied",
-    instead: "copy the logs by the database's own means, and remove the section",
-};
+/// Every key of `[logbackup]`.
+pub const LOG_BACKUP: [&str; 3] = ["baseLocation", "parameterFilePath", "crontabLocation"];
 
 /// The key that somebody wrote, as it is spelt here. Azure's reader takes capitals for small letters, and so do we.
 pub fn honoured(written: &str) -> Option<&'static str> {
@@ -73,7 +70,9 @@ pub fn asks_nothing(value: &str) -> bool {
 
 /// Whether the value of this key may be shown.
 pub fn tells_no_secret(written: &str) -> bool {
-    refused(written).is_some() || honoured(written).is_some_and(|k| k != "credString")
+    refused(written).is_some()
+        || LOG_BACKUP.iter().any(|k| k.eq_ignore_ascii_case(written))
+        || honoured(written).is_some_and(|k| k != "credString")
 }
 
 /// Whether it looks like a key, and may be repeated in a message.

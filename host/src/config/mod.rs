@@ -1,5 +1,5 @@
 //! `workload.conf` into types: the INI format of Azure Backup's enhanced pre-post scripts, unchanged, and several
-//! `[workload NAME]` sections. All mistakes are told at once, each with its place and what to write instead; nothing
+//! `[workload NAME]` sections, and `[logbackup]`. All mistakes are told at once, each with its place and what to write instead; nothing
 //! that is written there is ignored in silence.
 //!
 //! | id | what |
@@ -17,13 +17,15 @@
 //! | `SP-CFG-011` | two sections ask for what one cycle cannot do |
 //! | `SP-CFG-012` | a login string for a client that takes none |
 //! | `SP-CFG-020` | warning: `timeout` is below 60 seconds |
-//! | `SP-CFG-021` | warning: `role = slave` changes nothing |
+//! | `SP-CFG-022` | warning: a key of Azure's log backup that is done without |
+//! | `SP-CFG-023` | warning: `dbnames`, where the whole server is frozen |
 //! | `SP-IPC-001` | `ipc_folder` cannot be used |
 //! | `SP-IPC-002` | others could put another folder in the place of `ipc_folder` |
 //! | `SP-IPC-003` | warning: others can replace what is written into `ipc_folder` |
 
 mod credential;
 mod key;
+mod log_backup;
 mod place;
 mod section;
 
@@ -33,9 +35,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use stillpoint_contract::manifest::Snapshot;
 
 pub use credential::{Credential, Login, Secret};
+pub use log_backup::LogBackup;
 
 use crate::fault::{Exit, Fault};
 use crate::sys::ownership;
@@ -61,6 +65,8 @@ pub struct Configuration {
     pub filesystems: Vec<PathBuf>,
     /// How many cycles' records are kept: the same in every section.
     pub keep_records: u32,
+    /// `[logbackup]`, where it is written.
+    pub log_backup: Option<LogBackup>,
     /// What would be better otherwise.
     pub warnings: Vec<Fault>,
 }
@@ -84,6 +90,10 @@ pub struct Workload {
     pub timeout: Duration,
     /// The databases; empty means all.
     pub databases: Vec<String>,
+    /// What the operator takes the server for.
+    pub role: Option<Role>,
+    /// Whether a server that is no replica is refused.
+    pub only_replica: bool,
     /// Whether the agent may snapshot when its freeze failed.
     pub on_failure: OnFailure,
     /// Lower ones freeze first; equal ones together.
@@ -113,6 +123,25 @@ pub struct User {
     pub groups: Vec<u32>,
     /// The home folder.
     pub home: PathBuf,
+}
+
+/// What a server is to the others that hold the same data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// `master`: it takes writes of its own.
+    Primary,
+    /// `slave`: it follows another server.
+    Replica,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        })
+    }
 }
 
 /// Whether the agent may snapshot when a freeze failed.

@@ -10,8 +10,10 @@ use ini::{Ini, ParseOption, Properties};
 use nix::unistd::{Gid, Uid, getgrouplist};
 use stillpoint_contract::manifest::Snapshot;
 
+use super::log_backup::{self, LogBackup};
 use super::place::{At, Places};
-use super::{Configuration, Credential, OnFailure, User, Workload, key};
+use super::{Configuration, Credential, OnFailure, Role, User, Workload, key};
+use crate::azure;
 use crate::fault::{Exit, Fault};
 use crate::sys::ownership::{self, Problem};
 
@@ -20,8 +22,14 @@ const LONGEST: u64 = 86_400;
 
 /// Reads the text of a configuration. `others_read` tells whether others than its owner can read the file.
 pub fn read(path: &Path, text: &str, others_read: bool) -> Result<Configuration, Vec<Fault>> {
-    let mut reader =
-        Reader { path, places: Places::of(path, text), faults: Vec::new(), warnings: Vec::new(), others_read };
+    let mut reader = Reader {
+        path,
+        places: Places::of(path, text),
+        faults: Vec::new(),
+        warnings: Vec::new(),
+        log_backup: None,
+        others_read,
+    };
     let workloads = reader.workloads();
     let timeout = workloads.iter().map(|w| w.timeout).min().unwrap_or_default();
     match workloads.first().map(|w| (w.snapshot, w.keep_records)) {
@@ -33,18 +41,20 @@ pub fn read(path: &Path, text: &str, others_read: bool) -> Result<Configuration,
                 }
             }
             let path = path.to_owned();
-            let warnings = reader.warnings;
-            Ok(Configuration { path, workloads, timeout, snapshot, filesystems, keep_records, warnings })
+            let (warnings, log_backup) = (reader.warnings, reader.log_backup);
+            Ok(Configuration { path, workloads, timeout, snapshot, filesystems, keep_records, log_backup, warnings })
         }
         _ => Err(reader.faults),
     }
 }
 
-struct Reader<'a> {
+/// What reads the sections, and what it has found so far.
+pub(super) struct Reader<'a> {
     path: &'a Path,
     places: Places<'a>,
-    faults: Vec<Fault>,
-    warnings: Vec<Fault>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) warnings: Vec<Fault>,
+    log_backup: Option<LogBackup>,
     others_read: bool,
 }
 
@@ -63,7 +73,7 @@ impl Section<'_> {
 }
 
 impl Reader<'_> {
-    fn fault(&self, id: &str, what: String, section: Option<&str>, at: At<'_>, next: &str) -> Fault {
+    pub(super) fn fault(&self, id: &str, what: String, section: Option<&str>, at: At<'_>, next: &str) -> Fault {
         Fault::new(id, Exit::Usage, what).at(self.places.excerpt(section, at)).next(next)
     }
 
@@ -98,6 +108,7 @@ impl Reader<'_> {
                     let fault = self.fault("SP-CFG-004", what, Some(heading), At::Heading, next);
                     self.faults.push(fault);
                 }
+                Some(log_backup::HEADING) => self.log_backup = self.log_backup(properties),
                 Some(heading) => match heading.strip_prefix("workload") {
                     Some(name) if name.is_empty() || name.starts_with([' ', '\t']) => {
                         let read = self.workload(heading, name.trim(), properties);
@@ -107,7 +118,7 @@ impl Reader<'_> {
                 },
             }
         }
-        if ini.sections().all(|s| s.is_none()) && self.faults.is_empty() {
+        if out.is_empty() && self.faults.is_empty() {
             let what = format!("there is no workload in {}.", self.path.display());
             self.faults.push(Fault::new("SP-CFG-006", Exit::Usage, what).next("begin with  [workload]"));
         }
@@ -124,16 +135,10 @@ impl Reader<'_> {
         }
     }
 
-    /// A section that is no workload.
+    /// A section that is none of ours.
     fn strange(&mut self, heading: &str) {
-        let refused = &key::LOGBACKUP;
-        let fault = if heading.eq_ignore_ascii_case(refused.name) {
-            let what = format!("[{heading}] is not honoured: {}.", refused.why);
-            self.fault("SP-CFG-007", what, Some(heading), At::Heading, refused.instead)
-        } else {
-            let next = "write  [workload]  or  [workload NAME]";
-            self.fault("SP-CFG-003", format!("[{heading}] is unknown."), Some(heading), At::Heading, next)
-        };
+        let next = format!("write  [workload],  [workload NAME]  or  [{}]", log_backup::HEADING);
+        let fault = self.fault("SP-CFG-003", format!("[{heading}] is unknown."), Some(heading), At::Heading, &next);
         self.faults.push(fault);
     }
 
@@ -198,7 +203,7 @@ impl Reader<'_> {
         let on_failure = self.word(section, "on_failure", &ways);
         let kinds = [("atomic", Snapshot::Atomic), ("per-volume", Snapshot::PerVolume), ("files", Snapshot::Files)];
         let snapshot = self.word(section, "snapshot", &kinds);
-        let slave = self.word(section, "role", &[("master", false), ("slave", true)]);
+        let (role, only_replica) = self.role(section);
         let databases = self.databases(section);
         let filesystems = self.filesystems(section);
         let keep_records = self.keep_records(section);
@@ -211,11 +216,6 @@ impl Reader<'_> {
             let fault = self.fault("SP-CFG-020", what, Some(heading), At::Value("timeout"), next);
             self.warnings.push(fault.of(name));
         }
-        if slave {
-            let what = "role = slave changes nothing: the server is frozen as what it is.".into();
-            let fault = self.fault("SP-CFG-021", what, Some(heading), At::Value("role"), "the line can be removed");
-            self.warnings.push(fault.of(name));
-        }
         Some(Workload {
             name: name.to_owned(),
             workload_name: workload_name?.to_owned(),
@@ -225,6 +225,8 @@ impl Reader<'_> {
             ipc_folder,
             timeout,
             databases,
+            role,
+            only_replica,
             on_failure,
             order,
             snapshot,
@@ -319,6 +321,33 @@ impl Reader<'_> {
             },
             |(_, t)| *t,
         )
+    }
+
+    /// What the server is taken for, and whether only a replica is frozen. Azure's own number for a mistake in either says
+    /// more than that of any mistake in the file.
+    fn role(&mut self, section: &Section<'_>) -> (Option<Role>, bool) {
+        let before = self.faults.len();
+        let role = section
+            .get("role")
+            .is_some()
+            .then(|| self.word(section, "role", &[("master", Role::Primary), ("slave", Role::Replica)]));
+        let only_replica = match section.get("enforceSlaveOnly").unwrap_or_default() {
+            no if key::asks_nothing(no) => false,
+            yes if ["1", "yes", "on", "true"].iter().any(|w| yes.eq_ignore_ascii_case(w)) => true,
+            _ => {
+                let what = "enforceSlaveOnly is neither 0 nor 1.".into();
+                let next = "write  enforceSlaveOnly = 1  to have nothing but a replica frozen";
+                self.say("SP-CFG-005", what, section, At::Value("enforceSlaveOnly"), next);
+                false
+            }
+        };
+        if only_replica && role == Some(Role::Primary) {
+            let what = "enforceSlaveOnly = 1 refuses every server that is what  role = master  says.".into();
+            let next = "write  role = slave  or  enforceSlaveOnly = 0";
+            self.say("SP-CFG-005", what, section, At::Value("enforceSlaveOnly"), next);
+        }
+        self.faults.iter_mut().skip(before).for_each(|f| f.azure = Some(azure::ROLE));
+        (role, only_replica)
     }
 
     fn path(&mut self, section: &Section<'_>, key: &str) -> Option<PathBuf> {
@@ -503,6 +532,6 @@ fn real_folder(plain: &Path) -> Result<Metadata, String> {
 }
 
 /// A key as it may be repeated in a message: what does not look like one may be a part of a secret.
-fn named(written: &str) -> &str {
+pub(super) fn named(written: &str) -> &str {
     if key::is_word(written) { written } else { "a key" }
 }

@@ -39,7 +39,7 @@ fn refused(text: &str) -> Vec<Fault> {
 }
 
 #[test]
-fn azures_template_is_read_unchanged() {
+fn azures_manuals_template_is_read_unchanged() {
     let text = "[workload]\n# valid values are mysql, oracle\nworkload_name = mysql\ncommand_path = \nlinux_user = \n\
                 credString = \nipc_folder = \ntimeout =\n";
     let read = read_text(text).unwrap();
@@ -50,6 +50,50 @@ fn azures_template_is_read_unchanged() {
     assert!(read.warnings.is_empty());
 }
 
+/// As it is shipped today: whoever has not filled it in is told what is missing, and nothing else.
+#[test]
+fn azures_shipped_template_is_read_unchanged() {
+    let template = |name: &str| {
+        format!(
+            "[workload]\n#workload_name valid values- mysql, oracle, mariadb, postgres\nworkload_name = {name}\n\
+             command_path = \ncredString = \nipc_folder = \ntimeout = \nlinux_user = \n\n"
+        )
+    };
+    for name in ["mysql", "oracle", "mariadb", "postgres"] {
+        let read = read_text(&template(name)).unwrap();
+        assert_eq!((read.workloads[0].workload_name.as_str(), read.warnings.len()), (name, 0));
+    }
+    let faults = refused(&template(""));
+    assert_eq!((faults.len(), faults[0].id.as_str(), faults[0].azure), (1, "SP-CFG-006", Some(501)));
+}
+
+/// As it was shipped at first, every line a comment: filled in by taking those away.
+#[test]
+fn azures_first_template_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let ipc = folder.path().canonicalize().unwrap();
+    let template = |role: &str| {
+        format!(
+            "#[workload]\n#workload_name = mysql\n#command_path = /usr/bin/\n#credString = --login-path=root\n\
+             #role = {role}\n#enforceSlaveOnly = 1 \n#ipc_folder = {}\n#timeout = 300\n#linux_user = {}\n\
+             #dbnames = db1;db2\n#[logbackup]\n#parameterFilePath = /u01/app/oracle/dbs/initCDB1.ora\n\
+             #baseLocation = /logbackup/\n#crontabLocation = /var/spool/cron/root\n",
+            ipc.display(),
+            me()
+        )
+    };
+    let read = read_text(&template("slave").replace('#', "")).unwrap();
+    let w = &read.workloads[0];
+    assert_eq!((w.role, w.only_replica, w.timeout.as_secs()), (Some(Role::Replica), true, 300));
+    assert_eq!((w.databases.len(), w.credential.login.login_path.as_deref()), (2, Some("root")));
+    assert_eq!(read.log_backup.unwrap().destination, Path::new("/logbackup"));
+    assert_eq!(read.warnings.len(), 2, "{}", said(&read.warnings));
+    // Azure's own reader takes it as it stands there, and then fails before each snapshot.
+    let faults = refused(&template("master").replace('#', ""));
+    assert_eq!((faults.len(), faults[0].azure), (1, Some(502)));
+    assert_eq!(refused(&template("master"))[0].id, "SP-CFG-006");
+}
+
 #[test]
 fn what_azures_reader_takes_is_taken() {
     let text = "\u{feff}[workload]\r\nWORKLOAD_NAME: mysql\r\n  ; a comment\r\ncredstring = -u root -p'a=b; #c'\r\n\
@@ -57,6 +101,43 @@ fn what_azures_reader_takes_is_taken() {
     let read = read_text(text).unwrap();
     assert_eq!(read.workloads[0].databases, ["a", "b", "c"]);
     assert_eq!(read.workloads[0].credential.password.as_ref().map(Secret::expose), Some("a=b; #c"));
+}
+
+#[test]
+fn only_a_replica_can_be_asked_for() {
+    for (written, role, only_replica) in [
+        ("role = slave\nenforceSlaveOnly = 1", Some(Role::Replica), true),
+        ("ROLE = slave\nenforceslaveonly = True", Some(Role::Replica), true),
+        ("enforceSlaveOnly = 1", None, true),
+        ("role = slave\nenforceSlaveOnly = 0", Some(Role::Replica), false),
+        ("role = master\nenforceSlaveOnly =", Some(Role::Primary), false),
+        ("role =", None, false),
+    ] {
+        let w = read_text(&format!("{GOOD}{written}\n")).unwrap().workloads.remove(0);
+        assert_eq!((w.role, w.only_replica), (role, only_replica), "{written}");
+    }
+    assert_eq!(refused(&format!("{GOOD}role = boss\n"))[0].azure, Some(502));
+    assert_eq!(refused(&format!("{GOOD}role = master\nenforceSlaveOnly = 1\n"))[0].azure, Some(502));
+    assert_eq!(refused(&format!("{GOOD}timeout = x\n"))[0].azure, Some(501));
+}
+
+#[test]
+fn where_logs_are_copied_is_read() {
+    let azures = format!(
+        "{GOOD}\n[logbackup]\nparameterFilePath = /u01/pfile.ora\nbaseLocation = /backup/\n\
+         crontabLocation = /var/spool/cron/root\n"
+    );
+    let read = read_text(&azures).unwrap();
+    assert_eq!(read.log_backup, Some(LogBackup { destination: "/backup".into() }));
+    let told = said(&read.warnings);
+    assert!(read.warnings.iter().all(|w| w.id == "SP-CFG-022" && w.next.is_some()), "{told}");
+    for words in ["parameterFilePath is not read", "5 | parameterFilePath = /u01", "stillpoint-log-backup.timer"] {
+        assert!(told.contains(words), "{told}");
+    }
+    let plain = read_text(&format!("[logbackup]\nbaseLocation = /mnt/logs\nparameterFilePath =\n{GOOD}")).unwrap();
+    assert_eq!((plain.log_backup.unwrap().destination, plain.warnings.len()), ("/mnt/logs".into(), 0));
+    assert_eq!(read_text(GOOD).unwrap().log_backup, None);
+    assert_eq!(refused("[logbackup]\nbaseLocation = /mnt/logs\n")[0].id, "SP-CFG-006");
 }
 
 #[test]
@@ -79,11 +160,13 @@ fn every_key_arrives() {
     assert_eq!((w.credential.login.port, w.credential.login.login_path.as_deref()), (Some(3307), Some("l")));
     assert_eq!(w.ipc_folder.as_deref(), Some(ipc.as_path()));
     assert_eq!(w.databases, ["/srv/a.db", "/srv/b.db"]);
+    assert_eq!((w.role, w.only_replica), (Some(Role::Primary), false));
     assert_eq!((w.on_failure, w.order, w.snapshot), (OnFailure::Continue, 2, Snapshot::PerVolume));
     assert_eq!((w.timeout, w.stall_budget), (Duration::from_secs(120), Duration::from_secs(7)));
     assert_eq!(w.module.as_deref(), Some(Path::new("/srv/m")));
     assert_eq!((read.timeout, read.snapshot), (Duration::from_secs(90), Snapshot::PerVolume));
     assert_eq!(read.workloads[1].on_failure, OnFailure::Abort);
+    assert_eq!((read.workloads[1].role, read.workloads[1].only_replica), (None, false));
 }
 
 #[test]
@@ -114,9 +197,15 @@ fn every_mistake_is_named_with_its_place() {
         ("[workload other]", "SP-CFG-006", "workload_name is missing", 1),
         ("[workload a/b]\nworkload_name = x", "SP-CFG-005", "letters, digits", 1),
         ("[workloads]", "SP-CFG-003", "[workloads] is unknown", 1),
-        ("[logbackup]", "SP-CFG-007", "not honoured", 1),
+        ("[logbackup]", "SP-CFG-006", "baseLocation = /mnt/logs", 1),
+        ("[logbackup]\nbaseLocation = logs", "SP-CFG-005", "absolute", 16),
+        ("[logbackup]\nbaseLocation = /a\nBaselocation = /b", "SP-CFG-004", "twice", 1),
+        ("[logbackup]\nbaseLocation = /a\nkeep = 3", "SP-CFG-003", "known are baseLocation", 1),
+        ("[LogBackup]", "SP-CFG-003", "[logbackup]", 1),
+        ("command = /opt/db/bin/sqlplus", "SP-CFG-007", "command_path", 1),
         ("customScriptEnabled = 1", "SP-CFG-007", "stillpoint run", 1),
-        ("enforceSlaveOnly = True", "SP-CFG-007", "replica alone", 1),
+        ("enforceSlaveOnly = 2", "SP-CFG-005", "neither 0 nor 1", 20),
+        ("role = master\nenforceSlaveOnly = 1", "SP-CFG-005", "role = slave  or", 20),
         ("filesystems = srv", "SP-CFG-005", "absolute", 15),
         ("configuration_path = /etc/oratab", "SP-CFG-007", "[workload NAME]", 1),
         ("timeout 90", "SP-CFG-002", "there is no =", 1),
@@ -158,7 +247,7 @@ fn a_fault_reads_as_a_person_needs_it() {
     assert_eq!(
         rest,
         [
-            "mysql: timeout must be a whole number of seconds, from 1 to 86400.   SP-CFG-005",
+            "mysql: timeout must be a whole number of seconds, from 1 to 86400.   SP-CFG-005 (Azure: 501)",
             "3 | timeout = abc",
             "  |           ^",
             "→ write  timeout = 90",
@@ -196,9 +285,9 @@ fn a_secret_is_never_repeated() {
 
 #[test]
 fn what_may_be_too_short_is_a_warning() {
-    let read = read_text(&format!("{GOOD}timeout = 1\nrole = slave\n")).unwrap();
+    let read = read_text(&format!("{GOOD}timeout = 1\n")).unwrap();
     let ids: Vec<_> = read.warnings.iter().map(|w| w.id.as_str()).collect();
-    assert_eq!(ids, ["SP-CFG-020", "SP-CFG-021"]);
+    assert_eq!(ids, ["SP-CFG-020"]);
     assert!(read.workloads[0].stall_budget < read.timeout);
     assert_eq!(read_text(&format!("{GOOD}timeout = 86400\n")).unwrap().timeout, Duration::from_secs(86_400));
 }

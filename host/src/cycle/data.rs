@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use stillpoint_contract::manifest::Expected;
+use stillpoint_contract::manifest::{Expected, Process};
 use stillpoint_contract::message::Value;
 use tokio::time::{Instant, timeout_at};
 
@@ -14,6 +14,12 @@ impl Run {
     pub(super) async fn look_at_data(&mut self, deadline: Instant) -> Result<(), Fault> {
         self.durable = self.ask_durable(deadline).await? && self.durable;
         let paths = self.ask_paths(deadline).await?;
+        self.data.clear();
+        for path in &paths {
+            if !self.data.contains(path) {
+                self.data.push(path.clone());
+            }
+        }
         // A filesystem may hang: the clock must not.
         let looked = tokio::task::spawn_blocking(|| crate::sys::disk::one_for_each_filesystem(paths));
         match timeout_at(deadline, looked).await {
@@ -41,6 +47,9 @@ impl Run {
     }
 
     async fn ask_paths(&mut self, deadline: Instant) -> Result<Vec<PathBuf>, Fault> {
+        if let Some(process) = self.broker.manifest.data.process.clone() {
+            return self.working_folder(&process, deadline).await.map(|folder| vec![folder]);
+        }
         let Some(paths) = self.broker.manifest.data.paths.clone() else {
             return Ok(self.broker.workload.databases.iter().map(PathBuf::from).collect());
         };
@@ -50,6 +59,24 @@ impl Run {
             _ => None,
         });
         Ok(text.collect())
+    }
+
+    /// Where the server itself works: its process is looked up, and must have one of the names that the manifest gives.
+    async fn working_folder(&mut self, process: &Process, deadline: Instant) -> Result<PathBuf, Fault> {
+        let rows = self.broker.ask(&process.statement, None, &[], deadline).await;
+        let rows = rows.map_err(|e| self.unknown_data(&e.to_string()))?;
+        let Some(Value::Integer(pid)) = rows.first().and_then(|r| r.first()) else {
+            return Err(self.unknown_data("it named no process"));
+        };
+        let name = crate::sys::process::name(*pid).unwrap_or_else(|_| "no process here".into());
+        if !process.named.contains(&name) {
+            let why = format!(
+                "the server calls itself process {pid}, which is {name}: it runs on another machine, or in a container"
+            );
+            return Err(self.unknown_data(&why));
+        }
+        let folder = crate::sys::process::working_folder(*pid);
+        folder.map_err(|e| self.unknown_data(&format!("the folder of process {pid} ({name}) cannot be read: {e}")))
     }
 
     fn unknown_data(&self, why: &str) -> Fault {

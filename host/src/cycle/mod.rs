@@ -14,6 +14,7 @@ mod thaw;
 use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -263,6 +264,12 @@ impl Cycle {
         }
     }
 
+    /// From the first workload that stood still to the last.
+    fn skew(&self) -> Option<Duration> {
+        let stood = || self.runs.iter().filter(|r| r.stood).filter_map(|r| r.frozen_at);
+        (stood().count() > 1).then(|| Some(stood().max()?.saturating_duration_since(stood().min()?)))?
+    }
+
     /// What the cycle did.
     pub fn record(&self) -> Record {
         let workloads: Vec<WorkloadRecord> = self.runs.iter().map(|r| r.record(self)).collect();
@@ -294,6 +301,7 @@ impl Cycle {
             released_by: self.released_by.clone(),
             standstill_us: self.book.standstill().map(microseconds),
             frozen_us: self.book.frozen_for().map(microseconds),
+            skew_us: self.skew().map(microseconds),
             timeout_s: self.configuration.timeout.as_secs(),
             workloads,
             warnings: self.configuration.warnings.clone(),

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stillpoint_contract::manifest::Recovery;
 
+use crate::broker::Kept;
+use crate::config::Role;
 use crate::fault::{Exit, Fault};
 
 /// What may be believed about the snapshot. The worst comes last.
@@ -86,14 +89,35 @@ pub struct WorkloadRecord {
     /// The database's version.
     #[serde(default)]
     pub database: String,
+    /// What the server said it is, where its module can ask.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub role: Option<Role>,
     /// What may be believed.
     pub verdict: Verdict,
     /// In which way, when it is application-consistent.
     pub kind: Option<Kind>,
     /// Why it is not.
     pub reason: Option<String>,
+    /// The number of Azure's for that, where it stood still and not to the end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub azure: Option<u16>,
     /// Whether each acknowledged commit was on disk without our syncing.
     pub durable: bool,
+    /// That its module was never tried on a real server, and on what it was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub untried: Option<String>,
+    /// Where its data lies.
+    #[serde(default)]
+    pub data: Vec<String>,
+    /// What is known only since the thaw, and is in no snapshot.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub kept: Vec<Kept>,
+    /// How it becomes a running database again, as the module says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub recovery: Option<Recovery>,
+    /// The folder that its logs are copied to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub log_folder: Option<String>,
     /// Where recovery would begin.
     pub point: Vec<Point>,
     /// How long it took.
@@ -142,6 +166,9 @@ pub struct Record {
     pub standstill_us: Option<u64>,
     /// From the first freezing statement of any kind to the last undo acknowledged, in microseconds.
     pub frozen_us: Option<u64>,
+    /// From the first workload that stood still to the last, in microseconds. `None` for fewer than two.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub skew_us: Option<u64>,
     /// The most that `timeout` allows, in seconds.
     pub timeout_s: u64,
     /// Each workload.
@@ -183,6 +210,7 @@ impl Record {
             released_by: Some(by.into()),
             standstill_us: None,
             frozen_us: None,
+            skew_us: None,
             timeout_s: 0,
             workloads: Vec::new(),
             warnings: Vec::new(),

@@ -17,12 +17,14 @@ use super::book::Book;
 use super::engine::{self, Component, Engine, Stopped};
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
+use crate::azure;
 use crate::broker::{Broker, Frozen};
 use crate::compiled::Store;
-use crate::config::{Configuration, Workload};
+use crate::config::{Configuration, Role, Workload};
 use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
+use crate::log_backup;
 use crate::trust::Verified;
 
 /// How long a statement of ours may take once the writers wait, on top of what the server was told to bound.
@@ -40,7 +42,15 @@ pub(super) struct Run {
     pub(super) plan: Plan,
     pub(super) phases: Phases,
     pub(super) database_version: String,
+    /// Primary or replica, where the module can ask.
+    pub(super) role: Option<Role>,
     pub(super) findings: Vec<Finding>,
+    /// Where all of its data lies.
+    pub(super) data: Vec<PathBuf>,
+    /// Where its logs are copied to.
+    pub(super) log_folder: Option<PathBuf>,
+    pub(super) log_backup: Option<PathBuf>,
+    /// Of those, one for each filesystem.
     pub(super) paths: Vec<PathBuf>,
     pub(super) durable: bool,
     pub(super) point_file: Option<PointFile>,
@@ -91,7 +101,11 @@ impl Run {
             plan,
             phases: Phases::default(),
             database_version: String::new(),
+            role: None,
             findings: Vec::new(),
+            data: Vec::new(),
+            log_folder: None,
+            log_backup: configuration.log_backup.as_ref().map(|l| l.destination.clone()),
             paths: Vec::new(),
             durable: false,
             point_file: None,
@@ -146,19 +160,14 @@ impl Run {
                 findings.truncate(MOST_FINDINGS);
                 for mut finding in findings {
                     shorten(&mut finding.text);
+                    let number = azure::take(&mut finding.text);
                     let level = match finding.level {
                         Level::Note => "note",
                         Level::Warning => "warning",
                         Level::Problem => {
-                            self.faults.push(
-                                Fault::new(
-                                    "SP-DB-010",
-                                    Exit::NotFrozen,
-                                    format!("{}.", finding.text.trim_end_matches('.')),
-                                )
-                                .of(&name)
-                                .done("It was not frozen."),
-                            );
+                            let what = format!("{}.", finding.text.trim_end_matches('.'));
+                            let fault = Fault::new("SP-DB-010", Exit::NotFrozen, what).of(&name);
+                            self.faults.push(fault.azure(number.unwrap_or(azure::PRE)).done("It was not frozen."));
                             "problem"
                         }
                     };
@@ -167,6 +176,7 @@ impl Run {
             }
             _ => return Err(self.unexpected(Phase::Check)),
         }
+        self.look_at_role(deadline).await?;
         self.look_at_login(deadline).await?;
         if !self.broker.manifest.snapshots.contains(&self.plan.snapshot) {
             let text = format!(
@@ -175,8 +185,60 @@ impl Run {
             );
             self.findings.push(Finding { level: "warning".into(), text });
         }
+        self.look_at_logs(deadline).await;
         self.durable = true;
         self.look_at_data(deadline).await
+    }
+
+    /// Where its logs are copied to, so that the record can say so.
+    async fn look_at_logs(&mut self, deadline: Instant) {
+        let (Some(logs), Some(destination)) = (self.broker.manifest.logs.clone(), &self.log_backup) else { return };
+        match log_backup::series(&mut self.broker, &logs, deadline).await {
+            Ok(series) => {
+                let folder = log_backup::folder(destination, &self.broker.workload.name, &series);
+                if logs.list.is_none() {
+                    let text = format!("the database itself is to hand its logs on, to {}", folder.display());
+                    self.findings.push(Finding { level: "note".into(), text });
+                }
+                self.log_folder = Some(folder);
+            }
+            Err(why) => {
+                let text = format!("whose logs it keeps could not be asked, so they are not copied: {why}");
+                self.findings.push(Finding { level: "warning".into(), text });
+            }
+        }
+    }
+
+    /// Whether the server is what the configuration takes it for.
+    async fn look_at_role(&mut self, deadline: Instant) -> Result<(), Fault> {
+        let name = self.name();
+        self.role = self.broker.role(deadline).await.map_err(|e| role_unknown(&name, &e.to_string()))?;
+        self.only_replica()?;
+        let text = match (self.broker.workload.role, self.role) {
+            (Some(said), Some(role)) if said != role => {
+                format!("the server is a {role}, and the configuration says otherwise: it is frozen as what it is")
+            }
+            (Some(Role::Replica), None) => "role = slave is not checked: this module cannot tell a replica".into(),
+            _ => return Ok(()),
+        };
+        self.findings.push(Finding { level: "warning".into(), text });
+        Ok(())
+    }
+
+    /// `enforceSlaveOnly`: nothing but a replica is frozen.
+    fn only_replica(&self) -> Result<(), Fault> {
+        if !self.broker.workload.only_replica {
+            return Ok(());
+        }
+        let refused =
+            |id: &str, what: &str| Fault::new(id, Exit::NotFrozen, what).of(self.name()).done("It was not frozen.");
+        match self.role {
+            Some(Role::Replica) => Ok(()),
+            Some(Role::Primary) => Err(refused("SP-ROLE-001", "enforceSlaveOnly = 1, and this server is a primary.")
+                .next("take the snapshot on the replica, or write  enforceSlaveOnly = 0  if this server shall be frozen, too")),
+            None => Err(refused("SP-ROLE-002", "enforceSlaveOnly = 1, and this module cannot tell a replica from a primary.")
+                .next("write  enforceSlaveOnly = 0  and keep this configuration on the replica alone")),
+        }
     }
 
     /// What the login may not do and should, or may do and need not.
@@ -222,7 +284,12 @@ impl Run {
             Outcome::Nothing => {}
             _ => return Err(self.unexpected(Phase::Prepare)),
         }
-        // Prepare may have taken minutes, in which somebody has set the server differently, or added a disk.
+        // Prepare may have taken minutes, in which somebody has set the server differently, made a primary of it, or added a
+        // disk.
+        if self.broker.workload.only_replica {
+            self.role = self.broker.role(deadline).await.map_err(|e| role_unknown(&name, &e.to_string()))?;
+            self.only_replica()?;
+        }
         self.look_at_data(deadline).await?;
         if !self.durable && self.broker.book.armed(&name).is_empty() {
             self.sync(deadline).await?;
@@ -339,9 +406,14 @@ impl Run {
         self.refused = matches!(&stopped, Stopped::Failed(f) if matches!(f.error, Some(StatementError::Failed(_))));
         let mut why = stopped.to_string();
         shorten(&mut why);
+        let number = azure::take(&mut why).unwrap_or(match phase {
+            Phase::Freeze => azure::QUIESCE,
+            Phase::Thaw => azure::POST,
+            _ => azure::PRE,
+        });
         let what = format!("{phase} failed: {}.", why.trim_end_matches('.'));
         let done = if phase == Phase::Check { "Nothing was frozen." } else { "What it held is taken back." };
-        let fault = Fault::new(id, Exit::NotFrozen, what).of(name).done(done);
+        let fault = Fault::new(id, Exit::NotFrozen, what).of(name).azure(number).done(done);
         Err(if matches!(stopped, Stopped::Failed(_)) { fault } else { fault.next("report it to the module's author") })
     }
 
@@ -367,10 +439,17 @@ impl Run {
             module: self.broker.manifest.name.clone(),
             version: self.broker.manifest.version.clone(),
             database: self.database_version.clone(),
+            role: self.role,
             verdict,
             kind,
             reason,
+            azure: (verdict == Verdict::CrashConsistent).then_some(azure::NOT_HELD),
             durable: self.durable,
+            untried: self.broker.manifest.untried.clone(),
+            data: self.data.iter().map(|p| p.display().to_string()).collect(),
+            kept: self.broker.kept.clone(),
+            recovery: self.broker.manifest.recovery.clone(),
+            log_folder: self.log_folder.as_ref().map(|p| p.display().to_string()),
             point: self.point.iter().map(|c| Point { name: c.name.clone(), value: c.value.clone() }).collect(),
             phases: self.phases,
             standstill_us: standstill,
@@ -403,6 +482,14 @@ impl Run {
 /// What a module says is kept short: it ends up in every record and on somebody's screen.
 fn shorten(text: &mut String) {
     text.truncate(text.floor_char_boundary(2000));
+}
+
+fn role_unknown(workload: &str, why: &str) -> Fault {
+    let what = format!("the server did not say whether it is a replica: {why}.");
+    Fault::new("SP-ROLE-002", Exit::NotFrozen, what)
+        .of(workload)
+        .done("It was not frozen.")
+        .next(format!("let the database's administrator run what  stillpoint privileges {workload}  prints"))
 }
 
 fn not_recorded(workload: &str, why: &std::io::Error) -> Fault {

@@ -130,6 +130,12 @@ pub fn load(places: &Places, named: Option<&std::path::Path>, unsigned: bool) ->
     for (workload, module) in configuration.workloads.iter().zip(&modules) {
         let warnings = module.warnings().iter().cloned().map(|w| w.of(&workload.name));
         configuration.warnings.extend(warnings);
+        // Azure's own scripts freeze nothing at all then, and say that they have.
+        if !workload.databases.is_empty() && module.manifest().sessions.values().all(|s| s.each.is_none()) {
+            let what = "dbnames changes nothing: this module freezes the whole server.";
+            let warning = Fault::new("SP-CFG-023", Exit::Usage, what).of(&workload.name);
+            configuration.warnings.push(warning.next("the line can be removed"));
+        }
     }
     if faults.is_empty() { Ok(Loaded { configuration, modules, root }) } else { Err(faults) }
 }

@@ -1,7 +1,7 @@
 //! Other processes: who they are, whether they are still the same, and how to end them.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -73,6 +73,22 @@ impl ProcessId {
         }
         Ok(())
     }
+}
+
+/// What the kernel calls a process.
+///
+/// # Errors
+/// There is none of this number.
+pub fn name(pid: i64) -> io::Result<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).map(|name| name.trim_end_matches('\n').to_owned())
+}
+
+/// The folder in which a process works.
+///
+/// # Errors
+/// There is no such process, or it is somebody else's and we are not root.
+pub fn working_folder(pid: i64) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/cwd"))
 }
 
 /// A process, for people: its name, its number, and since when it runs.

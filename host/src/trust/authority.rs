@@ -8,7 +8,8 @@ use std::fmt::{self, Display};
 use serde::{Deserialize, Serialize};
 use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::{
-    Client, Data, Identity, Interface, Limits, Needed, Parameter, Privileges, Session, Snapshot, Statement,
+    Client, Data, Identity, Interface, Limits, Logs, Needed, Parameter, Privileges, Recovery, Role, Session, Snapshot,
+    Statement,
 };
 
 /// What a module may do.
@@ -33,6 +34,14 @@ pub struct Authority {
     pub limits: Limits,
     /// What a login needs.
     pub privileges: Option<Privileges>,
+    /// How a replica is told.
+    pub role: Option<Role>,
+    /// The logs that are copied.
+    pub logs: Option<Logs>,
+    /// What it has people run to recover.
+    pub recovery: Option<Recovery>,
+    /// That it was never tried on a real server.
+    pub untried: Option<String>,
     /// The sessions.
     pub sessions: BTreeMap<String, Session>,
     /// Every statement.
@@ -61,6 +70,8 @@ pub enum Kind {
     Limit,
     /// What a login needs.
     Privilege,
+    /// The commands that people are to run to recover.
+    Recovery,
     /// What it claims about data, snapshots and servers.
     Claim,
     /// Which workloads it serves.
@@ -98,8 +109,9 @@ impl Display for Change {
 impl Authority {
     /// What this manifest grants itself.
     pub fn of(manifest: &Manifest) -> Authority {
-        let Manifest { workloads, world, snapshots, client, identity, data, sessions, statements, privileges, .. } =
+        let Manifest { workloads, world, snapshots, client, identity, data, sessions, statements, .. } =
             manifest.clone();
+        let Manifest { privileges, role, logs, recovery, untried, .. } = manifest.clone();
         let imports = manifest.wasm.as_ref().map(|w| w.imports.clone()).unwrap_or_default();
         let limits = manifest.limits.bounded();
         Authority {
@@ -112,6 +124,10 @@ impl Authority {
             data,
             limits,
             privileges,
+            role,
+            logs,
+            recovery,
+            untried,
             sessions,
             statements,
         }
@@ -134,7 +150,14 @@ impl Authority {
         // Without it an undo is run also against a server that was restarted since.
         changed(Kind::Claim, "[identity]", &self.identity, &after.identity, true, &mut out);
         changed(Kind::Claim, "[data] paths", &self.data.paths, &after.data.paths, true, &mut out);
+        changed(Kind::Claim, "[data] process", &self.data.process, &after.data.process, true, &mut out);
         changed(Kind::Claim, "[data] durable", &self.data.durable, &after.data.durable, true, &mut out);
+        changed(Kind::Claim, "[role]", &self.role, &after.role, true, &mut out);
+        // Which files the host reads, and copies.
+        changed(Kind::Claim, "[logs]", &self.logs, &after.logs, true, &mut out);
+        changed(Kind::Claim, "untried", &self.untried, &after.untried, after.untried.is_none(), &mut out);
+        let recovery = (&self.recovery, &after.recovery);
+        changed(Kind::Recovery, "[recovery]", recovery.0, recovery.1, after.recovery.is_some(), &mut out);
         out
     }
 

@@ -131,8 +131,10 @@ impl Dialect {
         if statement.effect == Effect::Freeze {
             self.judge_freeze(manifest, statement, &mut out);
         }
+        // What Redis calls by name in a form that is known is a login.
+        let named = self == Dialect::Redis && self.is_one_of(&statement.text, self.language().read_forms);
         for (name, parameter) in &statement.parameters {
-            if *parameter == Parameter::Identifier {
+            if *parameter == Parameter::Identifier && !named {
                 out.look(format!(
                     "{{{name}}} is a name: the module chooses, while it runs, which table or setting it is"
                 ));
@@ -193,6 +195,7 @@ impl Dialect {
             Effect::Freeze if freezes() => return,
             Effect::Undo if language.freezes.iter().any(|f| known(f.undo)) => return,
             Effect::Change if known(language.changes) => return,
+            Effect::Flush if known(language.flushes) => return,
             Effect::Cancel if known(language.cancels) => return,
             Effect::Session if known(language.session_forms) => return,
             Effect::Read if known(language.read_forms) => return,
@@ -597,6 +600,7 @@ pub fn word(effect: Effect) -> &'static str {
         Effect::Read => "read",
         Effect::Session => "session",
         Effect::Change => "change",
+        Effect::Flush => "flush",
         Effect::Freeze => "freeze",
         Effect::Undo => "undo",
         Effect::Cancel => "cancel",

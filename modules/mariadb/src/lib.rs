@@ -117,7 +117,7 @@ impl Workload for MariaDb {
         match sql::log_position(cx) {
             Ok(rows) => {
                 if let Some(at) = rows.first() {
-                    point = point.and("binary log", format_args!("{}:{}", at.file, at.offset));
+                    point = point.and("binary log file", &at.file).and("binary log position", at.offset);
                 }
             }
             // Check said so: the login may not see it. The freeze is whole without.
@@ -201,7 +201,10 @@ mod tests {
             ]
         );
         let point: Vec<_> = point.coordinates().collect();
-        assert_eq!(point, [("gtid", "0-1-48213"), ("binary log", "binlog.000012:5114")]);
+        assert_eq!(
+            point,
+            [("gtid", "0-1-48213"), ("binary log file", "binlog.000012"), ("binary log position", "5114")]
+        );
     }
 
     #[test]

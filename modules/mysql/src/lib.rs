@@ -20,6 +20,9 @@ const YOUNG: i64 = 50;
 /// What must be left for the host: to prove what holds, and to say so.
 const LEFT: Duration = Duration::from_millis(300);
 
+/// Between two looks at the same.
+const NAP: Duration = Duration::from_millis(20);
+
 /// The module.
 pub struct MySql;
 
@@ -166,13 +169,10 @@ impl Workload for MySql {
         let chosen = WAY.get();
         if chosen == Some(Way::Recoverable) {
             // The instant of the snapshot lies between the point and this one: it can be rolled forward to here, exactly.
-            let position = sql::position(cx).and_then(|rows| rows.one());
-            let unlocked = sql::unlock_instance(cx);
-            let position = position.map(|p| point(RecoveryPoint::new(), &p));
-            for (name, value) in position.iter().flat_map(RecoveryPoint::coordinates) {
-                log::info(format_args!("at the thaw, {name}: {value}"));
-            }
-            return unlocked;
+            let end = sql::position_at_the_thaw(cx);
+            sql::unlock_instance(cx)?;
+            end?;
+            return Ok(());
         }
         let unlocked = sql::unlock_tables(cx);
         if chosen.is_none() {
@@ -252,7 +252,7 @@ fn stop_writes(cx: &Freeze, way: Way, in_memory: bool) -> Result<()> {
                 statement.id, statement.milliseconds
             )));
         }
-        sql::nap(cx)?;
+        clock::sleep(NAP);
     }
     sql::lock_wait(cx, seconds(clock::remaining().saturating_sub(LEFT)).clamp(1, 600))?;
     if way == Way::AtRest {
@@ -273,7 +273,7 @@ fn pages_are_on_disk(cx: &Freeze) -> Result<()> {
                  atomic snapshot (this needs MySQL 8.0.30 or later)",
             ));
         }
-        sql::nap(cx)?;
+        clock::sleep(NAP);
     }
     Ok(())
 }
@@ -292,7 +292,7 @@ fn redo_is_on_disk(cx: &Freeze) -> Result<()> {
                  (innodb_flush_log_at_trx_commit = 0): raise stall_budget, or set it to 1 or 2 (0 needs MySQL 8.0.30 or later)",
             ));
         }
-        sql::nap(cx)?;
+        clock::sleep(NAP);
     }
 }
 
@@ -302,7 +302,7 @@ fn point(mut point: RecoveryPoint, at: &sql::Position) -> RecoveryPoint {
         point = point.and("gtid", gtid.replace('\n', ""));
     }
     if let Some(file) = at.file.as_deref().filter(|f| !f.is_empty()) {
-        point = point.and("binary log", format_args!("{file}:{}", at.offset));
+        point = point.and("binary log file", file).and("binary log position", at.offset);
     }
     point = point.and("lsn", at.lsn).and("server", &at.server);
     match at.channels.as_deref() {
@@ -360,8 +360,7 @@ mod tests {
         host.answer("version", [row![version]])
             .answer("settings", [row![1, 1, "ON", 0]])
             .answer("ways", [row![i64::from(others == 0), 1, 1, 1, others, 0]])
-            .answer("position", [row!["3ed1be11", GTID, "binlog.000012", 5114, 900, "[]"]])
-            .answer("nap", [row![0]]);
+            .answer("position", [row!["3ed1be11", GTID, "binlog.000012", 5114, 900, "[]"]]);
         host
     }
 
@@ -384,14 +383,14 @@ mod tests {
                 "ways()",
                 "ways()",
                 "position()",
-                "position()",
+                "position_at_the_thaw()",
                 "unlock_instance()",
             ]
         );
         let point: Vec<_> = point.coordinates().collect();
-        assert_eq!(point[..2], [("gtid", GTID), ("binary log", "binlog.000012:5114")]);
-        assert!(point[4].0 == "way" && point[4].1.starts_with("LOCK INSTANCE FOR BACKUP: every table"), "{point:?}");
-        assert!(host.log().iter().any(|l| l.contains("at the thaw, gtid")), "{:?}", host.log());
+        let begin = [("gtid", GTID), ("binary log file", "binlog.000012"), ("binary log position", "5114")];
+        assert_eq!(point[..3], begin);
+        assert!(point[5].0 == "way" && point[5].1.starts_with("LOCK INSTANCE FOR BACKUP: every table"), "{point:?}");
     }
 
     #[test]
@@ -428,7 +427,7 @@ mod tests {
         host.prepare::<MySql>().expect("prepare");
         host.freeze::<MySql>().expect("freeze");
         let sent = host.sent().split_off(9);
-        assert_eq!(sent, ["stop_writes_and_pages()", "rest()", "nap()", "rest()", "nap()", "rest()", "position()"]);
+        assert_eq!(sent, ["stop_writes_and_pages()", "rest()", "rest()", "rest()", "position()"]);
     }
 
     #[test]
@@ -470,14 +469,13 @@ mod tests {
         let host = FakeHost::new();
         host.answer("settings", [row![1, 0, "ON", 0]])
             .answer("ways", [row![0, 0, 1, 1, 0, 1]])
-            .answer("nap", [row![0]])
             .answer("redo", [row![700, 500]])
             .answer("redo", [row![720, 500]])
             .answer("redo", [row![720, 700]])
             .answer("position", [row!["3ed1be11", "", "", 0, 700, "[]"]]);
         host.prepare::<MySql>().expect("prepare");
         let point = host.freeze::<MySql>().expect("freeze");
-        assert!(host.sent().ends_with(&["redo()", "redo()", "nap()", "redo()", "position()"].map(String::from)));
+        assert!(host.sent().ends_with(&["redo()", "redo()", "redo()", "position()"].map(String::from)));
         assert_eq!(point.coordinates().next(), Some(("lsn", "700")), "no binary log, no GTID");
     }
 

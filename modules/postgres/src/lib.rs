@@ -95,7 +95,8 @@ impl Workload for Postgres {
         let mut point = RecoveryPoint::new()
             .and("lsn", &position.lsn)
             .and("timeline", position.timeline)
-            .and("system identifier", &position.system);
+            .and("system identifier", &position.system)
+            .and("major version", position.major);
         if position.standby == "f" {
             log_is_on_disk(cx, &position.lsn)?;
             point = point.and("wal file", &sql::log_file(cx, &position.lsn)?.one()?.file);
@@ -104,13 +105,8 @@ impl Workload for Postgres {
     }
 
     fn thaw(cx: &Thaw) -> Result<()> {
-        // Known only now, so they are in no snapshot. The answer to the thaw has them, line by line.
-        if let Some(stopped) = sql::backup_stop(cx)?.first() {
-            for (name, content) in [("backup_label", &stopped.label), ("tablespace_map", &stopped.tablespaces)] {
-                content.lines().for_each(|line| log::info(format_args!("{name}: {line}")));
-            }
-        }
-        Ok(())
+        // Its label and where the backup ends are known only now, so they are in no snapshot: the host keeps them.
+        sql::backup_stop(cx).map(drop)
     }
 }
 
@@ -168,11 +164,11 @@ mod tests {
         host.answer("version", [row![number, "PostgreSQL"]])
             .answer("settings", [row!["f", "replica", "on", "on", "on", "on"]])
             .answer("backup_start", [row!["0/2000028"]])
-            .answer("position", [row!["0/20001B0", "f", 1, "7711762001898283270"]])
+            .answer("position", [row!["0/20001B0", "f", 1, "7711762001898283270", 15]])
             .answer("flushed", [row!["f", 600]])
             .answer("flushed", [row!["t", 600]])
             .answer("log_file", [row!["000000010000000000000002"]])
-            .answer("backup_stop", [row![LABEL, ""]]);
+            .answer("backup_stop", [row![LABEL, "", "0/20002F8"]]);
         host
     }
 
@@ -206,10 +202,10 @@ mod tests {
                 ("lsn", "0/20001B0"),
                 ("timeline", "1"),
                 ("system identifier", "7711762001898283270"),
+                ("major version", "15"),
                 ("wal file", "000000010000000000000002"),
             ]
         );
-        assert!(host.log().iter().any(|l| l.contains("backup_label: LABEL: stillpoint")), "{:?}", host.log());
     }
 
     #[test]
@@ -222,15 +218,15 @@ mod tests {
     #[test]
     fn a_standby_has_no_file_of_its_own() {
         let host = FakeHost::new();
-        host.answer("position", [row!["0/7", "t", 1, "1"]]);
-        assert_eq!(host.freeze::<Postgres>().expect("freeze").coordinates().count(), 3);
+        host.answer("position", [row!["0/7", "t", 1, "1", 15]]);
+        assert_eq!(host.freeze::<Postgres>().expect("freeze").coordinates().count(), 4);
         assert_eq!(host.sent(), ["position()"]);
     }
 
     #[test]
     fn commits_that_stay_in_memory_are_no_standstill() {
         let host = FakeHost::new();
-        host.answer("position", [row!["0/7", "f", 1, "1"]]).answer("flushed", [row!["f", 600]]);
+        host.answer("position", [row!["0/7", "f", 1, "1", 15]]).answer("flushed", [row!["f", 600]]);
         host.remaining(std::time::Duration::from_millis(100));
         let said = host.freeze::<Postgres>().expect_err("in memory").to_string();
         assert!(said.contains("wal_writer_delay"), "{said}");

@@ -17,12 +17,14 @@ impl Workload for Some {
         sql::data_folder(cx)?;
         sql::lock_wait(cx, 5)?;
         sql::rotate(cx)?;
+        sql::write_out(cx)?;
         sql::backup_start(cx)?;
         sql::lock_schema(cx)?;
         sql::backup_end(cx)
     }
 
     fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
+        sql::write_out(cx)?;
         sql::data_folder(cx)?;
         sql::lock_wait(cx, 5)?;
         sql::backup_start(cx)?;
@@ -48,6 +50,6 @@ fn main() {
     host.prepare::<Some>().expect("prepare");
     host.freeze::<Some>().expect("freeze");
     host.thaw::<Some>().expect("thaw");
-    assert_eq!(host.sent().len(), 18);
+    assert_eq!(host.sent().len(), 20);
     assert_eq!(host.sent()[..3], ["data_folder()", "lock_wait(5)", "data_folder()"]);
 }

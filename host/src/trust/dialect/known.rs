@@ -60,6 +60,8 @@ pub struct Language {
     pub freezes: &'static [Freeze],
     /// Whole texts that are changes a backup has reason for.
     pub changes: &'static [&'static str],
+    /// Whole texts that have the server write to disk what it holds.
+    pub flushes: &'static [&'static str],
     /// Whole texts that end one session.
     pub cancels: &'static [&'static str],
     /// Whole texts that name the own session.
@@ -103,6 +105,7 @@ const NOTHING: Language = Language {
     client: &[],
     freezes: &[],
     changes: &[],
+    flushes: &[],
     cancels: &[],
     ids: &[],
     session_forms: &[],
@@ -770,6 +773,7 @@ const BACKUP_STOPS: &[&str] = &[
     "select * from pg_backup_stop ( wait_for_archive = > false )",
     "select labelfile , spcmapfile from pg_backup_stop ( false )",
     "select labelfile , spcmapfile from pg_backup_stop ( wait_for_archive = > false )",
+    "select labelfile , spcmapfile , lsn from pg_backup_stop ( wait_for_archive = > false )",
 ];
 
 pub const POSTGRES: Language = Language {
@@ -1200,6 +1204,9 @@ pub const REDIS: Language = Language {
         "info server",
         "info replication",
         "info keyspace",
+        "info server persistence",
+        "info server memory replication persistence",
+        "info server replication persistence",
         "ping",
         "lastsave",
         "role",
@@ -1213,6 +1220,10 @@ pub const REDIS: Language = Language {
         "config get appenddirname",
         "client id",
         "acl whoami",
+        "acl dryrun * bgsave",
+        "acl dryrun * client pause * write",
+        "acl dryrun * client unpause",
+        "acl dryrun * flushall",
         "client list",
     ],
     broad: &[
@@ -1266,17 +1277,29 @@ pub const REDIS: Language = Language {
         lasts: Lasts::Expires,
         recoverable: false,
         undo: &["client unpause"],
-        proof: &["info", "info clients"],
+        // What was written since; 7.0 tells nowhere that it is paused.
+        proof: &["info server persistence"],
     }],
     changes: &["bgsave", "bgsave schedule", "bgrewriteaof"],
+    flushes: &["bgsave"],
     cancels: &["client kill id *"],
     ids: &["client id"],
     session_forms: &["client no-evict on", "client setname *", "readonly"],
     tags: &["ECHO {tag}"],
     ends: &[""],
-    errors: &[&["ERR unknown command 'FOO'", "(error) ERR unknown command 'FOO'"]],
+    errors: &[
+        &["error:\"ERR unknown command 'FOO'\""],
+        &["NOPERM this user has no permissions to run the 'info' command"],
+        &["Could not connect to Redis at /run/redis.sock: No such file or directory"],
+        &["AUTH failed: WRONGPASS invalid username-password pair or user is disabled."],
+    ],
+    logins: &["{login}"],
+    needed: &[
+        (&["--json"], "nothing and an empty text are printed alike", Severity::Look),
+        (&["-2"], "answers have another form where the login may say HELLO", Severity::Look),
+    ],
     excess: &["+@all", "allcommands", "+@admin", "+@dangerous", "~*", "allkeys", "+@write", "+@scripting"],
-    arguments: &["--raw", "--no-raw", "-3", "-2", "--no-auth-warning", "-e"],
+    arguments: &["--raw", "--no-raw", "--json", "-3", "-2", "--no-auth-warning", "-e"],
     options: &[
         ("--eval", "runs a script from a file"),
         ("--pipe", "sends commands that stand in no list"),

@@ -49,6 +49,15 @@ pub fn html(page: &Page) -> String {
                         @for s in all { (statement(s)) }
                     }
                 }
+                @if !page.recovery.is_empty() {
+                    h2 { "Recovery, for people to run (" (page.recovery.len()) ")" }
+                    @for step in &page.recovery {
+                        article {
+                            span.quiet { (plain(&step.when)) ": " } (plain(&step.say))
+                            @if let Some(run) = &step.run { pre { (plain(run)) } }
+                        }
+                    }
+                }
                 h2 { "Bounds" }
                 table {
                     (rows("at most", &limits_words(&page.limits)))
@@ -157,7 +166,7 @@ fn findings(page: &Page) -> Markup {
 fn statement(statement: &Statement) -> Markup {
     let class = match statement.effect {
         Effect::Freeze => "freeze",
-        Effect::Change => "change",
+        Effect::Change | Effect::Flush => "change",
         _ => "other",
     };
     let checked = match statement.checked {

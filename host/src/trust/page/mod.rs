@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::{
-    self, Effect, Expected, Interface, Lasts, Limits, Mode, Parameter, Privileges, Snapshot, Stops, UndoArgument,
+    self, Effect, Expected, Interface, Lasts, Limits, Mode, Parameter, Privileges, Route, Snapshot, Step, Stops,
+    UndoArgument,
 };
 
 use super::dialect::{self, Dialect};
@@ -115,6 +116,10 @@ pub struct Page {
     pub sessions: Vec<Session>,
     /// By name: all that it can ever run.
     pub statements: Vec<Statement>,
+    /// What people are to run to recover. The host prints it, and runs none of it.
+    pub recovery: Vec<Recipe>,
+    /// That it was never tried on a real server.
+    pub untried: Option<String>,
     /// Statements whose answers the host believes.
     pub believed: Vec<Believed>,
     /// What a login needs.
@@ -230,6 +235,17 @@ pub struct Proof {
     pub answer: String,
 }
 
+/// One step of the recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recipe {
+    /// On which routes, and when.
+    pub when: String,
+    /// What it does.
+    pub say: String,
+    /// The command.
+    pub run: Option<String>,
+}
+
 /// A statement whose answer the host believes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Believed {
@@ -313,6 +329,8 @@ impl Page {
                     cancel: s.cancel.clone(),
                 })
                 .collect(),
+            recovery: manifest.recovery.iter().flat_map(|r| &r.steps).map(recipe).collect(),
+            untried: manifest.untried.clone(),
             believed: believed(manifest),
             privileges: manifest.privileges.clone(),
             limits: manifest.limits.bounded(),
@@ -354,8 +372,8 @@ impl Page {
 
     /// What must be seen before anything else.
     fn warnings(&self) -> Vec<String> {
-        let Some(standing) = &self.standing else { return Vec::new() };
-        let mut out = Vec::new();
+        let mut out: Vec<String> = self.untried.iter().map(|on| format!("UNTRIED ON A REAL SERVER: {on}")).collect();
+        let Some(standing) = &self.standing else { return out };
         if let Some(root) = standing.root.as_ref().filter(|r| r.development) {
             out.push(format!(
                 "DEVELOPMENT: the trust root \"{}\" has throwaway keys, and whoever built this has them. Not for real data.",
@@ -456,12 +474,40 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
     })
 }
 
+fn recipe(step: &Step) -> Recipe {
+    let mut when: Vec<String> = step.routes.iter().map(|r| route_word(*r).to_owned()).collect();
+    when.extend(step.with.iter().map(|n| format!("with {{{n}}}")));
+    when.extend(step.without.iter().map(|n| format!("without {{{n}}}")));
+    let when = if when.is_empty() { "always".into() } else { when.join(", ") };
+    Recipe { when, say: step.say.clone(), run: step.run.clone() }
+}
+
+/// A route, as it is written.
+pub fn route_word(route: Route) -> &'static str {
+    match route {
+        Route::NewMachine => "new-machine",
+        Route::AttachedDisks => "attached-disks",
+        Route::Scratch => "scratch",
+    }
+}
+
 fn believed(manifest: &Manifest) -> Vec<Believed> {
     let durable = manifest.data.durable.as_ref();
+    let role = manifest.role.as_ref();
+    let logs = manifest.logs.as_ref();
     [
         ("which server it is, and since when it runs", manifest.identity.as_ref().map(|i| &i.statement), None),
         ("where the data lies", manifest.data.paths.as_ref(), None),
+        (
+            "which process is the server: its data lies in that one's working folder",
+            manifest.data.process.as_ref().map(|p| &p.statement),
+            None,
+        ),
         ("that commits are on disk", durable.map(|d| &d.statement), durable.map(|d| expected(&d.answer))),
+        ("that it is a replica", role.map(|r| &r.statement), role.map(|r| expected(&r.replica))),
+        ("whose logs they are", logs.map(|l| &l.series), None),
+        ("which logs there are", logs.and_then(|l| l.list.as_ref()), None),
+        ("where they lie", logs.and_then(|l| l.folder.as_ref()), None),
         ("what the login may do", manifest.privileges.as_ref().and_then(|p| p.held.as_ref()), None),
     ]
     .into_iter()
@@ -545,17 +591,18 @@ fn trusted(manifest: &Manifest, statements: &[Statement]) -> Trusted {
         Dialect::Redis => "what the server's modules and settings make of a command",
         _ => "views, triggers, operators and functions that somebody defined in the database under a known name",
     };
-    Trusted {
-        declared: vec!["the effect of each statement, what a freeze stops and how long it lasts".into()],
-        checked,
-        unseen: vec![unseen.into(), "what the component makes of the answers".into()],
+    let mut declared = vec!["the effect of each statement, what a freeze stops and how long it lasts".to_owned()];
+    if manifest.recovery.is_some() {
+        declared.push("the commands to recover: read them; stillpoint prints them, and runs none".into());
     }
+    Trusted { declared, checked, unseen: vec![unseen.into(), "what the component makes of the answers".into()] }
 }
 
 /// The parts of the page's list of statements, in the order of the page: what stands out comes first.
-const PARTS: [(Effect, &str); 6] = [
+const PARTS: [(Effect, &str); 7] = [
     (Effect::Freeze, "FREEZES"),
     (Effect::Change, "CHANGES"),
+    (Effect::Flush, "HAS WRITTEN TO DISK"),
     (Effect::Undo, "UNDOES"),
     (Effect::Cancel, "CANCELS"),
     (Effect::Session, "Its own session"),

@@ -94,6 +94,17 @@ pub fn text(page: &Page) -> String {
             all.into_iter().for_each(|s| statement(s, &mut out));
         }
     }
+    if !page.recovery.is_empty() {
+        out.part(&format!("Recovery, for people to run ({})", page.recovery.len()));
+        for step in &page.recovery {
+            for line in wrapped(&format!("{}: {}", step.when, step.say), WIDTH - 2) {
+                out.line(&format!("  {line}"));
+            }
+            for line in step.run.iter().flat_map(|run| wrapped(run, WIDTH - 6)) {
+                out.line(&format!("      {line}"));
+            }
+        }
+    }
     out.part("Bounds");
     out.fields("at most", limits_words(&page.limits));
     out.fields("cannot", &page.cannot);
@@ -143,7 +154,8 @@ fn head(page: &Page, out: &mut Sheet) {
     if let Some(read_only) = &client.read_only {
         out.field(2, "first sends", read_only);
     }
-    out.field(2, "then sends", &format!("after each statement  {}  and  {}", client.end, client.tag));
+    let end = if client.end.is_empty() { "a line break".to_owned() } else { format!(" {} ", client.end) };
+    out.field(2, "then sends", &format!("after each statement {end} and  {}", client.tag));
     out.field(2, "errors are", &client.error);
     if !client.lost.is_empty() {
         out.field(2, "", &format!("the session is lost after {}", client.lost.join(", ")));

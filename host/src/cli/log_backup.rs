@@ -1,0 +1,114 @@
+//! `log-backup`: copy the logs that databases have closed.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clap::Args;
+
+use super::{Context, Output, internal, runtime, screen};
+use crate::broker::Broker;
+use crate::cycle::book::Book;
+use crate::events::Events;
+use crate::fault::{Exit, Fault, plain};
+use crate::keeper::{self, Loaded};
+use crate::log_backup::copy::{Copied, Folder};
+use crate::log_backup::{Report, back_up, open_log};
+
+/// What is asked.
+#[derive(Debug, Args)]
+pub struct Asked {
+    /// Copy these files to this folder, and nothing else: for a database that hands its logs on by itself, such as
+    /// PostgreSQL with  archive_command = 'stillpoint log-backup --into DIR %p'
+    #[arg(long, value_name = "DIR", requires = "files")]
+    into: Option<PathBuf>,
+    /// The files
+    #[arg(value_name = "FILE", requires = "into")]
+    files: Vec<PathBuf>,
+}
+
+/// Copies, and says what came of it.
+pub fn log_backup(context: &Context, asked: &Asked) -> Exit {
+    let done = match &asked.into {
+        Some(folder) => hand_on(folder, &asked.files).map_err(|f| vec![f]),
+        None => run(context),
+    };
+    match done {
+        Ok(exit) => exit,
+        Err(faults) => screen::faults(context.output, &faults),
+    }
+}
+
+/// By whoever may read the files, without any configuration. Says nothing when it is done.
+fn hand_on(into: &Path, files: &[PathBuf]) -> Result<Exit, Fault> {
+    let failed = |id: &str, what: String| {
+        Fault::new(id, Exit::Internal, what).done("The source is untouched, and nothing is seen of a part.")
+    };
+    let folder = Folder::open(into).map_err(|e| {
+        failed("SP-LOG-002", format!("{} cannot be used: {e}.", into.display()))
+            .next("make it, for the database's own user; give its real path, without links")
+    })?;
+    for path in files {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let none = std::collections::BTreeMap::new();
+        let copied = open_log(path).and_then(|mut source| folder.copy(&mut source, name, &none));
+        if let Err(why) = copied.map(|_: Copied| ()) {
+            return Err(failed("SP-LOG-005", format!("the log {} cannot be copied: {why}.", path.display())));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
+    let Loaded { configuration, modules, .. } =
+        keeper::load(&context.places, context.config.as_deref(), context.unsigned)?;
+    let nothing = |what: String, next: &str| vec![Fault::new("SP-LOG-001", Exit::Usage, what).next(next)];
+    let Some(log_backup) = &configuration.log_backup else {
+        let what = format!("{} has no [logbackup].", configuration.path.display());
+        return Err(nothing(what, "write  [logbackup]  and under it  baseLocation = /mnt/logs"));
+    };
+    let all = configuration.workloads.iter().zip(&modules);
+    let with_logs: Vec<_> = all.filter_map(|(w, m)| Some((w, m, m.manifest().logs.clone()?))).collect();
+    if with_logs.is_empty() {
+        return Err(nothing("no workload's module knows of logs.".into(), "remove  [logbackup]"));
+    }
+    let runtime = runtime().map_err(|f| vec![f])?;
+    let reports: Vec<Report> = tokio::task::LocalSet::new()
+        .block_on(&runtime, async {
+            let mut reports = Vec::new();
+            for (workload, module, logs) in with_logs {
+                let id = keeper::cycle_id().map_err(|e| internal(&e.to_string()))?;
+                // Nothing is armed: its ledger is nowhere.
+                let book = Rc::new(Book::nowhere(&id).map_err(|e| internal(&e.to_string()))?);
+                let (manifest, path) = (module.manifest().clone(), configuration.path.clone());
+                let mut broker = Broker::new(workload.clone(), manifest, path, book, Events::new(&id))?;
+                let seen = context.places.lib.join("log-backup").join(&workload.name);
+                reports.push(back_up(&mut broker, &logs, &log_backup.destination, &seen).await);
+                for (_, session) in std::mem::take(&mut broker.sessions) {
+                    session.close().await;
+                }
+            }
+            Ok::<_, Fault>(reports)
+        })
+        .map_err(|f| vec![f])?;
+    let exit = reports.iter().flat_map(|r| &r.faults).map(|f| f.exit).max().unwrap_or(Exit::Done);
+    match context.output {
+        Output::Json => drop(screen::say(serde_json::json!({ "exit": exit, "workloads": reports }))),
+        Output::Text => reports.iter().for_each(tell),
+    }
+    Ok(exit)
+}
+
+fn tell(report: &Report) {
+    let (folder, newest) = (report.folder.display(), plain(report.newest.as_deref().unwrap_or("none yet")));
+    let mark = if report.faults.is_empty() { "✔" } else { "✘" };
+    let what = if report.handed_on {
+        format!("the database hands its logs on by itself; {} are in {folder}, the newest {newest}", report.there)
+    } else {
+        let (copied, kib) = (report.copied.len(), report.bytes.div_ceil(1024));
+        format!("{copied} logs copied ({kib} KiB), {} there already, in {folder}, the newest {newest}", report.there)
+    };
+    screen::say(format_args!("{mark} {}  {what}", report.workload));
+    for fault in &report.faults {
+        screen::say(format_args!("    {fault}"));
+    }
+}

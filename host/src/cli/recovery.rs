@@ -1,0 +1,197 @@
+//! `recovery`: print the commands that make a running database of a cycle's snapshot. None of them is run.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use stillpoint_contract::manifest::Route;
+
+use super::{Context, Output, screen};
+use crate::audit::chain;
+use crate::cycle::record::Record;
+use crate::fault::{Exit, Fault, plain};
+use crate::recipe::{Step, To, Wish, steps};
+use crate::trust::page::route_word;
+
+/// How wide a comment becomes.
+const WIDTH: usize = 100;
+
+/// What is asked.
+#[derive(Debug, Args)]
+pub struct Asked {
+    /// The cycle's id [default: the newest]
+    cycle: Option<String>,
+    /// A cycle's verdict as JSON, where the machine's own records are gone
+    #[arg(long, value_name = "FILE", conflicts_with = "cycle")]
+    record: Option<PathBuf>,
+    /// Only this workload [default: all of the cycle]
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+    /// How the snapshot is come by [default: all three, one after the other]
+    #[arg(long, value_name = "ROUTE")]
+    route: Option<Way>,
+    /// How far to follow the logs: a time such as 2026-11-24T16:00:00Z, `latest` for all of them, `recorded` for the
+    /// recovery point itself [default: not at all]
+    #[arg(long, value_name = "TIME", value_parser = to)]
+    to: Option<To>,
+    /// Where the snapshot's disks are mounted
+    #[arg(long, value_name = "DIR", default_value = "/mnt")]
+    snapshot: PathBuf,
+    /// Where the data is to lie [default: where it lay; for `scratch` /var/tmp/stillpoint-WORKLOAD]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// The folder of the logs [default: where log-backup put them]
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
+}
+
+/// A route, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// A machine was made from the snapshot: the data lies where it always did
+    NewMachine,
+    /// The snapshot's disks are attached to another machine, and mounted there
+    AttachedDisks,
+    /// The same, for single files or tables, through a server that nobody else uses
+    Scratch,
+}
+
+fn to(text: &str) -> Result<To, String> {
+    match text {
+        "latest" => Ok(To::Latest),
+        "recorded" => Ok(To::Recorded),
+        time => time.parse::<Timestamp>().map(To::Time).map_err(|_| {
+            "write a time with its zone, such as 2026-11-24T16:00:00Z or 2026-11-24T17:00:00+01:00, or  latest , or  \
+             recorded"
+                .to_owned()
+        }),
+    }
+}
+
+/// Prints the steps.
+pub fn recovery(context: &Context, asked: &Asked) -> Exit {
+    match run(context, asked) {
+        Ok(exit) => exit,
+        Err(fault) => screen::faults(context.output, &[fault]),
+    }
+}
+
+fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
+    let record = read(context, asked)?;
+    let routes: Vec<Route> = match asked.route {
+        Some(Way::NewMachine) => vec![Route::NewMachine],
+        Some(Way::AttachedDisks) => vec![Route::AttachedDisks],
+        Some(Way::Scratch) => vec![Route::Scratch],
+        None => Route::ALL.to_vec(),
+    };
+    let frozen_at = record.frozen_at.as_ref().and_then(|at| at.parse().ok());
+    let chosen = |name: &str| asked.workload.as_ref().is_none_or(|w| w == name);
+    let mut parts = Vec::new();
+    for workload in record.workloads.iter().filter(|w| chosen(&w.name)) {
+        for &route in &routes {
+            let scratch = || PathBuf::from(format!("/var/tmp/stillpoint-{}", workload.name));
+            let wish = Wish {
+                cycle: record.cycle.clone(),
+                route,
+                to: asked.to.unwrap_or(To::Snapshot),
+                snapshot: if route == Route::NewMachine { "/".into() } else { asked.snapshot.clone() },
+                folder: match route {
+                    Route::NewMachine => None,
+                    Route::AttachedDisks => asked.folder.clone(),
+                    Route::Scratch => Some(asked.folder.clone().unwrap_or_else(scratch)),
+                },
+                logs: asked.logs.clone(),
+            };
+            parts.push((workload, route, steps(workload, &wish, frozen_at)?));
+        }
+    }
+    if parts.is_empty() {
+        let names: Vec<&str> = record.workloads.iter().map(|w| w.name.as_str()).collect();
+        let what = format!("cycle {} has no such workload.", record.cycle);
+        return Err(Fault::new("SP-RECOVERY-001", Exit::Usage, what).next(format!("name one of: {}", names.join(", "))));
+    }
+    match context.output {
+        Output::Json => {
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|(w, route, steps)| {
+                    serde_json::json!({ "workload": w.name, "route": route, "verdict": w.verdict, "steps": steps })
+                })
+                .collect();
+            screen::say(serde_json::json!({ "cycle": record.cycle, "recovery": parts }));
+        }
+        Output::Text => {
+            for (workload, route, steps) in parts {
+                let kind = workload.kind.map(|k| format!(" ({k})")).unwrap_or_default();
+                comment(&format!(
+                    "{} {} · cycle {} of {} · {}{kind} · {}",
+                    workload.name,
+                    plain(&workload.database),
+                    record.cycle,
+                    record.frozen_at.as_deref().unwrap_or("nobody knows when"),
+                    workload.verdict,
+                    route_word(route),
+                ));
+                if let Some(reason) = &workload.reason {
+                    comment(&format!("! {}", plain(reason)));
+                }
+                comment("Read it, then run it as root, on the machine that is to have the data.");
+                screen::say("set -eu");
+                for (i, step) in steps.iter().enumerate() {
+                    tell(i + 1, step);
+                }
+                screen::say("");
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The record that is asked for: the newest, unless one is named.
+fn read(context: &Context, asked: &Asked) -> Result<Record, Fault> {
+    let none = |what: String| Fault::new("SP-RECOVERY-001", Exit::Usage, what);
+    let path = match (&asked.record, &asked.cycle) {
+        (Some(file), _) => file.clone(),
+        (None, Some(cycle)) if chain::is_cycle(cycle) => context.places.record(cycle),
+        (None, Some(_)) => {
+            return Err(
+                none("that is no id of a cycle.".into()).next("see  stillpoint record verify  for what is kept")
+            );
+        }
+        (None, None) => {
+            let newest = chain::read_head(&context.places.records()).ok().flatten().map(|h| h.cycle);
+            let newest = newest.ok_or_else(|| {
+                none("no cycle is recorded.".into()).next("name a verdict that somebody kept:  --record FILE")
+            })?;
+            context.places.record(&newest)
+        }
+    };
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        none(format!("the record {} cannot be read: {e}.", path.display())).next(
+            "see  stillpoint record verify  for what is kept, or name a verdict that somebody kept:  --record FILE",
+        )
+    })?;
+    serde_json::from_str(&text).map_err(|e| none(format!("{} is no record of a cycle: {e}.", path.display())))
+}
+
+fn tell(number: usize, step: &Step) {
+    screen::say("");
+    comment(&format!("{number}. {}", step.say));
+    if let Some(run) = &step.run {
+        screen::say(run);
+    }
+}
+
+/// Lines that a shell passes over.
+fn comment(text: &str) {
+    let mut line = String::from("#");
+    for word in plain(text).split_whitespace() {
+        if line.chars().count() + word.chars().count() >= WIDTH {
+            screen::say(&line);
+            line = String::from("#");
+        }
+        line += " ";
+        line += word;
+    }
+    screen::say(line);
+}

@@ -1,0 +1,233 @@
+//! Drills: the data folder is destroyed, and made whole again by the commands that `stillpoint recovery` prints, copied from
+//! its output.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use stillpoint_tests::comparison::Row;
+use stillpoint_tests::mariadb::{self, MariaDb};
+use stillpoint_tests::postgres::{self, Postgres};
+use stillpoint_tests::program::succeed;
+use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::volume::Volume;
+use stillpoint_tests::wait_until;
+use stillpoint_tests::writers::{Log, Writers};
+
+/// The printed commands, run by a shell as they stand.
+fn recover(site: &Site, arguments: &[&str], environment: &[(&str, &Path)]) {
+    let mut all = vec!["recovery"];
+    all.extend(arguments);
+    let printed = site.call(&all);
+    assert_eq!(printed.code, Some(0), "{}{}", printed.stdout, printed.stderr);
+    let script = site.path("recover.sh");
+    std::fs::write(&script, &printed.stdout).unwrap();
+    let mut shell = Command::new("timeout");
+    shell.args(["120", "sh"]).arg(&script).envs(environment.iter().copied());
+    let log = std::fs::File::create(site.path("recover.log")).unwrap();
+    shell.stdout(log.try_clone().unwrap()).stderr(log);
+    let ended = shell.status().unwrap();
+    let said = std::fs::read_to_string(site.path("recover.log")).unwrap();
+    if !ended.success() {
+        let named = printed.stdout.split_whitespace().find_map(|w| w.strip_prefix(">>"));
+        let server = named.and_then(|log| std::fs::read_to_string(log).ok()).unwrap_or_default();
+        panic!("{ended}\n{}\n{said}\n{server}", printed.stdout);
+    }
+}
+
+/// A folder in which the snapshot is found as it would be on its own mounted disks.
+fn mounted(site: &Site, snapshot: &Path, data: &Path) -> PathBuf {
+    let root = site.path("mnt");
+    let inner = root.join(data.strip_prefix("/").unwrap());
+    std::fs::create_dir_all(inner.parent().unwrap()).unwrap();
+    let _ = std::fs::remove_file(&inner);
+    std::os::unix::fs::symlink(snapshot, inner).unwrap();
+    root
+}
+
+/// A moment between whole seconds that nothing happens in, and which is over: seconds since 1970.
+fn quiet_moment() -> u64 {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let moment = now() + 1;
+    wait_until("a second is over", || now() > moment);
+    moment
+}
+
+fn rfc3339(seconds: u64) -> String {
+    succeed(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d"]).arg(format!("@{seconds}")), "").trim().into()
+}
+
+fn log_backup(site: &Site) -> Said {
+    let said = site.json(&["log-backup"]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    said
+}
+
+/// All that was acknowledged, and nothing that was written later.
+fn assert_exactly(log: &Log, rows: &BTreeSet<Row>) {
+    assert!(log.errors.is_empty(), "{:?}", log.errors);
+    let acknowledged: BTreeSet<Row> =
+        log.commits.iter().filter(|c| c.acknowledged.is_some()).map(|c| (c.writer, c.sequence)).collect();
+    assert!(acknowledged.len() > 100);
+    let missing: Vec<&Row> = acknowledged.difference(rows).collect();
+    assert!(missing.is_empty(), "{} of {} are missing, such as {:?}", missing.len(), acknowledged.len(), missing[0]);
+    let more: Vec<&Row> = rows.iter().filter(|(writer, _)| *writer >= LATER).collect();
+    assert!(more.is_empty(), "{} rows are there that were written later", more.len());
+}
+
+/// Writers from this number on write after the time that is recovered to.
+const LATER: u32 = 90;
+
+/// A snapshot among writers that never stop, and what they write after it.
+fn snapshot_among(site: &Site, volume: &Volume, writers: &Writers) -> (Said, PathBuf) {
+    writers.get_on(30);
+    site.freeze();
+    let snapshot = volume.snapshot("copy");
+    let said = site.json(&["thaw"]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    writers.get_on(30);
+    (said, snapshot)
+}
+
+#[test]
+fn mariadb_is_whole_again_to_the_second() {
+    let test = "mariadb_is_whole_again_to_the_second";
+    let Some(volume) = Volume::make(test) else { return };
+    let data = volume.data().join("mysql");
+    let Some(()) = mariadb::fresh(test, &data) else { return };
+    let server = MariaDb::on(&data, &["--log-bin=binlog", "--server-id=7"]);
+    server.make_table();
+    let shipped = tempfile::tempdir().unwrap();
+    let site = Site::with(&format!(
+        "[workload orders]\nworkload_name = mariadb\ncredString = -u root --socket={}\ntimeout = 60\n\
+         [logbackup]\nbaseLocation = {}\n",
+        server.socket().display(),
+        shipped.path().display(),
+    ));
+    let writers = server.writers(3);
+    writers.get_on(20);
+    assert_eq!(log_backup(&site).json["workloads"][0]["copied"].as_array().unwrap().len(), 1);
+    let (said, snapshot) = snapshot_among(&site, &volume, &writers);
+    log_backup(&site);
+    writers.get_on(30);
+    let log = writers.stop();
+    let moment = quiet_moment();
+    for i in 1..=50 {
+        server.sql(&format!("INSERT INTO app.writes VALUES ({LATER}, {i});"));
+    }
+    let last = log_backup(&site);
+    let folder = PathBuf::from(last.json["workloads"][0]["folder"].as_str().unwrap());
+    assert_eq!(said.json["workloads"][0]["log_folder"], last.json["workloads"][0]["folder"]);
+    succeed(Command::new("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]).current_dir(&folder), "");
+    drop(server);
+    std::fs::remove_dir_all(&data).unwrap();
+
+    // What the machine's own configuration would say of a data folder that is so small.
+    std::fs::write(
+        site.path("my.cnf"),
+        "[mysqld]\ninnodb_data_file_path=ibdata1:4M:autoextend\nserver_id=7\nlog_bin=binlog\n",
+    )
+    .unwrap();
+    let small = [("MYSQL_HOME", site.path("")), ("MARIADB_HOME", site.path(""))];
+    let small: Vec<(&str, &Path)> = small.iter().map(|(k, v)| (*k, v.as_path())).collect();
+    let root = mounted(&site, &snapshot, &volume.data());
+    let (root, to) = (root.to_str().unwrap(), rfc3339(moment));
+    let open = |folder: &Path| MariaDb::on(folder, &["--log-bin=binlog", "--server-id=7"]).rows();
+
+    // Where it lay, from disks that are attached.
+    recover(&site, &["--route", "attached-disks", "--snapshot", root, "--to", &to], &small);
+    assert_exactly(&log, &open(&data));
+    // A machine that was made from the snapshot: the data is there already. All logs, to the end.
+    std::fs::remove_dir_all(&data).unwrap();
+    succeed(Command::new("cp").arg("-a").arg(snapshot.join("mysql")).arg(&data), "");
+    recover(&site, &["--route", "new-machine", "--to", "latest"], &small);
+    let rows = open(&data);
+    assert_eq!(rows.iter().filter(|(w, _)| *w == LATER).count(), 50);
+    // One table of the snapshot itself, through a server beside the one that runs.
+    let scratch = volume.data().join("scratch");
+    let beside = ["--route", "scratch", "--snapshot", root, "--folder", scratch.to_str().unwrap()];
+    recover(&site, &beside, &small);
+    let socket = format!("--socket={}", scratch.join("stillpoint.sock").display());
+    let dump = succeed(Command::new("mariadb-dump").args(["--no-defaults", &socket, "app", "writes"]), "");
+    succeed(Command::new("mariadb-admin").args(["--no-defaults", &socket, "shutdown"]), "");
+    assert!(dump.contains("INSERT INTO `writes`"), "{dump}");
+}
+
+#[test]
+fn postgres_is_whole_again_to_a_time_and_to_the_recorded_point() {
+    let test = "postgres_is_whole_again_to_a_time_and_to_the_recorded_point";
+    let Some(volume) = Volume::make(test) else { return };
+    let data = volume.data().join("pg");
+    let Some(()) = postgres::fresh(test, &data) else { return };
+    let shipped = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(shipped.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let series = succeed(
+        Command::new("sh").args(["-c", "PATH=$PATH:/usr/lib/postgresql/15/bin; pg_controldata \"$0\""]).arg(&data),
+        "",
+    );
+    let series = series.lines().find_map(|l| l.strip_prefix("Database system identifier:")).unwrap().trim().to_owned();
+    let folder = shipped.path().join("orders").join(&series);
+    std::fs::create_dir_all(&folder).unwrap();
+    succeed(Command::new("chown").arg("-R").arg("postgres:").arg(shipped.path()), "");
+    let command = Site::new().command(&[]).get_program().to_owned();
+    // As the database's own user runs it.
+    let program = volume.data().join("stillpoint");
+    std::fs::copy(command, &program).unwrap();
+    let archiving = format!("archive_command={} log-backup --into {} %p", program.display(), folder.display());
+    let server = Postgres::on(&data, &["archive_mode=on", &archiving]);
+    server.make_table();
+    let site = Site::with(&format!(
+        "[workload orders]\nworkload_name = postgres\nlinux_user = postgres\ntimeout = 60\n\
+         credString = -u postgres --socket={}\n[logbackup]\nbaseLocation = {}\n",
+        server.socket().display(),
+        shipped.path().display(),
+    ));
+    let writers = server.writers(3);
+    writers.get_on(20);
+    log_backup(&site);
+    let (said, snapshot) = snapshot_among(&site, &volume, &writers);
+    assert_eq!(said.json["workloads"][0]["log_folder"], folder.to_str().unwrap(), "{}", said.text);
+    writers.get_on(30);
+    let log = writers.stop();
+    let moment = quiet_moment();
+    for i in 1..=50 {
+        server.sql(&format!("INSERT INTO writes VALUES ({LATER}, {i});"));
+    }
+    let closed = server.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn());");
+    log_backup(&site);
+    wait_until("the log is handed on", || folder.join(closed.trim()).exists());
+    drop(server);
+    succeed(Command::new("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]).current_dir(&folder), "");
+    std::fs::remove_dir_all(&data).unwrap();
+
+    let root = mounted(&site, &snapshot, &volume.data());
+    let (root, to) = (root.to_str().unwrap(), rfc3339(moment));
+    recover(&site, &["--route", "attached-disks", "--snapshot", root, "--to", &to], &[]);
+    let server = Postgres::on(&data, &[]);
+    assert_exactly(&log, &server.rows());
+    drop(server);
+    // Exactly what the record says, and not a commit more: the server stops where the backup ended.
+    std::fs::remove_dir_all(&data).unwrap();
+    succeed(Command::new("cp").arg("-a").arg(snapshot.join("pg")).arg(&data), "");
+    recover(&site, &["--route", "new-machine", "--to", "recorded"], &[]);
+    let end = said.json["workloads"][0]["kept"].as_array().unwrap().iter().find(|k| k["name"] == "end").unwrap();
+    let server = Postgres::on(&data, &[]);
+    let history = std::fs::read_to_string(data.join("pg_wal/00000002.history")).unwrap();
+    assert!(history.contains(end["value"].as_str().unwrap()), "{history} {end}");
+    drop(server);
+    // A table of the snapshot itself, through a server that nobody else uses.
+    let scratch = volume.data().join("scratch");
+    let beside = ["--route", "scratch", "--snapshot", root, "--folder", scratch.to_str().unwrap()];
+    recover(&site, &beside, &[]);
+    let mut dump = Command::new("runuser");
+    dump.args(["-u", "postgres", "--", "pg_dump", "-t", "writes", "-h"]).arg(&scratch).arg("postgres").current_dir("/");
+    let dump = succeed(&mut dump, "");
+    let mut stop = Command::new("runuser");
+    stop.args(["-u", "postgres", "--", "/usr/lib/postgresql/15/bin/pg_ctl", "stop", "-s", "-m", "fast", "-D"])
+        .arg(&scratch);
+    succeed(stop.current_dir("/"), "");
+    assert!(dump.contains("COPY public.writes"), "{dump}");
+}

@@ -1,0 +1,587 @@
+//! Redis, its writers paused: they never stop by themselves, every copy is what was promised, and the pause outlives nobody.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use stillpoint_tests::comparison::{Window, assert_same};
+use stillpoint_tests::missing::missing;
+use stillpoint_tests::program::succeed;
+use stillpoint_tests::redis::{Programs, Redis, Settings};
+use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::volume::Volume;
+use stillpoint_tests::wait_until;
+use stillpoint_tests::writers::Writers;
+
+const EVERYSEC: Settings = &[("appendonly", "yes"), ("appendfsync", "everysec")];
+const ALWAYS: Settings = &[("appendonly", "yes"), ("appendfsync", "always")];
+/// A dump is made by nobody but the freeze.
+const DUMPS: Settings = &[("appendonly", "no")];
+
+fn findings(said: &Said) -> Vec<String> {
+    let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
+    all.map(|f| format!("{}: {}", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
+}
+
+/// The recovery point by name.
+fn coordinates(said: &Said) -> BTreeMap<String, String> {
+    let all = said.json["workloads"][0]["point"].as_array().unwrap().iter();
+    all.map(|c| (c["name"].as_str().unwrap().to_owned(), c["value"].as_str().unwrap().to_owned())).collect()
+}
+
+fn assert_still(said: &Said) {
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    assert_eq!(said.json["verdict"], "application-consistent", "{}", said.text);
+    assert_eq!(said.json["kind"], "still", "{}", said.text);
+}
+
+fn assert_crash_consistent(said: &Said) {
+    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+}
+
+/// One that is backed up has saved or loaded before.
+fn has_saved(server: &Redis) {
+    server.say("BGSAVE");
+    wait_until("it has saved", || server.info("rdb_bgsave_in_progress") == "0");
+}
+
+/// Whether a write is done at once.
+fn writes_go_on(server: &Redis) -> bool {
+    let mut write = Command::new("timeout");
+    write.arg("1").arg(&server.programs().client).arg("-s").arg(server.socket()).args(["SET", "probe", "1"]);
+    write.output().unwrap().stdout == b"OK\n"
+}
+
+/// One cycle on a volume: a block image, a snapshot and a copy of files, each opened by a second server.
+fn cycle(test: &str, settings: Settings<'_>) {
+    let Some(programs) = Programs::find(test) else { return };
+    let Some(volume) = Volume::make(test) else { return };
+    let server = Redis::on(&programs, &volume.data().join("redis"), settings);
+    let appends = settings[0].1 == "yes";
+    if !appends {
+        has_saved(&server);
+    }
+    let ipc = volume.data().join("ipc");
+    std::fs::create_dir(&ipc).unwrap();
+    let site = Site::with(&server.configuration(&format!("ipc_folder = {}\ntimeout = 60\n", ipc.display())));
+    let writers = server.writers(4);
+    writers.get_on(1000);
+    site.freeze();
+    let frozen = Instant::now();
+    let image = volume.block_image();
+    let snapshot = volume.snapshot("copy");
+    let files = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
+    succeed(Command::new("cp").arg("--recursive").arg(volume.data().join("redis")).arg(files.path()), "");
+    let thaw_asked = Instant::now();
+    let said = site.json(&["thaw"]);
+    writers.get_on(100);
+    let log = writers.stop();
+    assert_still(&said);
+    eprintln!("standstill {} µs, longest gap of a writer {:?}", said.json["standstill_us"], log.longest_gap());
+    let point = coordinates(&said);
+    assert_eq!(point["role"], "primary");
+    assert_eq!(point["run id"], server.info("run_id"));
+    assert_eq!(point.contains_key("appended bytes"), appends, "{point:?}");
+    drop(server);
+
+    let window = Window { frozen, thaw_asked };
+    for copy in [snapshot.join("redis"), files.path().join("redis")] {
+        let rows = Redis::on(&programs, &copy, settings).rows();
+        assert_same(&copy.display().to_string(), &log, window, &rows);
+    }
+    let volume = volume.replaced_by(image);
+    let rows = Redis::on(&programs, &volume.data().join("redis"), settings).rows();
+    assert_same("the block image", &log, window, &rows);
+}
+
+#[test]
+fn an_append_only_file_that_is_synced_each_second() {
+    cycle("an_append_only_file_that_is_synced_each_second", EVERYSEC);
+}
+
+#[test]
+fn an_append_only_file_that_is_synced_always() {
+    cycle("an_append_only_file_that_is_synced_always", ALWAYS);
+}
+
+#[test]
+fn dumps_alone() {
+    cycle("dumps_alone", DUMPS);
+}
+
+/// Each sync takes longer than a second, so the server keeps what it has acknowledged for up to two: the freeze waits.
+#[test]
+fn a_disk_that_is_slow_to_sync_loses_nothing() {
+    let test = "a_disk_that_is_slow_to_sync_loses_nothing";
+    let Some(programs) = Programs::find(test) else { return };
+    let Some(volume) = Volume::make(test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let Some(slow) = slow_syncs(test, folder.path()) else { return };
+    let data = volume.data().join("redis");
+    let server = Redis::with(&programs, &data, EVERYSEC, &[("LD_PRELOAD", &slow)]);
+    let site = Site::with(&server.configuration("timeout = 60\n"));
+    let writers = server.writers(2);
+    writers.get_on(100);
+    wait_until("the server keeps what it acknowledged", || server.info("aof_buffer_length") != "0");
+    site.freeze();
+    let frozen = Instant::now();
+    let image = volume.block_image();
+    let thaw_asked = Instant::now();
+    let said = site.json(&["thaw"]);
+    writers.get_on(100);
+    let log = writers.stop();
+    assert_still(&said);
+    eprintln!("longest gap of a writer {:?}", log.longest_gap());
+    drop(server);
+    let volume = volume.replaced_by(image);
+    let copy = Redis::on(&programs, &volume.data().join("redis"), EVERYSEC);
+    assert_same("the block image", &log, Window { frozen, thaw_asked }, &copy.rows());
+}
+
+/// A library that makes each sync wait first. `None` where there is no compiler.
+fn slow_syncs(test: &str, folder: &Path) -> Option<PathBuf> {
+    let compiler = stillpoint_tests::missing::program(test, &["cc"], "gcc")?;
+    let (source, library) = (folder.join("slow.c"), folder.join("slow.so"));
+    let text = "#include <unistd.h>\n#include <sys/syscall.h>\n\
+                int fdatasync(int fd) { usleep(1500000); return syscall(SYS_fdatasync, fd); }\n";
+    std::fs::write(&source, text).unwrap();
+    succeed(Command::new(compiler).args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source), "");
+    Some(library)
+}
+
+/// What `stillpoint recovery` prints is run as it stands, by a shell.
+#[test]
+fn the_printed_commands_make_a_server_of_the_snapshot() {
+    let test = "the_printed_commands_make_a_server_of_the_snapshot";
+    let Some(programs) = Programs::find(test) else { return };
+    if !nix::unistd::geteuid().is_root() {
+        return missing(test, "what is printed is for root");
+    }
+    for settings in [EVERYSEC, DUMPS] {
+        let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let server = Redis::on(&programs, &folder.path().join("data"), settings);
+        has_saved(&server);
+        let site = Site::with(&server.configuration("timeout = 60\n"));
+        let writers = server.writers(2);
+        writers.get_on(100);
+        site.freeze();
+        let frozen = Instant::now();
+        // As if the disk of the copy were mounted at `mount`.
+        let (mount, data) = (folder.path().join("mount"), server.data().to_owned());
+        let lies = mount.join(data.strip_prefix("/").unwrap());
+        std::fs::create_dir_all(lies.parent().unwrap()).unwrap();
+        succeed(Command::new("cp").arg("--archive").arg(&data).arg(&lies), "");
+        let thaw_asked = Instant::now();
+        let said = site.json(&["thaw"]);
+        writers.get_on(20);
+        let log = writers.stop();
+        assert_still(&said);
+        drop(server);
+        let cycle = said.json["cycle"].as_str().unwrap();
+        for route in ["attached-disks", "scratch"] {
+            let to = folder.path().join(route);
+            let mut path = std::env::var("PATH").unwrap();
+            if let Some(folder) = &programs.folder {
+                path = format!("{}:{path}", folder.display());
+            }
+            let arguments = ["recovery", cycle, "--route", route, "--snapshot"];
+            let mut print = site.command(&arguments);
+            let printed = succeed(print.arg(&mount).arg("--folder").arg(&to), "");
+            // The scratch server is left to whoever takes something out of it.
+            let whole = if route == "scratch" {
+                let client = programs.client.display();
+                format!("{printed}\n{client} -s {}/stillpoint.sock SHUTDOWN NOSAVE; wait\n", to.display())
+            } else {
+                printed
+            };
+            let ended = succeed(Command::new("sh").env("PATH", path), &whole);
+            assert!(ended.contains("db0:keys=2"), "{route}: {ended}");
+            let rows = Redis::on(&programs, &to, settings).rows();
+            assert_same(route, &log, Window { frozen, thaw_asked }, &rows);
+        }
+    }
+}
+
+#[test]
+fn a_replica_is_frozen_as_a_replica() {
+    let test = "a_replica_is_frozen_as_a_replica";
+    let folder = tempfile::tempdir().unwrap();
+    let primary_settings = [EVERYSEC, &[("repl-diskless-sync-delay", "0")]].concat();
+    let Some(programs) = Programs::find(test) else { return };
+    // Replicas follow by network alone.
+    let port = free_port();
+    let primary = [&primary_settings[..], &[("port", &port), ("bind", "127.0.0.1")]].concat();
+    let primary = Redis::on(&programs, &folder.path().join("primary"), &primary);
+    let follows = format!("127.0.0.1 {port}");
+    let following = [EVERYSEC, &[("replicaof", &follows)]].concat();
+    let replica = Redis::on(&programs, &folder.path().join("replica"), &following);
+    let writers = primary.writers(2);
+    wait_until("the replica follows", || replica.info("master_link_status") == "up");
+    let site = Site::with(&replica.configuration("timeout = 60\n"));
+    let told = findings(&site.json(&["check"]));
+    assert!(told.iter().any(|f| f.starts_with("note: this is a replica")), "{told:?}");
+    writers.get_on(100);
+    site.freeze();
+    let size = replica.info("aof_current_size");
+    let copy = folder.path().join("copy");
+    succeed(Command::new("cp").arg("--recursive").arg(replica.data()).arg(&copy), "");
+    // The primary's writers do not wait, and nothing of theirs is written here.
+    writers.get_on(1000);
+    assert_eq!(replica.info("aof_current_size"), size);
+    let said = site.json(&["thaw"]);
+    assert_still(&said);
+    assert_eq!(coordinates(&said)["role"], "replica");
+    wait_until("the replica follows again", || replica.info("aof_current_size") != size);
+    // What is in the copy ends at the offset that was recorded: as many rows as the primary had acknowledged by then.
+    let rows = Redis::on(&programs, &copy, EVERYSEC).rows();
+    assert!(!rows.is_empty());
+    assert!(rows.iter().all(|(w, s)| *s == 1 || rows.contains(&(*w, s - 1))), "a copy with a gap");
+    let log = writers.stop();
+    assert!(rows.len() < log.acknowledged(), "what was written meanwhile is in the copy");
+}
+
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+fn frozen(test: &str, more: &str) -> Option<(Redis, Site, Writers)> {
+    let server = Redis::private(test, EVERYSEC)?;
+    let site = Site::with(&server.configuration(more));
+    let writers = server.writers(2);
+    writers.get_on(20);
+    site.freeze();
+    assert!(!writes_go_on(&server), "it stands still");
+    Some((server, site, writers))
+}
+
+#[test]
+fn the_keeper_is_killed() {
+    let Some((server, site, writers)) = frozen("the_keeper_is_killed", "timeout = 60\n") else { return };
+    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    // Long before the pause ends by itself.
+    wait_until("the guard lets writers go on", || writes_go_on(&server));
+    writers.get_on(20);
+    wait_until("the guard is done", || site.json(&["status"]).code == Some(0));
+    assert_eq!(site.json(&["thaw"]).code, Some(5));
+    assert_still(&site.json(&["run", "--", "true"]));
+    assert!(writers.stop().longest_gap() < Duration::from_secs(20), "the pause ended by itself");
+}
+
+/// Nobody of ours is left, so the server ends the pause.
+#[test]
+fn keeper_and_guard_are_killed() {
+    let Some((server, site, writers)) = frozen("keeper_and_guard_are_killed", "timeout = 5\n") else { return };
+    let began = Instant::now();
+    site.kill_keeper_and_guard();
+    assert!(!writes_go_on(&server), "nobody is left who thaws");
+    writers.get_on(20);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let said = site.json(&["recover"]);
+    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-011".to_owned()]), "{}", said.text);
+    assert_still(&site.json(&["run", "--", "true"]));
+}
+
+#[test]
+fn a_client_that_hangs_keeps_nobody_waiting() {
+    let test = "a_client_that_hangs_keeps_nobody_waiting";
+    let Some((server, site, writers)) = frozen(test, "timeout = 60\n") else { return };
+    let socket = server.socket().display().to_string();
+    let ours = clients(&socket);
+    assert_eq!(ours.len(), 2, "one session, and the guard's");
+    kill(ours[0], Signal::SIGSTOP).unwrap();
+    kill(ours[1], Signal::SIGSTOP).unwrap();
+    let said = site.json(&["thaw"]);
+    for pid in ours {
+        // It is ended by then, or lives on.
+        let _ = kill(pid, Signal::SIGCONT);
+    }
+    assert_crash_consistent(&said);
+    writers.get_on(20);
+    assert!(writers.stop().longest_gap() < Duration::from_secs(30), "the pause ended by itself");
+    assert_eq!(site.json(&["status"]).code, Some(0));
+}
+
+/// The clients that are connected to this socket for us.
+fn clients(socket: &str) -> Vec<nix::unistd::Pid> {
+    let words = |e: &std::fs::DirEntry| std::fs::read(e.path().join("cmdline")).unwrap_or_default();
+    let is_ours = |e: &std::fs::DirEntry| {
+        let words = words(e);
+        let words = String::from_utf8_lossy(&words);
+        words.contains(socket) && words.contains("--json")
+    };
+    let all = std::fs::read_dir("/proc").unwrap().flatten().filter(is_ours);
+    all.filter_map(|e| Some(nix::unistd::Pid::from_raw(e.file_name().to_str()?.parse().ok()?))).collect()
+}
+
+/// Keeper and guard are held up until the server has ended the pause: the verdict tells.
+#[test]
+fn a_pause_that_has_expired_is_no_standstill() {
+    let test = "a_pause_that_has_expired_is_no_standstill";
+    let Some((_server, site, writers)) = frozen(test, "timeout = 5\n") else { return };
+    let both = [site.process("guard"), site.process("keeper")];
+    both.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
+    writers.get_on(20);
+    both.iter().rev().for_each(|pid| kill(*pid, Signal::SIGCONT).unwrap());
+    assert_crash_consistent(&site.json(&["thaw"]));
+    writers.get_on(20);
+}
+
+#[test]
+fn a_pause_that_somebody_ended_is_no_standstill() {
+    for settings in [EVERYSEC, DUMPS] {
+        let Some(server) = Redis::private("a_pause_that_somebody_ended_is_no_standstill", settings) else { return };
+        has_saved(&server);
+        let site = Site::with(&server.configuration("timeout = 60\n"));
+        let writers = server.writers(2);
+        writers.get_on(20);
+        site.freeze();
+        server.say("CLIENT UNPAUSE");
+        writers.get_on(20);
+        // Nothing seems to be written since the last save; but there was one more.
+        if settings == DUMPS {
+            server.say("CLIENT PAUSE 60000 WRITE");
+            has_saved(&server);
+            assert_eq!(server.info("rdb_changes_since_last_save"), "0");
+        }
+        assert_crash_consistent(&site.json(&["thaw"]));
+        writers.get_on(20);
+    }
+}
+
+/// A pause is never shortened by another one; but whoever ends one ends all.
+#[test]
+fn somebody_pauses_as_well() {
+    let test = "somebody_pauses_as_well";
+    let Some(server) = Redis::private(test, EVERYSEC) else { return };
+    let site = Site::with(&server.configuration("timeout = 60\n"));
+    let writers = server.writers(2);
+    writers.get_on(20);
+    server.say("CLIENT PAUSE 60000 WRITE");
+    site.freeze();
+    server.say("CLIENT PAUSE 1 WRITE");
+    assert!(!writes_go_on(&server));
+    assert_still(&site.json(&["thaw"]));
+    writers.get_on(20);
+    assert!(writers.stop().longest_gap() < Duration::from_secs(30));
+}
+
+/// A dump that does not fit into the budget is given up, and the next time nobody is made to wait for it.
+#[test]
+fn a_dump_that_takes_long_costs_the_budget_and_no_more() {
+    let test = "a_dump_that_takes_long_costs_the_budget_and_no_more";
+    // In microseconds for each key.
+    let slow = [DUMPS, &[("rdb-key-save-delay", "10000")]].concat();
+    let Some(server) = Redis::private(test, &slow) else { return };
+    has_saved(&server);
+    let fill = |n| server.say(&(0..n).map(|i| format!("SET key:{i} 1")).collect::<Vec<_>>().join("\n"));
+    fill(500);
+    let site = Site::with(&server.configuration("timeout = 60\nstall_budget = 1\n"));
+    let writers = server.writers(2);
+    writers.get_on(20);
+    let said = site.json(&["freeze"]);
+    assert_eq!(said.code, Some(4), "{}", said.text);
+    assert!(said.text.contains("stall_budget") && said.text.contains("appendonly"), "{}", said.text);
+    writers.get_on(20);
+    let gap = writers.log().longest_gap();
+    assert!(gap > Duration::from_millis(700) && gap < Duration::from_secs(3), "{gap:?}");
+    // That one is still under way: prepare waits for it, and then knows.
+    let said = site.json(&["freeze"]);
+    assert_eq!(said.code, Some(4), "{}", said.text);
+    assert!(said.text.contains("the last dump took"), "{}", said.text);
+    let told = findings(&site.json(&["check"]));
+    assert!(told.iter().any(|f| f.starts_with("problem: the last dump took")), "{told:?}");
+    assert!(writers.stop().longest_gap() <= gap, "the second time nobody waits");
+}
+
+/// Somebody else's dump lacks what is written while it is made.
+#[test]
+fn somebody_elses_dump_is_waited_for_and_not_taken_for_ours() {
+    let test = "somebody_elses_dump_is_waited_for_and_not_taken_for_ours";
+    let Some(programs) = Programs::find(test) else { return };
+    let slow = [DUMPS, &[("rdb-key-save-delay", "2000")]].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let server = Redis::on(&programs, &folder.path().join("data"), &slow);
+    has_saved(&server);
+    server.say(&(0..200).map(|i| format!("SET key:{i} 1")).collect::<Vec<_>>().join("\n"));
+    let site = Site::with(&server.configuration("timeout = 60\n"));
+    let writers = server.writers(2);
+    writers.get_on(20);
+    server.say("BGSAVE");
+    assert_eq!(server.info("rdb_bgsave_in_progress"), "1");
+    site.freeze();
+    let frozen = Instant::now();
+    let copy = folder.path().join("copy");
+    succeed(Command::new("cp").arg("--recursive").arg(server.data()).arg(&copy), "");
+    let thaw_asked = Instant::now();
+    let said = site.json(&["thaw"]);
+    writers.get_on(20);
+    let log = writers.stop();
+    assert_still(&said);
+    let rows = Redis::on(&programs, &copy, DUMPS).rows();
+    assert_same("the copy", &log, Window { frozen, thaw_asked }, &rows);
+}
+
+const SECRET: &str = r#"hunter2 '"\x41 ü"#;
+
+/// The least login, by a socket with a password, as another user of the machine.
+#[test]
+fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
+    let test = "the_least_login_suffices_and_its_password_is_seen_nowhere";
+    if !nix::unistd::geteuid().is_root() {
+        return missing(test, "only root can run a client as somebody else");
+    }
+    let Some(server) = Redis::private(test, EVERYSEC) else { return };
+    let site = Site::new();
+    let credential = site.path("credential");
+    let login = |password: &str| {
+        let word = password.replace('\\', "\\\\").replace('"', "\\\"");
+        std::fs::write(&credential, format!("-u backup \"-p{word}\" -S {}\n", server.socket().display())).unwrap();
+        std::fs::set_permissions(&credential, PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    login(SECRET);
+    let folder = server.programs().folder.as_ref().map(|f| format!("command_path = {}\n", f.display()));
+    site.configure(&format!(
+        "[workload]\nworkload_name = redis\nlinux_user = nobody\ncredential_file = {}\ntimeout = 60\n{}",
+        credential.display(),
+        folder.unwrap_or_default()
+    ));
+    let printed = site.call(&["privileges", "redis"]);
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    // As it was printed, by the administrator; comments are none of its language.
+    let made: Vec<&str> = printed.stdout.lines().filter(|l| !l.starts_with("--")).collect();
+    assert_eq!(server.say(&made.join("\n")).trim(), "OK");
+    assert_eq!(site.json(&["check"]).faults(), ["SP-DB-001"], "nobody can log in before it has a password");
+    let bytes: String = format!(">{SECRET}").bytes().map(|b| format!("\\x{b:02x}")).collect();
+    server.say(&format!("ACL SETUSER backup \"{bytes}\""));
+    // Whoever does not log in may do nothing.
+    server.say("ACL SETUSER default off");
+    let said = site.json(&["check"]);
+    assert_eq!((said.code, findings(&said)), (Some(0), Vec::new()), "{}", said.text);
+
+    let frozen = site.freeze();
+    let socket = server.socket().display().to_string();
+    assert_eq!(clients(&socket).len(), 2);
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        for what in ["cmdline", "environ"] {
+            let read = std::fs::read(entry.path().join(what)).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&read).contains("hunter2"), "{what} of {:?}", entry.file_name());
+        }
+    }
+    let said = site.json(&["thaw"]);
+    assert_still(&said);
+    assert!(!frozen.text.contains("hunter2") && !said.text.contains("hunter2"));
+    let found =
+        Command::new("grep").args(["--recursive", "--files-with-matches", "hunter2"]).arg(site.path("")).output();
+    let found = String::from_utf8(found.unwrap().stdout).unwrap();
+    assert_eq!(found.lines().collect::<Vec<_>>(), [credential.to_str().unwrap()], "nowhere but where it is configured");
+    assert!(!server.errors().contains("hunter2"));
+
+    login("wrong");
+    let said = site.json(&["check"]);
+    assert_eq!(said.faults(), ["SP-DB-001"], "{}", said.text);
+    assert!(said.text.contains("WRONGPASS"), "{}", said.text);
+}
+
+#[test]
+fn a_login_with_other_rights_is_told() {
+    let test = "a_login_with_other_rights_is_told";
+    let Some(server) = Redis::private(test, EVERYSEC) else { return };
+    let site = Site::new();
+    let folder = server.programs().folder.as_ref().map(|f| format!("command_path = {}\n", f.display()));
+    site.configure(&format!(
+        "[workload]\nworkload_name = redis\ncredString = -u backup -pword -S {}\ntimeout = 60\n{}",
+        server.socket().display(),
+        folder.unwrap_or_default()
+    ));
+    let printed = site.call(&["privileges", "redis"]).stdout;
+    let made = printed.lines().find(|l| !l.starts_with("--")).unwrap().to_owned();
+    let login = |more: &str| server.say(&format!("{made} >word {more}"));
+    login("+@all");
+    let told = findings(&site.json(&["check"]));
+    assert!(told.len() == 1 && told[0].starts_with("note: the login backup may do far more"), "{told:?}");
+    for command in ["CLIENT PAUSE", "CLIENT UNPAUSE", "BGSAVE"] {
+        login(&format!("-{}", command.to_lowercase().replace(' ', "|")));
+        let said = site.json(&["check"]);
+        assert_eq!(said.code, Some(4), "{}", said.text);
+        let told = findings(&said);
+        assert_eq!(told, [format!("problem: the login backup may not run {command}: see stillpoint privileges")]);
+    }
+    login("-acl|dryrun");
+    let told = findings(&site.json(&["check"]));
+    assert!(told.len() == 1 && told[0].starts_with("warning: the login may not ask"), "{told:?}");
+    login("-info");
+    let said = site.json(&["check"]);
+    assert_eq!(said.code, Some(4), "{}", said.text);
+    assert!(said.text.contains("NOPERM") && said.text.contains("'info'"), "{}", said.text);
+}
+
+#[test]
+fn check_tells_what_an_administrator_must_know() {
+    let test = "check_tells_what_an_administrator_must_know";
+    let Some(server) = Redis::private(test, DUMPS) else { return };
+    let site = Site::with(&server.configuration("timeout = 60\n"));
+    server.say("SET a 1");
+    // As good as a cache: a dump would be loaded by the next start.
+    let said = site.json(&["run", "--", "true"]);
+    assert_eq!(said.code, Some(4), "{}", said.text);
+    assert!(findings(&said)[0].starts_with("problem: this server has no append-only file, and since"), "{}", said.text);
+    assert!(!server.data().join("dump.rdb").exists(), "nothing was saved");
+    has_saved(&server);
+    let told = findings(&site.json(&["check"]));
+    assert!(told[0].starts_with("note: there is no append-only file"), "{told:?}");
+    // A folder where the dump should be.
+    std::fs::remove_file(server.data().join("dump.rdb")).unwrap();
+    std::fs::create_dir_all(server.data().join("dump.rdb/in the way")).unwrap();
+    server.say("BGSAVE");
+    wait_until("it fails", || server.info("rdb_last_bgsave_status") == "err");
+    let said = site.json(&["check"]);
+    assert_eq!(said.code, Some(4), "{}", said.text);
+    assert!(said.text.contains("the last BGSAVE failed"), "{}", said.text);
+    drop(server);
+
+    let Some(server) = Redis::private(test, &[("appendonly", "yes"), ("cluster-enabled", "yes")]) else { return };
+    site.configure(&server.configuration("timeout = 60\n"));
+    let said = site.json(&["check"]);
+    assert!(findings(&said)[0].starts_with("warning: this server is one of a cluster"), "{}", said.text);
+    assert_still(&site.json(&["run", "--", "true"]));
+}
+
+/// Its own name for itself means another process here.
+#[test]
+fn a_process_that_is_no_server_is_not_believed() {
+    let test = "a_process_that_is_no_server_is_not_believed";
+    let Some(server) = Redis::private(test, EVERYSEC) else { return };
+    let source = stillpoint_tests::dist::bundle("modules", "redis");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(source.join("module.wasm"), folder.path().join("module.wasm")).unwrap();
+    let text = std::fs::read_to_string(source.join("module.toml")).unwrap();
+    let other = text.replacen("\"redis-server\", \"valkey-server\"", "\"another\"", 1);
+    assert_ne!(other, text);
+    std::fs::write(folder.path().join("module.toml"), other).unwrap();
+    let site = Site::with(&server.configuration(&format!("timeout = 60\nmodule = {}\n", folder.path().display())));
+    let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
+    assert_eq!(said.code, Some(4), "{}", said.text);
+    assert!(said.faults().contains(&"SP-DB-011".to_owned()), "{}", said.text);
+    assert!(said.text.contains("in a container"), "{}", said.text);
+}
+
+#[test]
+fn a_server_that_dies_is_told_in_its_own_words() {
+    let test = "a_server_that_dies_is_told_in_its_own_words";
+    let Some((server, site, _writers)) = frozen(test, "timeout = 60\n") else { return };
+    server.signal(Signal::SIGKILL);
+    let began = Instant::now();
+    let said = site.json(&["thaw"]);
+    assert_eq!(said.json["verdict"], "crash-consistent", "{}", said.text);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let told = site.json(&["check"]);
+    assert_eq!(told.faults(), ["SP-DB-001"], "{}", told.text);
+    assert!(told.text.contains("Could not connect"), "{}", told.text);
+}
