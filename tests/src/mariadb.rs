@@ -1,9 +1,10 @@
 //! A private MariaDB, or MySQL: a data folder and a socket of its own, no network; it is killed when it is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
@@ -12,7 +13,7 @@ use crate::comparison::Row;
 use crate::dist;
 use crate::missing::program;
 use crate::newer;
-use crate::program::{Ended, run, succeed};
+use crate::program::{Ended, Running, run, start, succeed};
 use crate::wait_until;
 use crate::writers::{Writers, by_client};
 
@@ -158,6 +159,19 @@ pub struct MariaDb {
     data: PathBuf,
     options: Vec<String>,
     programs: Programs,
+}
+
+/// An idle session that holds something, until it is dropped.
+pub struct Holder {
+    child: Child,
+    _stdin: ChildStdin,
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 struct Server(Child);
@@ -327,6 +341,32 @@ impl MariaDb {
     /// When one fails.
     pub fn sql(&self, text: &str) -> String {
         succeed(&mut self.client(), text)
+    }
+
+    /// A session of root that holds what these statements hold.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn hold(&self, text: &str) -> Holder {
+        let mut child = self.client().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().expect("piped");
+        writeln!(stdin, "{text}; SELECT 'held';").unwrap();
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut lines = lines.map_while(Result::ok);
+        assert!(lines.any(|line| line == "held"), "{text} failed");
+        Holder { child, _stdin: stdin }
+    }
+
+    /// A session of root that is busy with this statement. Dropped, it goes on in the server.
+    ///
+    /// # Panics
+    /// When it is not seen there.
+    pub fn busy_with(&self, text: &str) -> Running {
+        let running = start(self.client().arg("--execute").arg(text), "");
+        let seen = text.replace('\'', "''");
+        let seen = format!("SELECT 1 FROM information_schema.processlist WHERE info = '{seen}';");
+        wait_until("the statement runs", || !self.sql(&seen).is_empty());
+        running
     }
 
     fn client(&self) -> Command {
