@@ -594,6 +594,39 @@ mod newer {
 
     #[test]
     #[ignore = "newer: MySQL 9"]
+    fn a_replica_is_frozen_as_one() {
+        let test = "a_replica_is_frozen_as_one";
+        let Some(programs) = mysql::programs(test) else { return };
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port();
+        let port_option = format!("--port={port}");
+        let primary =
+            programs.private(&["--skip-networking=0", "--bind-address=127.0.0.1", &port_option, "--server-id=1"]);
+        primary.sql("CREATE USER r@'127.0.0.1' IDENTIFIED BY 'x'; GRANT REPLICATION SLAVE ON *.* TO r@'127.0.0.1';");
+        primary.make_table();
+        let replica = programs.private(&["--server-id=2", "--super-read-only=1"]);
+        replica.sql(&format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, SOURCE_USER = 'r', \
+             SOURCE_PASSWORD = 'x', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA;"
+        ));
+        let follows = || replica.try_sql("SELECT COUNT(*) > 10 FROM app.writes;").stdout == "1\n";
+        let writers = primary.writers(1);
+        wait_until("the replica follows", follows);
+        let site = Site::with(&configuration(&programs, &replica, "role = slave\nenforceSlaveOnly = 1\n"));
+        let said = site.json(&["run", "--", "true"]);
+        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+        assert_eq!(said.json["workloads"][0]["role"], "replica", "{}", said.text);
+        let point = coordinates(&said);
+        assert!(point["replication"].contains("relay_log_file") && point.contains_key("gtid"), "{point:?}");
+        replica.sql("STOP REPLICA;");
+        assert_eq!(site.json(&["check"]).json["workloads"][0]["role"], "replica", "one that waits is still one");
+        site.configure(&configuration(&programs, &primary, "role = slave\nenforceSlaveOnly = 1\n"));
+        let said = site.json(&["run", "--", "true"]);
+        assert_eq!(said.faults(), ["SP-ROLE-001"], "{}", said.text);
+        writers.get_on(5);
+    }
+
+    #[test]
+    #[ignore = "newer: MySQL 9"]
     fn check_tells_what_would_make_a_copy_worthless() {
         let test = "check_tells_what_would_make_a_copy_worthless";
         let Some(programs) = mysql::programs(test) else { return };
