@@ -97,7 +97,7 @@ pub struct Client {
     /// How it prints rows.
     pub rows: Rows,
     /// A line of standard error that is the database's error: a regular expression with the group `message`, and
-    /// where they exist `code` and `state`.
+    /// where they exist `code` and `state`. Without `message` the lines that follow are the message, to the next error.
     pub error: String,
     /// Codes of errors after which the session is gone and no tag will come.
     #[serde(default)]
@@ -138,6 +138,9 @@ pub enum LoginFormat {
     /// libpq's: `{login}` is the words of a connection (host, port, user, database, UTF-8, no schema but the server's
     /// own), which name the sealed descriptor as the password file.
     PassFile,
+    /// `isql-fb`'s: `{login}` is two to four arguments, the user and the sealed descriptor as the file of the password;
+    /// `{database}` begins with the server, `inet://HOST:PORT/`, `localhost` where the login names none.
+    FetchPassword,
     /// `redis-cli`'s: `{login}` is several arguments (socket or host and port, user, and `--askpass` where there is a
     /// password). The password is the first line of its standard input.
     AskPass,
@@ -154,6 +157,10 @@ pub enum Rows {
     Csv,
     /// `sqlite3 -quote`: SQL literals with commas between. Exact.
     Quoted,
+    /// `isql-fb`: a name and a value on each line, by `SET LIST ON`, which the host sends first. Text could forge lines,
+    /// so a column is a number or hexadecimal, as a cast to `CHARACTER SET OCTETS` prints it. The host sends `COMMIT` after
+    /// each statement: answers about the server do not change within a transaction.
+    List,
     /// `redis-cli -2 --json`: one reply. Of the lines `name:value` that `INFO` gives one row is made, its columns found by
     /// name, NULL where the server has no such line; a number, a text or `null` is one row of one column. Errors stand
     /// among the replies, so lines of standard output are looked at with `error` as well. Such a client splits words by
@@ -319,6 +326,9 @@ pub struct Statement {
     pub undo: Option<Undo>,
     /// For `freeze`: the proof that it still holds.
     pub holds: Option<Answer>,
+    /// For `freeze`: words of the database's error that say that somebody else has frozen it already. Then nothing of ours
+    /// stands, and nothing is taken back.
+    pub foreign: Option<String>,
     /// For `freeze` that does not stop writes: while it holds, a copy is made whole by the database's own recovery.
     /// Without it, such a freeze alone gives no application-consistent snapshot.
     #[serde(default)]

@@ -17,6 +17,8 @@ use crate::log_backup::copy::SUMS;
 pub struct Wish {
     /// The cycle whose snapshot it is.
     pub cycle: String,
+    /// Whether it is of more than one instant.
+    pub apart: bool,
     /// How the snapshot is come by.
     pub route: Route,
     /// Whether logs are followed, and to where.
@@ -69,7 +71,11 @@ pub fn steps(workload: &WorkloadRecord, wish: &Wish, frozen_at: Option<Timestamp
         let what = format!("the snapshot is of {frozen}, which is after {to}: logs lead forward only.");
         return Err(fault("SP-RECOVERY-003", what).next("take an older cycle:  stillpoint record verify  knows which"));
     }
-    let values = values(workload, wish, recovery)?;
+    let mut wish = wish.clone();
+    if wish.apart && recovery.apart_needs_logs && wish.to == To::Snapshot {
+        wish.to = To::Recorded;
+    }
+    let values = values(workload, &wish, recovery)?;
     let mut out = Vec::new();
     for step in &recovery.steps {
         let here = step.routes.is_empty() || step.routes.contains(&wish.route);

@@ -10,6 +10,7 @@ pub mod comparison;
 pub mod crash;
 pub mod dist;
 pub mod fake;
+pub mod firebird;
 pub mod loop_mount;
 pub mod mariadb;
 pub mod missing;

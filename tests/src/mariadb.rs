@@ -15,7 +15,7 @@ use crate::missing::program;
 use crate::newer;
 use crate::program::{Ended, Running, run, start, succeed};
 use crate::wait_until;
-use crate::writers::{Writers, by_client};
+use crate::writers::{Session, Writers, by_client};
 
 /// Small, and quick to start.
 const SMALL: [&str; 9] = [
@@ -315,6 +315,16 @@ impl MariaDb {
         self.answering().unwrap()
     }
 
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Opens a session.
+    pub fn open(&self) -> Session {
+        Session::open(self.client())
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
         self.own.path().join("s")
@@ -382,11 +392,6 @@ impl MariaDb {
             "CREATE DATABASE app; CREATE TABLE app.writes \
              (writer INT UNSIGNED, sequence BIGINT UNSIGNED, PRIMARY KEY (writer, sequence)) ENGINE = InnoDB;",
         );
-    }
-
-    /// Its data folder.
-    pub fn data(&self) -> &Path {
-        &self.data
     }
 
     /// Starts writers: each an open client, which commits row after row.

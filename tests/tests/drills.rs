@@ -6,14 +6,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use stillpoint_tests::comparison::Row;
+use stillpoint_tests::comparison::{Row, Window, assert_same};
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::mysql;
 use stillpoint_tests::postgres::{self, Postgres};
-use stillpoint_tests::program::succeed;
+use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::{Log, Writers};
@@ -158,26 +159,164 @@ fn mariadb_is_whole_again_to_the_second() {
 }
 
 #[test]
+fn sqlite_is_whole_again_file_by_file() {
+    let test = "sqlite_is_whole_again_file_by_file";
+    let Some(volume) = Volume::make(test) else { return };
+    let (orders, stock) = (volume.data().join("orders.db"), volume.data().join("app/stock's.db"));
+    std::fs::create_dir(volume.data().join("app")).unwrap();
+    sqlite::make(&orders, Journal::Wal);
+    sqlite::make(&stock, Journal::Rollback);
+    let site = Site::with(&format!(
+        "[workload app]\nworkload_name = sqlite\ndbnames = {}, {}\ntimeout = 60\n",
+        orders.display(),
+        stock.display()
+    ));
+    let all = [sqlite::writers(&orders, 3), sqlite::writers(&stock, 1)];
+    all.iter().for_each(|w| w.get_on(20));
+    site.freeze();
+    let frozen = Instant::now();
+    let snapshot = volume.snapshot("copy");
+    let window = Window { frozen, thaw_asked: Instant::now() };
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    all.iter().for_each(|w| w.get_on(20));
+    let logs = all.map(Writers::stop);
+    let compared = |what: &str, orders: &Path, stock: &Path| {
+        assert_same(&format!("orders, {what}"), &logs[0], window, &sqlite::rows(orders));
+        assert_same(&format!("stock, {what}"), &logs[1], window, &sqlite::rows(stock));
+    };
+    let root = mounted(&site, &snapshot, &volume.data());
+    let destroy = || {
+        for file in [&orders, &stock] {
+            for end in ["", "-wal", "-shm", "-journal"] {
+                let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+            }
+        }
+    };
+    destroy();
+    recover(&site, &["--route", "attached-disks", "--snapshot", root.to_str().unwrap()], &[]);
+    compared("from attached disks", &orders, &stock);
+    let scratch = site.path("scratch");
+    let beside = ["--route", "scratch", "--snapshot", root.to_str().unwrap(), "--folder", scratch.to_str().unwrap()];
+    recover(&site, &beside, &[]);
+    let below = |file: &Path| scratch.join(file.strip_prefix("/").unwrap());
+    compared("beside", &below(&orders), &below(&stock));
+    destroy();
+    succeed(Command::new("cp").arg("-a").arg(format!("{}/.", snapshot.display())).arg(volume.data()), "");
+    recover(&site, &["--route", "new-machine"], &[]);
+    compared("on a new machine", &orders, &stock);
+}
+
+/// Whose logs they are.
+fn series(data: &Path) -> String {
+    let tool = "PATH=$PATH:/usr/lib/postgresql/15/bin; pg_controldata \"$0\"";
+    let said = succeed(Command::new("sh").args(["-c", tool]).arg(data), "");
+    said.lines().find_map(|l| l.strip_prefix("Database system identifier:")).unwrap().trim().to_owned()
+}
+
+/// The setting by which the server hands on its log, as its own user.
+fn hand_on(volume: &Volume, data: &Path, shipped: &Path) -> String {
+    std::fs::set_permissions(shipped, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let folder = shipped.join("orders").join(series(data));
+    std::fs::create_dir_all(&folder).unwrap();
+    succeed(Command::new("chown").arg("-R").arg("postgres:").arg(shipped), "");
+    let program = volume.data().join("stillpoint");
+    std::fs::copy(Site::new().command(&[]).get_program(), &program).unwrap();
+    format!("archive_command={} log-backup --into {} %p", program.display(), folder.display())
+}
+
+/// A copy of files, the last of them first: as it stands, it does not even start. With the label out of the record and the
+/// log from its begin to its end, all of it is there.
+#[test]
+fn postgres_copied_file_by_file_is_whole_with_its_label_alone() {
+    let test = "postgres_copied_file_by_file_is_whole_with_its_label_alone";
+    let Some(volume) = Volume::make(test) else { return };
+    let data = volume.data().join("pg");
+    let Some(()) = postgres::fresh(test, &data) else { return };
+    let shipped = tempfile::tempdir().unwrap();
+    let archiving = hand_on(&volume, &data, shipped.path());
+    let server = Postgres::on(&data, &["archive_mode=on", &archiving]);
+    server.make_table();
+    let configuration = |server: &Postgres| {
+        format!(
+            "[workload orders]\nworkload_name = postgres\nlinux_user = postgres\ntimeout = 60\nsnapshot = files\n\
+             credString = -u postgres --socket={}\n[logbackup]\nbaseLocation = {}\n",
+            server.socket().display(),
+            shipped.path().display(),
+        )
+    };
+    let site = Site::with(&configuration(&server));
+    let writers = server.writers(3);
+    writers.get_on(30);
+    site.freeze();
+    let frozen = Instant::now();
+    let copy = volume.data().join("copy");
+    let part = |which: &str| {
+        let script = format!("for f in \"$0\"/*; do case ${{f##*/}} in {which}) cp -a \"$f\" \"$1\";; esac; done");
+        succeed(Command::new("sh").args(["-ec", &script]).arg(&data).arg(&copy), "");
+    };
+    succeed(Command::new("install").args(["-d", "-o", "postgres", "-m", "700"]).arg(&copy), "");
+    part("pg_wal");
+    writers.get_on(30);
+    server.sql("SELECT pg_switch_wal();");
+    writers.get_on(30);
+    server.sql("CHECKPOINT;");
+    part("pg_wal) ;; *");
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    writers.get_on(30);
+    let log = writers.stop();
+    let closed = server.sql("SELECT pg_walfile_name(pg_switch_wal());");
+    let folder = shipped.path().join("orders").join(series(&data));
+    wait_until("the log is handed on", || folder.join(closed.trim()).exists());
+    drop(server);
+
+    // The wrong choice: as if it were of one instant.
+    let wrong = volume.data().join("wrong");
+    succeed(Command::new("cp").arg("-a").arg(&copy).arg(&wrong), "");
+    std::fs::remove_file(wrong.join("postmaster.pid")).unwrap();
+    let mut start = Command::new("runuser");
+    start.args([
+        "-u",
+        "postgres",
+        "--",
+        "/usr/lib/postgresql/15/bin/postgres",
+        "-k",
+        "/tmp",
+        "-c",
+        "listen_addresses=",
+        "-D",
+    ]);
+    let ended = run(
+        Command::new("timeout").arg("30").arg(start.get_program()).args(start.get_args()).arg(&wrong).current_dir("/"),
+        "",
+    );
+    assert!(ended.stderr.contains("could not locate a valid checkpoint record"), "{}", ended.stderr);
+
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&copy, &data).unwrap();
+    recover(&site, &["--route", "new-machine"], &[]);
+    let rows = Postgres::on(&data, &[]).rows();
+    let before = log.commits.iter().filter(|c| c.acknowledged.is_some_and(|a| a < frozen));
+    assert!(before.clone().count() > 50 && before.into_iter().all(|c| rows.contains(&(c.writer, c.sequence))));
+
+    // Without an archive there would be no such log.
+    let server = Postgres::on(&data, &[]);
+    site.configure(&configuration(&server));
+    let said = site.json(&["check"]);
+    assert_eq!(said.code, Some(4), "{}", said.text);
+    assert!(said.text.contains("archive_mode = off: a copy of more than one instant"), "{}", said.text);
+}
+
+#[test]
 fn postgres_is_whole_again_to_a_time_and_to_the_recorded_point() {
     let test = "postgres_is_whole_again_to_a_time_and_to_the_recorded_point";
     let Some(volume) = Volume::make(test) else { return };
     let data = volume.data().join("pg");
     let Some(()) = postgres::fresh(test, &data) else { return };
     let shipped = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(shipped.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let series = succeed(
-        Command::new("sh").args(["-c", "PATH=$PATH:/usr/lib/postgresql/15/bin; pg_controldata \"$0\""]).arg(&data),
-        "",
-    );
-    let series = series.lines().find_map(|l| l.strip_prefix("Database system identifier:")).unwrap().trim().to_owned();
-    let folder = shipped.path().join("orders").join(&series);
-    std::fs::create_dir_all(&folder).unwrap();
-    succeed(Command::new("chown").arg("-R").arg("postgres:").arg(shipped.path()), "");
-    let command = Site::new().command(&[]).get_program().to_owned();
-    // As the database's own user runs it.
-    let program = volume.data().join("stillpoint");
-    std::fs::copy(command, &program).unwrap();
-    let archiving = format!("archive_command={} log-backup --into {} %p", program.display(), folder.display());
+    let archiving = hand_on(&volume, &data, shipped.path());
+    let folder = shipped.path().join("orders").join(series(&data));
     let server = Postgres::on(&data, &["archive_mode=on", &archiving]);
     server.make_table();
     let site = Site::with(&format!(

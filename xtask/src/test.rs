@@ -6,11 +6,13 @@ use stillpoint_tests::missing::find;
 use crate::{cargo, crash, debian, newer, package, succeed, target};
 
 /// A program that a test needs, and Debian's package of it.
-const NEEDED: [(&str, &str); 13] = [
+const NEEDED: [(&str, &str); 15] = [
     ("mariadbd", "mariadb-server"),
     ("mariadb", "mariadb-client"),
     ("postgres", "postgresql-15"),
     ("psql", "postgresql-client-15"),
+    ("firebird", "firebird3.0-server"),
+    ("isql-fb", "firebird3.0-utils"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
     ("sqlite3", "sqlite3"),

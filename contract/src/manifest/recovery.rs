@@ -14,6 +14,10 @@ pub struct Recovery {
     pub time: Option<String>,
     /// The coordinate of the recovery point that names the first log which is needed.
     pub first_log: Option<String>,
+    /// Whether a snapshot of more than one instant is whole only with its logs: then they are always followed, to the recovery
+    /// point at least.
+    #[serde(default)]
+    pub apart_needs_logs: bool,
     /// What is done, in order.
     pub steps: Vec<Step>,
 }

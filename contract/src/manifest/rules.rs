@@ -99,12 +99,12 @@ impl Manifest {
                 out.push("[data] has paths or process, not both".into());
             }
         } else if let Some(paths) = &self.data.paths {
-            out.extend(self.read_problem("[data] paths", paths, None));
+            out.extend(self.question_problem("[data] paths", paths));
         } else if !self.sessions.values().any(|s| s.each.is_some()) {
             out.push("[data] paths or process is needed where no session is opened for each database".into());
         }
         if let Some(durable) = &self.data.durable {
-            out.extend(self.read_problem("[data] durable", &durable.statement, None));
+            out.extend(self.question_problem("[data] durable", &durable.statement));
             if durable.answer == Expected::Unchanged {
                 out.push("[data] durable must name the answer itself".into());
             }
@@ -146,7 +146,7 @@ impl Manifest {
             }
         }
         match &privileges.held {
-            Some(held) => out.extend(self.read_problem("[privileges] held", held, None)),
+            Some(held) => out.extend(self.question_problem("[privileges] held", held)),
             None if privileges.needed.is_empty() => {}
             None => out.push("[privileges] needed can only be looked for with held".into()),
         }
@@ -181,6 +181,8 @@ impl Manifest {
         // What begins with a backslash or a dot is a command of the client, which might run a shell.
         if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
             Some("text begins with a letter: it is a statement, and no command of the client".into())
+        } else if self.client.rows == Rows::List && !is_no_command_of_isql(text) {
+            Some(format!("text begins with {}: isql takes other words for its own commands", ISQL.join(", ")))
         } else if text.contains(['\n', '\r', '\0'])
             || (!self.client.end.is_empty() && text.contains(self.client.end.as_str()))
         {
@@ -193,6 +195,12 @@ impl Manifest {
     /// Whether sessions of this name are opened once for each database.
     fn each(&self, session: &str) -> Option<Each> {
         self.sessions.get(session).and_then(|s| s.each)
+    }
+
+    /// A statement that the host asks by itself: once, or in each database.
+    fn question_problem(&self, place: &str, name: &str) -> Option<String> {
+        let each = self.statements.get(name).and_then(|s| self.each(&s.session));
+        self.read_problem(place, name, each)
     }
 
     /// A statement that the host asks by itself, in a session that is opened `each`.
@@ -274,10 +282,12 @@ impl Manifest {
             let exact = match self.client.rows {
                 Rows::Quoted => true,
                 Rows::Reply => column.kind != ColumnKind::Bytes,
-                Rows::TabSeparated | Rows::Csv => false,
+                Rows::TabSeparated | Rows::Csv | Rows::List => false,
             } || column.kind == ColumnKind::Integer
                 || column.encoding.is_some();
-            if !exact && column.nullable {
+            if !exact && self.client.rows == Rows::List {
+                out.push(format!("column {}: this client prints text that could pass for other lines; cast it to CHARACTER SET OCTETS and declare encoding = \"hex\"", column.name));
+            } else if !exact && column.nullable {
                 out.push(format!("column {}: this client prints NULL like the text NULL; take HEX() of it and declare encoding = \"hex\"", column.name));
             }
             if !exact && column.kind == ColumnKind::Bytes {
@@ -298,8 +308,12 @@ impl Manifest {
             || statement.holds.is_some()
             || statement.recoverable
             || !statement.snapshots.is_empty()
+            || statement.foreign.is_some()
         {
-            out.push("stops, lasts, undo, holds, recoverable and snapshots belong to effect = \"freeze\" alone".into());
+            out.push(
+                "stops, lasts, undo, holds, foreign, recoverable and snapshots belong to effect = \"freeze\" alone"
+                    .into(),
+            );
         }
         out
     }
@@ -314,6 +328,9 @@ impl Manifest {
         }
         if statement.snapshots.iter().any(|kind| !self.snapshots.contains(kind)) {
             out.push("its snapshots must be among those of the module".into());
+        }
+        if statement.foreign.as_ref().is_some_and(|f| f.trim().len() < 12) {
+            out.push("foreign is a part of an error that nothing else says: at least 12 letters".into());
         }
         if statement.lasts.is_none() {
             out.push("a freeze needs lasts = \"session\", \"expires\", \"server\" or \"disk\"".into());
@@ -358,6 +375,14 @@ impl Manifest {
         }
         out
     }
+}
+
+/// With what a statement for `isql` may begin. Its commands are plain words, known by their first letters, and among them
+/// are `SHELL`, `INPUT`, `OUTPUT`, `CONNECT` and `SET`; so what is no command is listed, not what is one.
+const ISQL: [&str; 8] = ["SELECT", "WITH", "ALTER", "EXECUTE", "INSERT", "UPDATE", "DELETE", "MERGE"];
+
+fn is_no_command_of_isql(text: &str) -> bool {
+    text.split_once(' ').is_some_and(|(word, _)| ISQL.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
 /// The names of the `{placeholders}` of a statement's text, in order; one that stands twice is given twice.
@@ -556,6 +581,29 @@ effect = "undo"
         }
     }
 
+    /// isql's commands are plain words, and any beginning of one will do.
+    #[test]
+    fn isql_is_given_statements_and_answers_in_numbers() {
+        let isql = GOOD
+            .replace("rows = \"tab-separated\"", "rows = \"list\"")
+            .replace("name = \"path\", type = \"text\"", "name = \"path\", type = \"text\", encoding = \"hex\"")
+            .replace("\"LOCK {seconds}\"", "\"ALTER DATABASE LINGER {seconds}\"")
+            .replace("\"UNLOCK\"", "\"alter database linger 0\"");
+        Manifest::parse(&isql).expect("good");
+        let text = "text = \"alter database linger 0\"";
+        for client in
+            ["SHELL id", "SHEL id", "IN /tmp/x", "OUT /tmp/x", "CONNECT '/x'", "CONN '/x'", "SET TERM ^", "ALTER"]
+        {
+            let said =
+                Manifest::parse(&isql.replace(text, &format!("text = \"{client}\""))).expect_err("refused").to_string();
+            assert!(said.contains("isql takes other words"), "{client}: {said}");
+        }
+        let said = Manifest::parse(&isql.replace(", encoding = \"hex\"", "")).expect_err("refused").to_string();
+        assert!(said.contains("OCTETS"), "{said}");
+        let foreign = isql.replace("stops = \"writes\"", "stops = \"writes\"\nforeign = \"failed\"");
+        assert!(Manifest::parse(&foreign).expect_err("refused").to_string().contains("at least 12 letters"));
+    }
+
     /// What nobody has signed yet is read, too: to be shown.
     #[test]
     fn a_text_of_parameters_alone_keeps_nobody_waiting() {
@@ -598,7 +646,11 @@ effect = "undo"
             ("text = \"UNLOCK\"\neffect = \"undo\"", "text = \"UNLOCK\"\neffect = \"undo\"\nstops = \"ddl\"", "alone"),
             ("type = \"text\" }", "type = \"text\", nullable = true }", "HEX()"),
             ("text = \"SELECT @@datadir\"", "text = '\\! id'", "no command of the client"),
-            ("[sessions.main]\n", "[sessions.main]\neach = \"database\"\n", "session of the right kind"),
+            (
+                "[sessions.main]\n",
+                "[identity]\nstatement = \"datadir\"\n\n[sessions.main]\neach = \"database\"\n",
+                "session of the right kind",
+            ),
             ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
             ("stops = \"writes\"\n", "stops = \"writes\"\nsnapshots = [\"files\"]\n", "among those of the module"),
             ("[data]", "[role]\nstatement = \"unlock\"\nreplica = { integer = 1 }\n[data]", "must be a read"),

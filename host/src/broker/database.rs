@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Broker, Frozen, Kept, SessionKey, allowed, not_in_this_phase};
 use crate::audit::{self, Digest, MOST_STATEMENTS, Outcome, Sender, Ticket};
 use crate::client::quote::render;
+use crate::client::session::Session;
 use crate::config::Role;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
@@ -179,7 +180,7 @@ impl Broker {
         deadline: Instant,
     ) -> Result<Rows, StatementError> {
         let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
-        let recoverable = statement.recoverable;
+        let (recoverable, foreign) = (statement.recoverable, statement.foreign.clone());
         let own = &statement.snapshots;
         let snapshots = if own.is_empty() { &self.manifest.snapshots } else { own }.clone();
         let (stops, lasts) = (statement.stops.unwrap_or(Stops::Writes), statement.lasts.unwrap_or(Lasts::Disk));
@@ -189,6 +190,9 @@ impl Broker {
         let given: BTreeMap<String, Value> =
             argument_order(statement).into_iter().map(str::to_owned).zip(arguments.iter().cloned()).collect();
         let entry = self.undo_of(name, lasts, &undo, &given, key, deadline).await?;
+        let undo_text = entry.statement().map(|s| s.text.clone()).unwrap_or_default();
+        let same = |e: &Entry| e.statement().is_some_and(|s| s.text == undo_text && s.database == key.1);
+        let sent_before = self.book.armed(&self.workload.name).iter().any(same);
         self.book
             .arm(entry)
             .await
@@ -199,6 +203,14 @@ impl Broker {
         }
         let rows = self.send(Sender::Module, name, key.1.as_deref(), arguments, deadline).await;
         crash::step(Step::Froze);
+        if let (Err(StatementError::Failed(error)), Some(foreign)) = (&rows, &foreign)
+            && error.message.contains(foreign.as_str())
+            // Whoever sends it twice is told the same, of what is ours.
+            && !sent_before
+        {
+            // Somebody else's, who is to take it back.
+            self.taken_back("never ours", key, &undo_text);
+        }
         let rows = rows?;
         let proof = self.bound_proof(name, key);
         self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, snapshots, proof });
@@ -305,6 +317,25 @@ impl Broker {
         self.send(Sender::Host, name, database, arguments, deadline).await
     }
 
+    /// Runs a statement without parameters for the host: once, or in each database, where its session is opened for each.
+    /// Gives the rows of each.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub async fn ask_each(&mut self, name: &str, deadline: Instant) -> Result<Vec<Rows>, StatementError> {
+        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        let each = self.manifest.sessions.get(&statement.session).is_some_and(|s| s.each.is_some());
+        let databases: Vec<Option<String>> = match each {
+            true => self.workload.databases.iter().cloned().map(Some).collect(),
+            false => vec![None],
+        };
+        let mut out = Vec::new();
+        for database in databases {
+            out.push(self.ask(name, database.as_deref(), &[], deadline).await?);
+        }
+        Ok(out)
+    }
+
     async fn send(
         &mut self,
         by: Sender,
@@ -404,8 +435,15 @@ impl Broker {
         question: &Answered,
         deadline: Instant,
     ) -> Result<Rows, StatementError> {
-        let ticket = self.sent(Sender::Host, &format!("{undo} (was it done?)"), key, &question.text)?;
-        let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        // Its own session may wait for the undo still.
+        let usable = |s: &Session| !s.is_busy() && !s.is_lost();
+        let other = || self.sessions.iter().find(|(k, s)| k.1 == key.1 && usable(s)).map(|(k, _)| k.clone());
+        let key = match self.sessions.get(key).is_some_and(usable) {
+            true => key.clone(),
+            false => other().unwrap_or_else(|| key.clone()),
+        };
+        let ticket = self.sent(Sender::Host, &format!("{undo} (was it done?)"), &key, &question.text)?;
+        let session = self.sessions.get_mut(&key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
         let answer = session.run(&question.text, &question.columns, deadline).await;
         self.book.audit.answered(ticket, Outcome::of(&answer));
         answer

@@ -308,8 +308,12 @@ impl Broker {
         if !freezes_each {
             return Vec::new();
         }
-        let covered: BTreeSet<&str> =
-            self.frozen.iter().filter(|f| f.stops == Stops::Writes).filter_map(|f| f.key.1.as_deref()).collect();
+        let covered: BTreeSet<&str> = self
+            .frozen
+            .iter()
+            .filter(|f| f.stops == Stops::Writes || f.recoverable)
+            .filter_map(|f| f.key.1.as_deref())
+            .collect();
         self.workload.databases.iter().filter(|d| !covered.contains(d.as_str())).cloned().collect()
     }
 }

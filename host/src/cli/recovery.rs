@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use stillpoint_contract::manifest::Route;
+use stillpoint_contract::manifest::{Route, Snapshot};
 
 use super::{Context, Output, screen};
 use crate::audit::chain;
@@ -92,6 +92,7 @@ fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
             let scratch = || PathBuf::from(format!("/var/tmp/stillpoint-{}", workload.name));
             let wish = Wish {
                 cycle: record.cycle.clone(),
+                apart: record.snapshot.is_some_and(|s| s != Snapshot::Atomic),
                 route,
                 to: asked.to.unwrap_or(To::Snapshot),
                 snapshot: if route == Route::NewMachine { "/".into() } else { asked.snapshot.clone() },

@@ -20,6 +20,7 @@ pub fn parse(format: Rows, printed: &[u8], columns: &[Column], most: usize) -> R
         Rows::TabSeparated => tab_separated(printed)?,
         Rows::Csv => csv(printed)?,
         Rows::Quoted => quoted(printed)?,
+        Rows::List => list(printed)?,
         Rows::Reply => reply(printed, columns)?,
     };
     if rows.len() > most {
@@ -49,10 +50,12 @@ fn typed(format: Rows, cell: Cell, column: &Column) -> Result<Value, StatementEr
     let bytes = match cell {
         Cell::Null => return null(column),
         Cell::Bare(bytes) => {
-            // The clients of MySQL's family and PostgreSQL's print NULL as a bare word. Where the column is encoded or a
+            // The clients of MySQL's family, PostgreSQL's and Firebird's print NULL as a bare word. Where the column is encoded or a
             // number, that word can be nothing else; for plain text the manifest may not say nullable.
             let certain = column.encoding.is_some() || column.kind == ColumnKind::Integer;
-            if matches!(format, Rows::TabSeparated | Rows::Csv) && certain && bytes == b"NULL" {
+            let word: &[u8] = if format == Rows::List { b"<null>" } else { b"NULL" };
+            let bare = matches!(format, Rows::TabSeparated | Rows::Csv | Rows::List);
+            if bare && certain && bytes == word {
                 return null(column);
             }
             bytes
@@ -114,6 +117,31 @@ fn unescape(cell: &[u8]) -> Result<Vec<u8>, StatementError> {
         });
     }
     Ok(out)
+}
+
+/// Where the value begins on a line of `isql`: a name has at most 31 letters.
+const VALUE: usize = 32;
+
+/// A name and a value on each line, and an empty line after each row. A value is one word, or empty.
+fn list(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    let mut rows = Vec::new();
+    for lines in printed.split(|b| *b == b'\n').collect::<Vec<_>>().split(|line| line.is_empty()) {
+        let cells: Result<Vec<Cell>, _> = lines.iter().map(|line| named(line).map(Cell::Bare)).collect();
+        let cells = cells?;
+        if !cells.is_empty() {
+            rows.push(cells);
+        }
+    }
+    Ok(rows)
+}
+
+/// The value of a line.
+fn named(line: &[u8]) -> Result<Vec<u8>, StatementError> {
+    let (name, value) = line.split_at_checked(VALUE).ok_or_else(|| unexpected("a line without a name and a value"))?;
+    if !name.first().is_some_and(u8::is_ascii_alphabetic) || !name.ends_with(b" ") || value.contains(&b' ') {
+        return Err(unexpected("a line that is not a name and a value of one word"));
+    }
+    Ok(value.to_vec())
 }
 
 /// One reply of `redis-cli --json`. Where no column is declared, it is an acknowledgement such as `OK`.
@@ -293,6 +321,30 @@ mod tests {
         }
     }
 
+    /// As isql 3.0 printed it.
+    #[test]
+    fn what_isql_prints_is_read_exactly() {
+        let hex = |nullable| column(ColumnKind::Text, Some(Encoding::Hex), nullable);
+        let number = column(ColumnKind::Integer, None, true);
+        let columns = [hex(false), hex(true), hex(true), number];
+        let line = |name: &str, value: &str| format!("{name:<32}{value}\n");
+        let row = |n: &str| line("X", "61C3A927") + &line("Y", "") + &line("CAST", "<null>") + &line("N", n);
+        let printed = format!("\n{}\n{}\n\n\n\n", row("-6"), row("<null>"));
+        let want = |n| vec![Value::Text("a\u{e9}'".into()), Value::Text(String::new()), Value::Null, n];
+        assert_eq!(
+            parse(Rows::List, printed.as_bytes(), &columns, 9).unwrap(),
+            vec![want(Value::Integer(-6)), want(Value::Null)]
+        );
+        assert_eq!(parse(Rows::List, b"\n\n\n", &columns, 9).unwrap(), Vec::<Vec<Value>>::new());
+        let one = [hex(true)];
+        for printed in [line("X", "a b"), line("", "61"), line("X", "6"), "X 61\n".into(), line("X", "61").repeat(2)] {
+            assert!(
+                matches!(parse(Rows::List, printed.as_bytes(), &one, 9), Err(StatementError::Unexpected(_))),
+                "{printed}"
+            );
+        }
+    }
+
     /// As redis-cli 7.0 printed it, with `-2 --json`.
     #[test]
     fn what_redis_cli_prints_is_read_exactly() {
@@ -371,6 +423,7 @@ mod tests {
             let _ = parse(Rows::TabSeparated, &printed, &columns, 9);
             let _ = parse(Rows::Quoted, &printed, &columns, 9);
             let _ = parse(Rows::Csv, &printed, &columns, 9);
+            let _ = parse(Rows::List, &printed, &columns, 9);
             let _ = parse(Rows::Reply, &printed, &columns, 9);
         }
     }

@@ -14,6 +14,8 @@ use crate::sys::sealed::sealed;
 pub struct Told {
     /// Its arguments. No secret is in them.
     pub arguments: Vec<String>,
+    /// What stands before the name of a database.
+    pub server: String,
     /// The sealed file, to be inherited.
     pub file: Option<OwnedFd>,
     /// The first line of its standard input.
@@ -28,9 +30,10 @@ pub fn login(reach: &Reach, secret: Option<&Secret>, way: &manifest::Login) -> R
     let content = match way.format {
         LoginFormat::OptionFile => option_file(reach, secret)?,
         LoginFormat::PassFile => pass_file(reach, secret)?,
+        LoginFormat::FetchPassword => first_line(reach, secret)?,
         LoginFormat::AskPass => {
             let arguments = asking(reach, secret)?;
-            return Ok(Told { arguments, file: None, line: secret.cloned() });
+            return Ok(Told { arguments, server: String::new(), file: None, line: secret.cloned() });
         }
     };
     let file = sealed(content.as_bytes(), reach.user.uid, reach.user.gid).map_err(|e| {
@@ -38,11 +41,28 @@ pub fn login(reach: &Reach, secret: Option<&Secret>, way: &manifest::Login) -> R
             .of(&reach.workload)
     })?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let words = match way.format {
-        LoginFormat::PassFile => connection_words(&reach.login, &path),
-        LoginFormat::OptionFile | LoginFormat::AskPass => path,
-    };
-    Ok(Told { arguments: vec![way.argument.replace("{login}", &words)], file: Some(file), line: None })
+    let (mut server, mut words) = (String::new(), Vec::new());
+    match way.format {
+        LoginFormat::OptionFile | LoginFormat::AskPass => words.push(path),
+        LoginFormat::PassFile => words.push(connection_words(&reach.login, &path)),
+        LoginFormat::FetchPassword => {
+            words = user_and_password(&reach.login, secret.is_some(), path);
+            server = inet(&reach.login);
+        }
+    }
+    let arguments = words.iter().map(|word| way.argument.replace("{login}", word)).collect();
+    Ok(Told { arguments, server, file: Some(file), line: None })
+}
+
+/// How a database calls this user: Firebird in capitals, where the name is not quoted.
+pub fn known_as(format: Option<LoginFormat>, user: &str) -> String {
+    match format {
+        Some(LoginFormat::FetchPassword) => match user.strip_prefix('"').and_then(|u| u.strip_suffix('"')) {
+            Some(exact) => exact.replace("\"\"", "\""),
+            None => user.to_uppercase(),
+        },
+        _ => user.to_owned(),
+    }
 }
 
 /// The arguments of `redis-cli`, which reads the password from its standard input before anything else, and gives it
@@ -121,6 +141,49 @@ fn pass_file(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> {
     Ok(format!("*:*:*:*:{}\n", secret.expose().replace('\\', "\\\\").replace(':', "\\:")))
 }
 
+/// isql takes the first line of the file that `-fetch_password` names.
+fn first_line(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> {
+    let login = &reach.login;
+    for (key, value) in [("user", &login.user), ("host", &login.host)] {
+        without_control(reach, key, value.as_deref().unwrap_or_default())?;
+    }
+    without_login_path(reach)?;
+    let other = [("socket", &login.socket), ("database", &login.database)];
+    if let Some((key, _)) = other.iter().find(|(_, value)| value.is_some()) {
+        let what = format!("this client knows no {key} in credString.");
+        return Err(Fault::new("SP-CLIENT-003", Exit::Usage, what)
+            .of(&reach.workload)
+            .next("name host and port there, and the databases under  dbnames ="));
+    }
+    if login.host.as_deref().is_some_and(|h| h.contains('/')) {
+        return Err(Fault::new("SP-CLIENT-003", Exit::Usage, "host in credString holds a slash.").of(&reach.workload));
+    }
+    let secret = secret.map(Secret::expose).unwrap_or_default();
+    without_control(reach, "password", secret)?;
+    Ok(if secret.is_empty() { String::new() } else { format!("{secret}\n") })
+}
+
+fn user_and_password(login: &Login, has_password: bool, path: String) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(user) = &login.user {
+        words.extend(["-user".to_owned(), user.clone()]);
+    }
+    if has_password {
+        words.extend(["-fetch_password".to_owned(), path]);
+    }
+    words
+}
+
+/// A server of Firebird's, always by its network protocol: a client that opened the file itself would keep the server out.
+fn inet(login: &Login) -> String {
+    let host = login.host.as_deref().unwrap_or("localhost");
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+    match login.port {
+        Some(port) => format!("inet://{host}:{port}/"),
+        None => format!("inet://{host}/"),
+    }
+}
+
 /// The words of a connection of libpq's, each value in single quotes with backslash escapes
 /// (PostgreSQL manual, "Connection Strings"). Names are looked for among the server's own alone: nobody else's function
 /// can stand before them.
@@ -186,6 +249,20 @@ mod tests {
              passfile='/proc/self/fd/7' client_encoding='UTF8' application_name='stillpoint' \
              options='-c search_path=pg_catalog'"
         );
+    }
+
+    #[test]
+    fn a_database_of_firebird_is_named_with_its_server() {
+        let login = Login { user: Some("bak".into()), host: Some("::1".into()), port: Some(3051), ..Login::default() };
+        assert_eq!(inet(&login), "inet://[::1]:3051/");
+        assert_eq!(inet(&Login::default()), "inet://localhost/");
+        let file = "/proc/self/fd/7";
+        assert_eq!(user_and_password(&login, true, file.into()), ["-user", "bak", "-fetch_password", file]);
+        assert_eq!(known_as(Some(LoginFormat::FetchPassword), "bak"), "BAK");
+        assert_eq!(known_as(Some(LoginFormat::FetchPassword), "\"b\"\"ak\""), "b\"ak");
+        let mut reach = Reach::for_tests();
+        reach.login.host = Some("other/".into());
+        assert_eq!(first_line(&reach, None).unwrap_err().id, "SP-CLIENT-003");
     }
 
     #[test]

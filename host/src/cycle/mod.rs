@@ -292,6 +292,7 @@ impl Cycle {
         Record {
             cycle: self.id.clone(),
             exit,
+            snapshot: Some(self.configuration.snapshot),
             verdict,
             kind,
             began_at: self.began.to_string(),

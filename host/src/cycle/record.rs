@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stillpoint_contract::manifest::Recovery;
+use stillpoint_contract::manifest::{Recovery, Snapshot};
 
 use crate::broker::Kept;
 use crate::config::Role;
@@ -148,6 +148,9 @@ pub struct Record {
     pub cycle: String,
     /// How the command ends because of it.
     pub exit: Exit,
+    /// What the agent was to do.
+    #[serde(default)]
+    pub snapshot: Option<Snapshot>,
     /// The worst of all workloads.
     pub verdict: Verdict,
     /// The weakest of all workloads.
@@ -201,6 +204,7 @@ impl Record {
         Record {
             cycle: cycle.into(),
             exit: faults.iter().map(|f| f.exit).max().unwrap_or(Exit::Inconsistent),
+            snapshot: None,
             verdict: if was_armed { Verdict::CrashConsistent } else { Verdict::Failed },
             kind: None,
             began_at: now.clone(),

@@ -246,6 +246,8 @@ fn statement(name: &str, before: Option<&Statement>, after: Option<&Statement>, 
     let more = b.snapshots.is_empty() || b.snapshots.iter().any(|kind| !a.snapshots.contains(kind));
     let more = more && !a.snapshots.is_empty();
     changed(Kind::Effect, &of("snapshots"), &a.snapshots, &b.snapshots, more, out);
+    // Of what is said to be somebody else's nothing is taken back.
+    changed(Kind::Effect, &of("foreign"), &a.foreign, &b.foreign, b.foreign.is_some(), out);
 }
 
 /// Whether every argument that `b` takes is one that `a` takes.

@@ -28,6 +28,7 @@ impl Workload for Postgres {
         )?;
         let settings = sql::settings(cx)?.one()?;
         let standby = settings.standby == "t";
+        let apart = cx.snapshot() != Snapshot::Atomic;
         if standby {
             cx.note("this is a standby: the snapshot holds what it has replayed, and starts as a standby again");
         }
@@ -52,15 +53,21 @@ impl Workload for Postgres {
             cx.problem(
                 "wal_level = minimal: the server refuses its backup mode; set it to replica or logical, and restart it",
             );
+        } else if settings.archive_mode == "off" && apart {
+            cx.problem(
+                "archive_mode = off: a copy of more than one instant is whole only with the log from its begin to its end, \
+                 which nobody keeps; archive it, or take an atomic snapshot",
+            );
         } else if settings.archive_mode == "off" {
             cx.note("archive_mode = off: the snapshot can be restored, but not rolled forward");
         }
         if let Some(failed) = sql::archiver_fails(cx)?.first() {
-            cx.warn(format_args!(
+            let text = format!(
                 "the archiver fails: {} was tried last at {} and not archived. The log is kept until it is, and the \
                  snapshot cannot be rolled forward beyond it",
                 failed.file, failed.at
-            ));
+            );
+            if apart { cx.problem(text) } else { cx.warn(text) }
         }
         for s in sql::long_statements(cx, LONG)? {
             cx.note(format_args!("process {} has been running one statement for {} s", s.pid, s.seconds));

@@ -124,7 +124,8 @@ fn head(page: &Page) -> Markup {
             (row("runs", html! { (code(&client.programs.join(", else "))) " as linux_user, " (mode) br;
                 @for argument in &client.arguments { code.word { (plain(argument)) } " " } }))
             @if let Some(first) = &client.read_only { (row("first sends", code(first))) }
-            (row("then sends", html! { "after each statement " (code(&client.end)) " and " (code(&client.tag)) }))
+            (row("then sends", html! { "after each statement " (code(&client.end)) " and " (code(&client.tag))
+                @if let Some(more) = client.more { br; (more) } }))
             (row("errors are", html! { (code(&client.error))
                 @if !client.lost.is_empty() { br; "the session is lost after " (plain(&client.lost.join(", "))) } }))
             (row("sessions", html! {
@@ -193,6 +194,9 @@ fn statement(statement: &Statement) -> Markup {
                         (plain(&undo.statement)) ": " (code(&undo.text))
                         @for (parameter, from) in &undo.arguments { br; (code(&format!("{{{parameter}}}"))) " is " (plain(from)) }
                     }))
+                }
+                @if let Some(foreign) = &statement.foreign {
+                    (row("not undone", html! { "where the database says that it is somebody else's: " (code(foreign)) }))
                 }
                 @if let Some(proof) = &statement.proof {
                     (row("proved by", html! { (plain(&proof.statement)) ": " (code(&proof.text)) " must answer " (plain(&proof.answer)) }))

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::{
-    self, Effect, Expected, Interface, Lasts, Limits, Mode, Parameter, Privileges, Route, Snapshot, Step, Stops,
+    self, Effect, Expected, Interface, Lasts, Limits, Mode, Parameter, Privileges, Route, Rows, Snapshot, Step, Stops,
     UndoArgument,
 };
 
@@ -160,6 +160,9 @@ pub struct Client {
     pub end: String,
     /// Sent after that: marks the end of the answer.
     pub tag: String,
+    /// What the host sends beside that, to be able to read this client's rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more: Option<&'static str>,
     /// What a line of an error looks like.
     pub error: String,
     /// Errors after which the session is gone.
@@ -207,6 +210,9 @@ pub struct Statement {
     pub snapshots: Vec<Snapshot>,
     /// What takes it back.
     pub undo: Option<Undo>,
+    /// The database's words for one that is somebody else's, and not taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<String>,
     /// What proves that it holds.
     pub proof: Option<Proof>,
     /// By this build.
@@ -314,6 +320,7 @@ impl Page {
                 arguments: client.login.iter().map(|l| &l.argument).chain(&client.arguments).cloned().collect(),
                 end: client.end.clone(),
                 tag: client.tag.clone(),
+                more: (client.rows == Rows::List).then_some("SET LIST ON before the first; COMMIT behind each"),
                 error: client.error.clone(),
                 lost: client.lost.clone(),
                 read_only: client.read_only.clone(),
@@ -469,6 +476,7 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
         recoverable: statement.recoverable,
         snapshots: statement.snapshots.clone(),
         undo,
+        foreign: statement.foreign.clone(),
         proof,
         checked,
     })

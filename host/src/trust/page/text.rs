@@ -156,6 +156,9 @@ fn head(page: &Page, out: &mut Sheet) {
     }
     let end = if client.end.is_empty() { "a line break".to_owned() } else { format!(" {} ", client.end) };
     out.field(2, "then sends", &format!("after each statement {end} and  {}", client.tag));
+    if let Some(more) = client.more {
+        out.field(2, "", more);
+    }
     out.field(2, "errors are", &client.error);
     if !client.lost.is_empty() {
         out.field(2, "", &format!("the session is lost after {}", client.lost.join(", ")));
@@ -221,6 +224,9 @@ fn statement(statement: &Statement, out: &mut Sheet) {
         for (parameter, from) in &undo.arguments {
             out.field(6, "", &format!("{{{parameter}}} is {from}"));
         }
+    }
+    if let Some(foreign) = &statement.foreign {
+        out.field(6, "not undone", &format!("where the database says that it is somebody else's:  {foreign}"));
     }
     if let Some(proof) = &statement.proof {
         out.field(6, "proved by", &format!("{}:  {}   must answer {}", proof.statement, proof.text, proof.answer));
