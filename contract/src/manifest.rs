@@ -373,6 +373,9 @@ pub struct Statement {
     /// Without it, such a freeze alone gives no application-consistent snapshot.
     #[serde(default)]
     pub recoverable: bool,
+    /// For `freeze`: the kinds of snapshot under which it makes a copy consistent. Without: all that the module names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<Snapshot>,
 }
 
 /// What a statement does to the database.

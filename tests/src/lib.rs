@@ -14,6 +14,8 @@ pub mod firebird;
 pub mod loop_mount;
 pub mod mariadb;
 pub mod missing;
+pub mod mysql;
+pub mod newer;
 pub mod oracle;
 pub mod postgres;
 pub mod processes;

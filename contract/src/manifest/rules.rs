@@ -350,9 +350,13 @@ impl Manifest {
             || statement.undo.is_some()
             || statement.holds.is_some()
             || statement.recoverable
+            || !statement.snapshots.is_empty()
             || statement.foreign.is_some()
         {
-            out.push("stops, lasts, undo, holds, foreign and recoverable belong to effect = \"freeze\" alone".into());
+            out.push(
+                "stops, lasts, undo, holds, foreign, recoverable and snapshots belong to effect = \"freeze\" alone"
+                    .into(),
+            );
         }
         out
     }
@@ -364,6 +368,9 @@ impl Manifest {
         }
         if statement.recoverable && statement.stops == Some(Stops::Writes) {
             out.push("recoverable is for a freeze that does not stop writes".into());
+        }
+        if statement.snapshots.iter().any(|kind| !self.snapshots.contains(kind)) {
+            out.push("its snapshots must be among those of the module".into());
         }
         if statement.foreign.as_ref().is_some_and(|f| f.trim().len() < 12) {
             out.push("foreign is a part of an error that nothing else says: at least 12 letters".into());
@@ -733,6 +740,7 @@ effect = "undo"
                 "session of the right kind",
             ),
             ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
+            ("stops = \"writes\"\n", "stops = \"writes\"\nsnapshots = [\"files\"]\n", "among those of the module"),
             ("[data]", "[role]\nstatement = \"unlock\"\nreplica = { integer = 1 }\n[data]", "must be a read"),
             ("[data]", "[logs]\nseries = \"datadir\"\nrotate = \"unlock\"\n[data]", "must be a change"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp '{data}' x\" }]\n[data]", "within quotes"),

@@ -127,6 +127,7 @@ fn statement(text: &str) -> Statement {
         holds: None,
         recoverable: false,
         foreign: None,
+        snapshots: Vec::new(),
     }
 }
 

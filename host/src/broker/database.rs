@@ -195,6 +195,8 @@ impl Broker {
     ) -> Result<Rows, StatementError> {
         let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
         let (recoverable, foreign) = (statement.recoverable, statement.foreign.clone());
+        let own = &statement.snapshots;
+        let snapshots = if own.is_empty() { &self.manifest.snapshots } else { own }.clone();
         let (stops, lasts) = (statement.stops.unwrap_or(Stops::Writes), statement.lasts.unwrap_or(Lasts::Disk));
         let undo = statement.undo.clone().ok_or_else(|| StatementError::Undeclared(format!("{name} has no undo")))?;
         // Refused before anything is armed, if it is refused at all.
@@ -225,7 +227,7 @@ impl Broker {
         }
         let rows = rows?;
         let proof = self.bound_proof(name, key);
-        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, proof });
+        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, snapshots, proof });
         Ok(rows)
     }
 

@@ -18,7 +18,7 @@ use super::engine::{self, Component, Engine, Stopped};
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
 use crate::azure;
-use crate::broker::Broker;
+use crate::broker::{Broker, Frozen};
 use crate::compiled::Store;
 use crate::config::{Configuration, Role, Workload};
 use crate::crash::{self, Step};
@@ -389,8 +389,15 @@ impl Run {
         let missing = self.broker.not_covered();
         if self.broker.frozen.is_empty() {
             Some("its module froze nothing".into())
-        } else if !self.broker.frozen.iter().any(|f| f.stops == Stops::Writes || f.recoverable) {
+        } else if !self.broker.frozen.iter().any(Frozen::counts) {
             Some("its module froze nothing that makes a copy consistent".into())
+        } else if self.broker.manifest.snapshots.contains(&self.plan.snapshot)
+            && !self.broker.frozen.iter().any(|f| f.counts() && f.snapshots.contains(&self.plan.snapshot))
+        {
+            Some(
+                "its module froze nothing that makes a copy consistent under the kind of snapshot that is configured"
+                    .into(),
+            )
         } else if self.broker.is_waiting() {
             Some("a statement has not been answered yet".into())
         } else if missing.is_empty() {

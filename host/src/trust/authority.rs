@@ -249,6 +249,10 @@ fn statement(name: &str, before: Option<&Statement>, after: Option<&Statement>, 
     changed(Kind::Effect, &of("undo"), &a.undo, &b.undo, true, out);
     changed(Kind::Effect, &of("holds"), &a.holds, &b.holds, true, out);
     changed(Kind::Effect, &of("recoverable"), &a.recoverable, &b.recoverable, b.recoverable, out);
+    // Without, it counts under all kinds.
+    let more = b.snapshots.is_empty() || b.snapshots.iter().any(|kind| !a.snapshots.contains(kind));
+    let more = more && !a.snapshots.is_empty();
+    changed(Kind::Effect, &of("snapshots"), &a.snapshots, &b.snapshots, more, out);
     // Of what is said to be somebody else's nothing is taken back.
     changed(Kind::Effect, &of("foreign"), &a.foreign, &b.foreign, b.foreign.is_some(), out);
 }

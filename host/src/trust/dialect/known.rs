@@ -252,6 +252,7 @@ pub const MYSQL: Language = Language {
         "instr",
         "isnull",
         "json_extract",
+        "json_length",
         "json_unquote",
         "json_value",
         "last_insert_id",
@@ -400,13 +401,15 @@ pub const MYSQL: Language = Language {
             &["unlock tables"],
             &["select connection_id ( )"],
         ),
-        freeze(
-            "lock instance for backup",
-            Stops::Ddl,
-            Lasts::Session,
-            &["unlock instance"],
-            &["select connection_id ( )"],
-        ),
+        Freeze {
+            form: "lock instance for backup",
+            stops: Stops::Ddl,
+            lasts: Lasts::Session,
+            // Of InnoDB's tables, in a snapshot of one instant.
+            recoverable: true,
+            undo: &["unlock instance"],
+            proof: &["select connection_id ( )"],
+        },
         freeze(
             "set global read_only = *",
             Stops::Writes,

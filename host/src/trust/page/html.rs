@@ -178,6 +178,7 @@ fn statement(statement: &Statement) -> Markup {
         Checked::Unknown => "unknown",
         Checked::Doubted => "doubted",
     };
+    let kinds: Vec<&str> = statement.snapshots.iter().map(|s| snapshot_word(*s)).collect();
     html! {
         article class=(class) {
             strong { (plain(&statement.name)) } " " span.quiet { "in session " (plain(&statement.session)) }
@@ -188,6 +189,7 @@ fn statement(statement: &Statement) -> Markup {
                     (row("declared", html! {
                         "freeze: stops " strong { (stops_word(statement.stops)) } "; lasts " strong { (lasts_word(statement.lasts)) }
                         @if statement.recoverable { "; a copy is made whole by recovery" }
+                        @if !kinds.is_empty() { "; counts only under a snapshot of " (kinds.join(", or ")) }
                     }))
                 }
                 @if let Some(undo) = &statement.undo {

@@ -214,6 +214,9 @@ pub struct Statement {
     pub lasts: Option<Lasts>,
     /// By the author: a copy made meanwhile is made whole by recovery.
     pub recoverable: bool,
+    /// By the author: the kinds of snapshot under which it counts, where those are not all of the module's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<Snapshot>,
     /// What takes it back.
     pub undo: Option<Undo>,
     /// The database's words for one that is somebody else's, and not taken back.
@@ -494,6 +497,7 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
         stops: statement.stops,
         lasts: statement.lasts,
         recoverable: statement.recoverable,
+        snapshots: statement.snapshots.clone(),
         undo,
         foreign: statement.foreign.clone(),
         proof,

@@ -219,6 +219,10 @@ fn statement(statement: &Statement, out: &mut Sheet) {
         let declared = format!("stops {}; lasts {}", stops_word(statement.stops), lasts_word(statement.lasts));
         let recoverable = if statement.recoverable { "; a copy is made whole by recovery" } else { "" };
         out.field(6, "declared", &format!("freeze: {declared}{recoverable}"));
+        if !statement.snapshots.is_empty() {
+            let kinds: Vec<&str> = statement.snapshots.iter().map(|s| snapshot_word(*s)).collect();
+            out.field(6, "", &format!("counts only under a snapshot of {}", kinds.join(", or ")));
+        }
     }
     if let Some(undo) = &statement.undo {
         out.field(6, "undone by", &format!("{}:  {}", undo.statement, undo.text));
