@@ -362,7 +362,7 @@ fn a_backup_mode_that_somebody_ended_is_not_called_consistent() {
 fn a_server_that_is_lost_on_the_way_back_leaves_a_mark_that_check_names() {
     let test = "a_server_that_is_lost_on_the_way_back_leaves_a_mark_that_check_names";
     let Some((server, database)) = one(test) else { return };
-    server.fill(&database, 4000);
+    server.fill(&database, 3000);
     server.sql(&database, "ALTER DATABASE BEGIN BACKUP;");
     server.sql(&database, "UPDATE big SET text = LPAD('', 3000, id || ' ');");
     let ending = server.start_sql(&database, "ALTER DATABASE END BACKUP;");
@@ -388,7 +388,7 @@ fn a_long_way_back_is_the_servers_own() {
     server.fill(&database, 0);
     let site = Site::with(&configuration(&server, &[&database], ""));
     site.freeze();
-    server.fill(&database, 5000);
+    server.fill(&database, 2000);
     let began = Instant::now();
     let said = site.json(&["thaw"]);
     let (took, after) = (began.elapsed(), server.backup_state(&database));
@@ -399,7 +399,7 @@ fn a_long_way_back_is_the_servers_own() {
     let refused = again.text.contains("still taking back") || again.faults() == ["SP-DB-002"];
     assert!(again.code == Some(0) || refused, "{}", again.text);
     server.wait_for_the_end(&database);
-    assert_eq!(server.sql(&database, "SELECT COUNT(*) FROM big;"), ["5000"]);
+    assert_eq!(server.sql(&database, "SELECT COUNT(*) FROM big;"), ["2000"]);
     server.rows(&database);
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
