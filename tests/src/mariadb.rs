@@ -13,7 +13,7 @@ use crate::dist;
 use crate::missing::{find, program};
 use crate::program::{Ended, run, succeed};
 use crate::wait_until;
-use crate::writers::{Writers, by_client};
+use crate::writers::{Session, Writers, by_client};
 
 /// Small, and quick to start.
 const SMALL: [&str; 9] = [
@@ -216,6 +216,16 @@ impl MariaDb {
         self.kill();
         self.server = spawn(self.own.path(), &self.data, &self.options);
         self.answering().unwrap()
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Opens a session.
+    pub fn open(&self) -> Session {
+        Session::open(self.client())
     }
 
     /// Where it listens.

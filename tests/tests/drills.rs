@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use stillpoint_tests::comparison::Row;
+use stillpoint_tests::comparison::{Row, Window, assert_same};
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::postgres::{self, Postgres};
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::{Log, Writers};
@@ -154,6 +155,55 @@ fn mariadb_is_whole_again_to_the_second() {
     let dump = succeed(Command::new("mariadb-dump").args(["--no-defaults", &socket, "app", "writes"]), "");
     succeed(Command::new("mariadb-admin").args(["--no-defaults", &socket, "shutdown"]), "");
     assert!(dump.contains("INSERT INTO `writes`"), "{dump}");
+}
+
+#[test]
+fn sqlite_is_whole_again_file_by_file() {
+    let test = "sqlite_is_whole_again_file_by_file";
+    let Some(volume) = Volume::make(test) else { return };
+    let (orders, stock) = (volume.data().join("orders.db"), volume.data().join("app/stock's.db"));
+    std::fs::create_dir(volume.data().join("app")).unwrap();
+    sqlite::make(&orders, Journal::Wal);
+    sqlite::make(&stock, Journal::Rollback);
+    let site = Site::with(&format!(
+        "[workload app]\nworkload_name = sqlite\ndbnames = {}, {}\ntimeout = 60\n",
+        orders.display(),
+        stock.display()
+    ));
+    let all = [sqlite::writers(&orders, 3), sqlite::writers(&stock, 1)];
+    all.iter().for_each(|w| w.get_on(20));
+    site.freeze();
+    let frozen = Instant::now();
+    let snapshot = volume.snapshot("copy");
+    let window = Window { frozen, thaw_asked: Instant::now() };
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    all.iter().for_each(|w| w.get_on(20));
+    let logs = all.map(Writers::stop);
+    let compared = |what: &str, orders: &Path, stock: &Path| {
+        assert_same(&format!("orders, {what}"), &logs[0], window, &sqlite::rows(orders));
+        assert_same(&format!("stock, {what}"), &logs[1], window, &sqlite::rows(stock));
+    };
+    let root = mounted(&site, &snapshot, &volume.data());
+    let destroy = || {
+        for file in [&orders, &stock] {
+            for end in ["", "-wal", "-shm", "-journal"] {
+                let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+            }
+        }
+    };
+    destroy();
+    recover(&site, &["--route", "attached-disks", "--snapshot", root.to_str().unwrap()], &[]);
+    compared("from attached disks", &orders, &stock);
+    let scratch = site.path("scratch");
+    let beside = ["--route", "scratch", "--snapshot", root.to_str().unwrap(), "--folder", scratch.to_str().unwrap()];
+    recover(&site, &beside, &[]);
+    let below = |file: &Path| scratch.join(file.strip_prefix("/").unwrap());
+    compared("beside", &below(&orders), &below(&stock));
+    destroy();
+    succeed(Command::new("cp").arg("-a").arg(format!("{}/.", snapshot.display())).arg(volume.data()), "");
+    recover(&site, &["--route", "new-machine"], &[]);
+    compared("on a new machine", &orders, &stock);
 }
 
 /// Whose logs they are.

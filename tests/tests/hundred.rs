@@ -1,0 +1,241 @@
+//! A hundred cycles, one after the other, of each database under writers at full speed: each snapshot and each block image is
+//! opened and compared, and the machine then goes on from the block image, as after a loss of power.
+//!
+//! It takes minutes for each database, so it is not in the plain test command:
+//! `cargo test -p stillpoint-tests --test hundred -- --ignored`, with STILLPOINT_CYCLES for another number.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use stillpoint_tests::comparison::{Row, Window, assert_same};
+use stillpoint_tests::mariadb::{self, MariaDb};
+use stillpoint_tests::postgres::{self, Postgres};
+use stillpoint_tests::program::succeed;
+use stillpoint_tests::redis::{Programs, Redis};
+use stillpoint_tests::site::Site;
+use stillpoint_tests::sqlite::{self, Journal};
+use stillpoint_tests::volume::Volume;
+use stillpoint_tests::writers::{Log, Writers};
+
+/// What a verdict promises of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// All that was acknowledged before the freeze, and nothing that began after it.
+    Still,
+    /// All that was acknowledged before the freeze, and of each writer nothing without what came before it.
+    Recoverable,
+}
+
+/// A database under way, on a folder.
+trait Database {
+    /// Its section in the configuration.
+    fn configuration(&self) -> String;
+    /// Takes away what the last cycle's writers wrote.
+    fn empty(&self);
+    fn writers(&self) -> Writers;
+    fn rows(&self) -> BTreeSet<Row>;
+}
+
+/// As many cycles, one after the other.
+fn cycles(test: &str, promise: Promise, make: &dyn Fn(&Path) -> Option<()>, open: &dyn Fn(&Path) -> Box<dyn Database>) {
+    let count: usize = std::env::var("STILLPOINT_CYCLES").map_or(100, |n| n.parse().unwrap());
+    let Some(mut volume) = Volume::make(test) else { return };
+    let Some(()) = make(&volume.data()) else { return };
+    let mut database = open(&volume.data());
+    let site = Site::new();
+    let mut standstills = Vec::new();
+    let mut commits = 0;
+    for cycle in 1..=count {
+        database.empty();
+        site.configure(&database.configuration());
+        let writers = database.writers();
+        writers.get_on(10);
+        site.freeze();
+        let frozen = Instant::now();
+        // The image first: a snapshot writes everything out.
+        let image = volume.block_image();
+        let snapshot = volume.snapshot("copy");
+        let window = Window { frozen, thaw_asked: Instant::now() };
+        let said = site.json(&["thaw"]);
+        writers.get_on(5);
+        let log = writers.stop();
+        assert_eq!(said.code, Some(0), "cycle {cycle}: {}", said.text);
+        let kind = if promise == Promise::Still { "still" } else { "recoverable" };
+        assert_eq!(said.json["kind"], kind, "cycle {cycle}: {}", said.text);
+        let took = if promise == Promise::Still { &said.json["standstill_us"] } else { &said.json["frozen_us"] };
+        standstills.push(took.as_u64().unwrap());
+        commits += log.acknowledged();
+        drop(database);
+        let copy = open(&snapshot);
+        assert_kept(&format!("the snapshot of cycle {cycle}"), promise, &log, window, &copy.rows());
+        drop(copy);
+        succeed(Command::new("btrfs").args(["-q", "subvolume", "delete"]).arg(&snapshot), "");
+        volume = volume.replaced_by(image);
+        database = open(&volume.data());
+        assert_kept(&format!("the block image of cycle {cycle}"), promise, &log, window, &database.rows());
+    }
+    drop(database);
+    standstills.sort_unstable();
+    let (median, worst) = (standstills[standstills.len() / 2], standstills.last().unwrap());
+    println!(
+        "{test}: {count} cycles, {commits} commits, {promise:?}, held {median} µs in the median, {worst} µs at most"
+    );
+}
+
+fn assert_kept(what: &str, promise: Promise, log: &Log, window: Window, rows: &BTreeSet<Row>) {
+    if promise == Promise::Still {
+        return assert_same(what, log, window, rows);
+    }
+    assert!(log.errors.is_empty(), "a writer saw errors: {:?}", log.errors);
+    let before = log.commits.iter().filter(|c| c.acknowledged.is_some_and(|a| a < window.frozen));
+    let missing: Vec<_> = before.clone().filter(|c| !rows.contains(&(c.writer, c.sequence))).collect();
+    assert!(missing.is_empty(), "{what} lacks {} acknowledged commits, the first {:?}", missing.len(), missing.first());
+    let after = log.commits.iter().filter(|c| c.begun > window.thaw_asked);
+    assert!(before.count() > 0 && after.clone().count() > 0, "{what} proves nothing");
+    assert!(after.clone().all(|c| !rows.contains(&(c.writer, c.sequence))), "{what} holds what was begun after it");
+    let torn = rows.iter().find(|(w, s)| *s > 1 && !rows.contains(&(*w, s - 1)));
+    assert_eq!(torn, None, "{what} holds a commit without the one before it");
+}
+
+impl Database for MariaDb {
+    fn configuration(&self) -> String {
+        let socket = self.socket();
+        format!("[workload]\nworkload_name = mariadb\ncredString = -u root --socket={}\n", socket.display())
+    }
+
+    fn empty(&self) {
+        self.sql("TRUNCATE TABLE app.writes;");
+    }
+
+    fn writers(&self) -> Writers {
+        self.writers(4)
+    }
+
+    fn rows(&self) -> BTreeSet<Row> {
+        self.rows()
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_cycles_of_mariadb() {
+    let make = |folder: &Path| {
+        mariadb::fresh("a_hundred_cycles_of_mariadb", &folder.join("db"))?;
+        MariaDb::on(&folder.join("db"), &[]).make_table();
+        Some(())
+    };
+    cycles("a_hundred_cycles_of_mariadb", Promise::Still, &make, &|folder| {
+        Box::new(MariaDb::on(&folder.join("db"), &["--log-bin=binlog"]))
+    });
+}
+
+impl Database for Postgres {
+    fn configuration(&self) -> String {
+        let socket = self.socket();
+        format!(
+            "[workload]\nworkload_name = postgres\nlinux_user = postgres\ncredString = -u postgres --socket={}\n",
+            socket.display()
+        )
+    }
+
+    fn empty(&self) {
+        self.sql("TRUNCATE TABLE writes;");
+    }
+
+    fn writers(&self) -> Writers {
+        self.writers(4)
+    }
+
+    fn rows(&self) -> BTreeSet<Row> {
+        self.rows()
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_cycles_of_postgres() {
+    let make = |folder: &Path| {
+        postgres::fresh("a_hundred_cycles_of_postgres", &folder.join("db"))?;
+        Postgres::on(&folder.join("db"), &[]).make_table();
+        Some(())
+    };
+    cycles("a_hundred_cycles_of_postgres", Promise::Recoverable, &make, &|folder| {
+        Box::new(Postgres::on(&folder.join("db"), &[]))
+    });
+}
+
+impl Database for Redis {
+    fn configuration(&self) -> String {
+        self.configuration("")
+    }
+
+    fn empty(&self) {
+        self.say("FLUSHALL");
+    }
+
+    fn writers(&self) -> Writers {
+        self.writers(4)
+    }
+
+    fn rows(&self) -> BTreeSet<Row> {
+        self.rows()
+    }
+}
+
+fn redis(test: &str, settings: &'static [(&'static str, &'static str)]) {
+    let Some(programs) = Programs::find(test) else { return };
+    let open = |folder: &Path| Redis::on(&programs, &folder.join("db"), settings);
+    // One that never saved is refused: it may be a cache.
+    let make = |folder: &Path| {
+        open(folder).say("SAVE");
+        Some(())
+    };
+    cycles(test, Promise::Still, &make, &|folder| Box::new(open(folder)));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_cycles_of_redis_with_its_log() {
+    redis("a_hundred_cycles_of_redis_with_its_log", &[("appendonly", "yes")]);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_cycles_of_redis_with_its_dump() {
+    redis("a_hundred_cycles_of_redis_with_its_dump", &[("save", "3600 1")]);
+}
+
+/// A database that is a file.
+struct File(PathBuf);
+
+impl Database for File {
+    fn configuration(&self) -> String {
+        format!("[workload]\nworkload_name = sqlite\ndbnames = {}\n", self.0.display())
+    }
+
+    fn empty(&self) {
+        succeed(Command::new("sqlite3").arg(&self.0).arg("DELETE FROM writes;"), "");
+    }
+
+    fn writers(&self) -> Writers {
+        sqlite::writers(&self.0, 4)
+    }
+
+    fn rows(&self) -> BTreeSet<Row> {
+        sqlite::rows(&self.0)
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_cycles_of_sqlite() {
+    let make = |folder: &Path| {
+        sqlite::make(&folder.join("app.db"), Journal::Wal);
+        Some(())
+    };
+    cycles("a_hundred_cycles_of_sqlite", Promise::Still, &make, &|folder| Box::new(File(folder.join("app.db"))));
+}
