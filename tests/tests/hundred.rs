@@ -133,6 +133,62 @@ fn a_hundred_cycles_of_mariadb() {
     });
 }
 
+/// MySQL 9, with a table that is not InnoDB's or without.
+struct MySql(MariaDb, mariadb::Programs);
+
+impl Database for MySql {
+    fn configuration(&self) -> String {
+        let (socket, programs) = (self.0.socket(), self.1.command_path());
+        format!(
+            "[workload]\nworkload_name = mysql\ncommand_path = {}\ncredString = -u root --socket={}\n",
+            programs.display(),
+            socket.display()
+        )
+    }
+
+    fn empty(&self) {
+        self.0.sql("TRUNCATE TABLE app.writes;");
+    }
+
+    fn writers(&self) -> Writers {
+        self.0.writers(4)
+    }
+
+    fn rows(&self) -> BTreeSet<Row> {
+        self.0.rows()
+    }
+}
+
+fn mysql(test: &str, promise: Promise) {
+    let Some(programs) = stillpoint_tests::mysql::programs(test) else { return };
+    let open = |folder: &Path| MySql(programs.on(&folder.join("db"), &[]), programs.clone());
+    let make = |folder: &Path| {
+        programs.fresh(&folder.join("db"));
+        let server = open(folder);
+        server.0.make_table();
+        if promise == Promise::Still {
+            server.0.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
+        }
+        // What is made once is written out once.
+        server.0.sql("FLUSH TABLES;");
+        succeed(Command::new("sync").arg("--file-system").arg(folder), "");
+        Some(())
+    };
+    cycles(test, promise, &make, &|folder| Box::new(open(folder)));
+}
+
+#[test]
+#[ignore = "takes minutes, and MySQL 9"]
+fn a_hundred_cycles_of_mysql_while_nobody_waits() {
+    mysql("a_hundred_cycles_of_mysql_while_nobody_waits", Promise::Recoverable);
+}
+
+#[test]
+#[ignore = "takes minutes, and MySQL 9"]
+fn a_hundred_cycles_of_mysql_while_writers_wait() {
+    mysql("a_hundred_cycles_of_mysql_while_writers_wait", Promise::Still);
+}
+
 impl Database for Postgres {
     fn configuration(&self) -> String {
         let socket = self.socket();
@@ -191,7 +247,7 @@ fn redis(test: &str, settings: &'static [(&'static str, &'static str)]) {
     let open = |folder: &Path| Redis::on(&programs, &folder.join("db"), settings);
     // One that never saved is refused: it may be a cache.
     let make = |folder: &Path| {
-        open(folder).say("SAVE");
+        open(folder).say("SET something there\nSAVE");
         Some(())
     };
     cycles(test, Promise::Still, &make, &|folder| Box::new(open(folder)));

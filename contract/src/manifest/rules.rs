@@ -42,8 +42,10 @@ impl Manifest {
         if !self.client.tag.contains("{tag}") {
             say("[client] tag must contain {tag}".into());
         }
-        if self.client.login.as_ref().is_some_and(|l| !l.argument.contains("{login}")) {
-            say("[client] login argument must contain {login}".into());
+        if let Some(login) = &self.client.login
+            && login.argument.contains("{login}") == (login.format == LoginFormat::ConnectLine)
+        {
+            say("[client] login argument must contain {login}, and with a connect-line there is none".into());
         }
         if self.client.login.as_ref().is_some_and(|l| l.format == LoginFormat::AskPass && l.argument != "{login}") {
             say("[client] login argument is \"{login}\" alone where the format is ask-pass: it is several arguments"
@@ -112,6 +114,18 @@ impl Manifest {
         if let Some(read_only) = &self.client.read_only {
             out.extend(self.text_problem(read_only).map(|p| format!("[client] read_only: {p}")));
         }
+        out.extend(self.environment_problems());
+        for line in &self.client.setup {
+            if !is_setup(line) {
+                out.push(format!("[client] setup = \"{line}\" must be a SET or WHENEVER of plain words on one line"));
+            }
+        }
+        if let Some(unheld) = &self.data.unheld {
+            out.extend(self.read_problem("[data.unheld] statement", &unheld.statement, None));
+            if unheld.states.is_empty() || unheld.states.values().any(String::is_empty) {
+                out.push("[data.unheld] states names each state, and why nothing is held there".into());
+            }
+        }
         out.extend(self.privilege_problems());
         out.extend(self.log_problems());
         if let Some(role) = &self.role {
@@ -153,6 +167,23 @@ impl Manifest {
         out
     }
 
+    /// What the client finds in its environment can make it load or run anything.
+    fn environment_problems(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for (name, value) in &self.client.environment {
+            let plain = name.starts_with(|c: char| c.is_ascii_uppercase())
+                && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+            let ours = ["PATH", "HOME", "SHELL", "ENV", "IFS"].contains(&name.as_str());
+            if !plain || ours || ["LD_", "LC_", "BASH"].iter().any(|p| name.starts_with(p)) {
+                out.push(format!("[client] environment: {name} is not the module's to set"));
+            }
+            if value.replace("{instance}", "").replace("{home}", "").contains(['{', '}']) {
+                out.push(format!("[client] environment: {name} has no placeholder but {{instance}} and {{home}}"));
+            }
+        }
+        out
+    }
+
     fn log_problems(&self) -> Vec<String> {
         let Some(logs) = &self.logs else { return Vec::new() };
         let mut out = Vec::new();
@@ -178,6 +209,14 @@ impl Manifest {
 
     /// A text that is sent as it is.
     fn text_problem(&self, text: &str) -> Option<String> {
+        // Where the client reads its own commands as words, only the verbs of statements are let through: HOST runs a
+        // shell, SPOOL writes a file, START and GET read one.
+        let verb = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        if self.client.login.as_ref().is_some_and(|l| l.format == LoginFormat::ConnectLine)
+            && !["SELECT", "WITH", "ALTER"].iter().any(|v| v.eq_ignore_ascii_case(verb))
+        {
+            return Some("this client has commands of its own: text begins with SELECT, WITH or ALTER".into());
+        }
         // What begins with a backslash or a dot is a command of the client, which might run a shell.
         if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
             Some("text begins with a letter: it is a statement, and no command of the client".into())
@@ -279,10 +318,14 @@ impl Manifest {
             if !seen.insert(&column.name) {
                 out.push(format!("column {} is there twice", column.name));
             }
+            if self.client.rows == Rows::QuotedCsv && column.nullable {
+                out.push(format!("column {}: this client prints nothing for NULL; take NVL() of it", column.name));
+                continue;
+            }
             let exact = match self.client.rows {
                 Rows::Quoted => true,
                 Rows::Reply => column.kind != ColumnKind::Bytes,
-                Rows::TabSeparated | Rows::Csv | Rows::List => false,
+                Rows::TabSeparated | Rows::Csv | Rows::QuotedCsv | Rows::List => false,
             } || column.kind == ColumnKind::Integer
                 || column.encoding.is_some();
             if !exact && self.client.rows == Rows::List {
@@ -307,9 +350,13 @@ impl Manifest {
             || statement.undo.is_some()
             || statement.holds.is_some()
             || statement.recoverable
+            || !statement.snapshots.is_empty()
             || statement.foreign.is_some()
         {
-            out.push("stops, lasts, undo, holds, foreign and recoverable belong to effect = \"freeze\" alone".into());
+            out.push(
+                "stops, lasts, undo, holds, foreign, recoverable and snapshots belong to effect = \"freeze\" alone"
+                    .into(),
+            );
         }
         out
     }
@@ -321,6 +368,9 @@ impl Manifest {
         }
         if statement.recoverable && statement.stops == Some(Stops::Writes) {
             out.push("recoverable is for a freeze that does not stop writes".into());
+        }
+        if statement.snapshots.iter().any(|kind| !self.snapshots.contains(kind)) {
+            out.push("its snapshots must be among those of the module".into());
         }
         if statement.foreign.as_ref().is_some_and(|f| f.trim().len() < 12) {
             out.push("foreign is a part of an error that nothing else says: at least 12 letters".into());
@@ -492,6 +542,12 @@ pub(super) fn odd_characters(place: &str, value: &toml::Value, out: &mut Vec<Str
     }
 }
 
+/// A setting of the client's own: nothing in it ends the line, and nothing names a file or a program.
+fn is_setup(line: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | ',' | '_');
+    (line.starts_with("SET ") || line.starts_with("WHENEVER ")) && line.chars().all(plain)
+}
+
 /// As one writes it, so that a version is a short name for a folder.
 fn is_number(text: &str) -> bool {
     text.parse::<u32>().is_ok_and(|n| n.to_string() == text)
@@ -605,6 +661,45 @@ effect = "undo"
         assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 
+    /// A client whose own commands are words: whatever is declared, none of them is sent.
+    #[test]
+    fn no_command_of_sqlplus_can_be_formed() {
+        let login = "end = \";\"\nlogin = { argument = \"/nolog\", format = \"connect-line\" }";
+        let oracle = GOOD.replace("end = \";\"", login).replace("\"LOCK {seconds}\"", "\"ALTER SYSTEM {seconds}\"");
+        let oracle = oracle.replace("\"UNLOCK\"", "\"ALTER SYSTEM RESUME\"");
+        Manifest::parse(&oracle).expect("good");
+        for text in [
+            "HOST id",
+            "host id",
+            "SPOOL /tmp/a",
+            "START a",
+            "EDIT",
+            "GET a",
+            "RUN",
+            "SAVE a",
+            "STORE SET a",
+            "PROMPT a",
+            "EXIT",
+            "CONNECT / AS SYSDBA",
+            "SHUTDOWN ABORT",
+            "SET DEFINE ON",
+            "BEGIN NULL",
+            "@a",
+            "@@a",
+            "! id",
+            "# a",
+            "/",
+            "SELECT\\n HOST",
+            "ALTERED x",
+            "PASSWORD",
+            "COPY FROM a",
+            "OERR",
+        ] {
+            let said = Manifest::parse(&oracle.replace("ALTER SYSTEM RESUME", text)).map(drop);
+            assert!(said.is_err(), "{text}");
+        }
+    }
+
     #[test]
     fn contradictions_are_refused_in_words() {
         for (from, to, word) in [
@@ -645,12 +740,28 @@ effect = "undo"
                 "session of the right kind",
             ),
             ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
+            ("stops = \"writes\"\n", "stops = \"writes\"\nsnapshots = [\"files\"]\n", "among those of the module"),
             ("[data]", "[role]\nstatement = \"unlock\"\nreplica = { integer = 1 }\n[data]", "must be a read"),
             ("[data]", "[logs]\nseries = \"datadir\"\nrotate = \"unlock\"\n[data]", "must be a change"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp '{data}' x\" }]\n[data]", "within quotes"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp {dato} x\" }]\n[data]", "{dato}"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", with = [\"kept.label\"] }]\n[data]", "kept.label"),
             ("world = \"stillpoint:workload/module@0.1.0\"", "world = \"other\"", "not offered"),
+            ("end = \";\"", "end = \";\"\nenvironment = { LD_PRELOAD = \"/tmp/a.so\" }", "not the module's to set"),
+            ("end = \";\"", "end = \";\"\nenvironment = { PATH = \"/tmp\" }", "not the module's to set"),
+            ("end = \";\"", "end = \";\"\nenvironment = { SID = \"{other}\" }", "no placeholder"),
+            ("end = \";\"", "end = \";\"\nsetup = [\"HOST id\"]", "a SET or WHENEVER"),
+            ("end = \";\"", "end = \";\"\nsetup = [\"SET A; HOST id\"]", "a SET or WHENEVER"),
+            (
+                "end = \";\"",
+                "end = \";\"\nlogin = { argument = \"{login}\", format = \"connect-line\" }",
+                "there is none",
+            ),
+            (
+                "paths = \"datadir\"",
+                "paths = \"datadir\"\nunheld = { statement = \"datadir\", states = {} }",
+                "each state",
+            ),
         ] {
             let said = refused(from, to);
             assert!(said.contains(word), "{from} → {to}: {said}");

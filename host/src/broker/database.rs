@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use stillpoint_contract::manifest::{
-    self, Effect, Expected, Lasts, Manifest, Stops, Undo, UndoArgument, argument_order,
+    self, Effect, Expected, Lasts, Manifest, Parameter, Statement, Stops, Undo, UndoArgument, argument_order,
 };
 use stillpoint_contract::message::{Phase, Rows, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
@@ -147,6 +147,7 @@ impl Broker {
             return Err(not_in_this_phase(self.phase));
         }
         let key = self.key(&statement.session, database)?;
+        let arguments = &self.with_paths(statement, arguments)?;
         let (deadline, effect) = (self.deadline, statement.effect);
         // Every statement is in the audit record, so there is an end to them.
         self.statements_left = self
@@ -171,6 +172,19 @@ impl Broker {
         }
     }
 
+    /// The same arguments, with names of state files made paths: which folder that is, no module knows.
+    fn with_paths(&self, statement: &Statement, arguments: &[Value]) -> Result<Vec<Value>, StatementError> {
+        let order = argument_order(statement);
+        let path = |(at, value): (usize, &Value)| {
+            let parameter = order.get(at).and_then(|name| statement.parameters.get(*name));
+            let (Some(Parameter::StateFile), Value::Text(name)) = (parameter, value) else { return Ok(value.clone()) };
+            let folder =
+                self.state().ok_or_else(|| StatementError::Refused("the workload has no ipc_folder".into()))?;
+            folder.whole_path(name).map(Value::Text).map_err(StatementError::Refused)
+        };
+        arguments.iter().enumerate().map(path).collect()
+    }
+
     /// Arms the undo, then sends the statement.
     async fn freeze(
         &mut self,
@@ -181,6 +195,8 @@ impl Broker {
     ) -> Result<Rows, StatementError> {
         let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
         let (recoverable, foreign) = (statement.recoverable, statement.foreign.clone());
+        let own = &statement.snapshots;
+        let snapshots = if own.is_empty() { &self.manifest.snapshots } else { own }.clone();
         let (stops, lasts) = (statement.stops.unwrap_or(Stops::Writes), statement.lasts.unwrap_or(Lasts::Disk));
         let undo = statement.undo.clone().ok_or_else(|| StatementError::Undeclared(format!("{name} has no undo")))?;
         // Refused before anything is armed, if it is refused at all.
@@ -211,7 +227,7 @@ impl Broker {
         }
         let rows = rows?;
         let proof = self.bound_proof(name, key);
-        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, proof });
+        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, snapshots, proof });
         Ok(rows)
     }
 
@@ -250,7 +266,8 @@ impl Broker {
         }
         let text = render(&self.manifest.client, &target, &arguments)?;
         let session_key = (target.session.clone(), key.1.clone());
-        let cancel = self.cancel_text(&session_key);
+        // Of the session that freezes: it may still be about to, when it is taken back.
+        let cancel = self.cancel_text(key);
         let session = self.sessions.get(&session_key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
         let (process, group) = (session.process, session.group.clone());
         let statement = ledger::Statement {
@@ -264,6 +281,8 @@ impl Broker {
             identity: self.identity.clone(),
             set: self.set_by(froze),
             cancel,
+            nothing: undo.nothing.clone(),
+            by_hand: undo.by_hand.clone(),
         };
         let undo = ledger::Undo::Statement(Box::new(statement));
         Ok(Entry { number: 0, workload: self.workload.name.clone(), froze: froze.into(), lasts, undo })
@@ -594,6 +613,28 @@ impl Broker {
         }
         let deadline = Instant::now() + longest;
         self.open(&key).is_ok() && self.ask(cancel, None, std::slice::from_ref(id), deadline).await.is_ok()
+    }
+
+    /// Where this freeze has not been answered yet, ends its session: what it would do later nobody takes back.
+    pub async fn end_unanswered(&mut self, froze: &str, database: Option<&str>, longest: Duration) {
+        let Some(statement) = self.manifest.statements.get(froze) else { return };
+        let key = (statement.session.clone(), database.map(str::to_owned));
+        if self.sessions.get(&key).is_some_and(crate::client::session::Session::is_busy) {
+            self.end_session(&key, longest).await;
+        }
+    }
+
+    /// Whether the database says that it cannot be held, and why.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub async fn unheld(&mut self, deadline: Instant) -> Result<Option<String>, StatementError> {
+        let Some(unheld) = self.manifest.data.unheld.clone() else { return Ok(None) };
+        let rows = self.ask(&unheld.statement, None, &[], deadline).await?;
+        match only(&rows) {
+            Some(Value::Text(state)) => Ok(unheld.states.get(&state).cloned()),
+            _ => Err(StatementError::Unexpected(format!("{} gave not one text", unheld.statement))),
+        }
     }
 
     /// Whether a client owes an answer: nothing more is asked of it.

@@ -20,6 +20,9 @@ pub fn parse(format: Rows, printed: &[u8], columns: &[Column], most: usize) -> R
         Rows::TabSeparated => tab_separated(printed)?,
         Rows::Csv => csv(printed)?,
         Rows::Quoted => quoted(printed)?,
+        // "Database altered.", as far as the client was not told to be quiet.
+        Rows::QuotedCsv if columns.is_empty() => Vec::new(),
+        Rows::QuotedCsv => quoted_csv(printed)?,
         Rows::List => list(printed)?,
         Rows::Reply => reply(printed, columns)?,
     };
@@ -203,6 +206,50 @@ fn csv(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
     })
 }
 
+/// As [`csv`], but text is always quoted, so that a word of the client's own is no row; nothing is NULL, and empty lines
+/// between rows are nothing.
+fn quoted_csv(mut printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    let mut out = Vec::new();
+    loop {
+        while let Some(rest) = printed.strip_prefix(b"\n") {
+            printed = rest;
+        }
+        if printed.is_empty() {
+            return Ok(out);
+        }
+        let mut row = Vec::new();
+        loop {
+            let cell;
+            (cell, printed) = match printed.strip_prefix(b"\"") {
+                Some(body) => until_quote(body, b'"').map(|(text, rest)| (Cell::Text(text), rest))?,
+                None => {
+                    let end = printed.iter().position(|b| matches!(b, b',' | b'\n')).unwrap_or(printed.len());
+                    let (bare, rest) = printed.split_at(end);
+                    let digits = bare.strip_prefix(b"-").unwrap_or(bare);
+                    match bare {
+                        [] => (Cell::Null, rest),
+                        _ if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+                            (Cell::Bare(bare.to_vec()), rest)
+                        }
+                        _ => return Err(unexpected("a word of the client's own among the rows")),
+                    }
+                }
+            };
+            row.push(cell);
+            match printed.split_first() {
+                Some((b',', rest)) => printed = rest,
+                Some((b'\n', rest)) => {
+                    printed = rest;
+                    break;
+                }
+                None => break,
+                Some(_) => return Err(unexpected("neither a comma nor a line break after a value")),
+            }
+        }
+        out.push(row);
+    }
+}
+
 /// Rows of cells that `cell` takes from the front, each with what comes behind it.
 fn between_commas(
     printed: &[u8],
@@ -321,6 +368,26 @@ mod tests {
         }
     }
 
+    /// As SQL*Plus 12.2 and later are documented to print it.
+    #[test]
+    fn words_of_sqlplus_are_no_rows() {
+        let two = [column(ColumnKind::Text, None, false), column(ColumnKind::Integer, None, false)];
+        let row = |text: &str, n| vec![Value::Text(text.into()), Value::Integer(n)];
+        assert_eq!(
+            parse(Rows::QuotedCsv, b"\n\"a,\"\"b\nc\",7\n\n\"\",\"-8\"\n\n\n", &two, 9).unwrap(),
+            vec![row("a,\"b\nc", 7), row("", -8)]
+        );
+        assert_eq!(parse(Rows::QuotedCsv, b"\n\n", &two, 9).unwrap(), Vec::<Vec<Value>>::new());
+        let text = &two[..1];
+        for printed in ["no rows selected\n", "Connected.\n\"a\"\n", "\"a\" b\n", "\"a\n", "SP2-0042: unknown\n", "-\n"]
+        {
+            let said = parse(Rows::QuotedCsv, printed.as_bytes(), text, 9);
+            assert!(matches!(said, Err(StatementError::Unexpected(_))), "{printed}");
+        }
+        assert!(parse(Rows::QuotedCsv, b"\"a\",\n", &two, 9).is_err(), "NULL was not declared");
+        assert_eq!(parse(Rows::QuotedCsv, b"\nDatabase altered.\n\n", &[], 9).unwrap(), Vec::<Vec<Value>>::new());
+    }
+
     /// As isql 3.0 printed it.
     #[test]
     fn what_isql_prints_is_read_exactly() {
@@ -423,6 +490,7 @@ mod tests {
             let _ = parse(Rows::TabSeparated, &printed, &columns, 9);
             let _ = parse(Rows::Quoted, &printed, &columns, 9);
             let _ = parse(Rows::Csv, &printed, &columns, 9);
+            let _ = parse(Rows::QuotedCsv, &printed, &columns, 9);
             let _ = parse(Rows::List, &printed, &columns, 9);
             let _ = parse(Rows::Reply, &printed, &columns, 9);
         }

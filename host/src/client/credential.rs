@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use stillpoint_contract::manifest::{self, LoginFormat};
 
 use crate::client::reach::Reach;
-use crate::config::{Login, Secret};
+use crate::config::{As, Login, Secret};
 use crate::fault::{Exit, Fault};
 use crate::sys::sealed::sealed;
 
@@ -35,6 +35,11 @@ pub fn login(reach: &Reach, secret: Option<&Secret>, way: &manifest::Login) -> R
             let arguments = asking(reach, secret)?;
             return Ok(Told { arguments, server: String::new(), file: None, line: secret.cloned() });
         }
+        LoginFormat::ConnectLine => {
+            let line = connect_line(reach, secret)?;
+            let arguments = vec![way.argument.clone()];
+            return Ok(Told { arguments, server: String::new(), file: None, line: Some(line) });
+        }
     };
     let file = sealed(content.as_bytes(), reach.user.uid, reach.user.gid).map_err(|e| {
         Fault::new("SP-CLIENT-004", Exit::Internal, format!("no file in memory for the credential: {e}."))
@@ -43,7 +48,7 @@ pub fn login(reach: &Reach, secret: Option<&Secret>, way: &manifest::Login) -> R
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let (mut server, mut words) = (String::new(), Vec::new());
     match way.format {
-        LoginFormat::OptionFile | LoginFormat::AskPass => words.push(path),
+        LoginFormat::OptionFile | LoginFormat::AskPass | LoginFormat::ConnectLine => words.push(path),
         LoginFormat::PassFile => words.push(connection_words(&reach.login, &path)),
         LoginFormat::FetchPassword => {
             words = user_and_password(&reach.login, secret.is_some(), path);
@@ -211,6 +216,42 @@ fn connection_words(login: &Login, pass_file: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// SQL*Plus' own command, which comes over its standard input (SQL*Plus User's Guide, "CONNECT"). Before it, `&` in a
+/// password is told to be nothing but a letter. Where the configuration says nothing, the machine's user is the login.
+fn connect_line(reach: &Reach, secret: Option<&Secret>) -> Result<Secret, Fault> {
+    let login = &reach.login;
+    let fault = |what: &str| Err(Fault::new("SP-CLIENT-003", Exit::Usage, what).of(&reach.workload));
+    without_login_path(reach)?;
+    if login.host.is_some() || login.port.is_some() || login.socket.is_some() {
+        return fault("this client's login has no host, port or socket: write  user/password@database as sysbackup.");
+    }
+    let plain = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+    let user = login.user.as_deref().unwrap_or_default();
+    let database = login.database.as_deref().unwrap_or_default();
+    if !plain(user, "_$#") || !plain(database, "_.:/-") {
+        return fault("the user or the database in credString holds what this client's login cannot carry.");
+    }
+    let who = match (user, secret.map(Secret::expose)) {
+        ("", None) => "/".to_owned(),
+        // A quote has no way into a password of Oracle's.
+        (_, Some(password)) if password.contains(|c: char| c.is_control() || c == '"') => {
+            return fault("the password holds a quote or a control character, which this client's login cannot carry.");
+        }
+        ("", Some(_)) => return fault("a password without a user is no login."),
+        (_, None) => return fault("a user without a password is no login: the client would ask for it."),
+        (user, Some(password)) => format!("{user}/\"{password}\""),
+    };
+    let at = if database.is_empty() { String::new() } else { format!("@{database}") };
+    let role = match login.role {
+        Some(As::Sysbackup) => " AS SYSBACKUP",
+        Some(As::Sysdba) => " AS SYSDBA",
+        Some(As::Sysoper) => " AS SYSOPER",
+        None if user.is_empty() && database.is_empty() => " AS SYSBACKUP",
+        None => "",
+    };
+    Ok(Secret::of(format!("SET DEFINE OFF\nCONNECT {who}{at}{role}\n")))
+}
+
 fn without_control(reach: &Reach, key: &str, value: &str) -> Result<(), Fault> {
     if !value.chars().any(char::is_control) {
         return Ok(());
@@ -249,6 +290,27 @@ mod tests {
              passfile='/proc/self/fd/7' client_encoding='UTF8' application_name='stillpoint' \
              options='-c search_path=pg_catalog'"
         );
+    }
+
+    #[test]
+    fn no_word_of_a_login_becomes_a_line_of_sqlplus() {
+        let mut reach = Reach::for_tests();
+        let line = |reach: &Reach, password: Option<&str>| {
+            let secret = password.map(|p| Secret::of(p.into()));
+            connect_line(reach, secret.as_ref()).map(|s| s.expose().to_owned()).map_err(|f| f.id.to_string())
+        };
+        let define = "SET DEFINE OFF\nCONNECT ";
+        assert_eq!(line(&reach, None), Ok(format!("{define}/ AS SYSBACKUP\n")));
+        reach.login.user = Some("c##b".into());
+        reach.login.database = Some("//h:1521/s".into());
+        assert_eq!(line(&reach, Some("&a@b;")), Ok(format!("{define}c##b/\"&a@b;\"@//h:1521/s\n")));
+        for password in [None, Some("a\nHOST id"), Some("a\" AS SYSDBA")] {
+            assert_eq!(line(&reach, password), Err("SP-CLIENT-003".into()), "{password:?}");
+        }
+        for database in ["a\nHOST id", "a b", "a\""] {
+            reach.login.database = Some(database.into());
+            assert_eq!(line(&reach, Some("p")), Err("SP-CLIENT-003".into()), "{database:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use regex_lite::Regex;
-use stillpoint_contract::manifest::{Client, Column, Rows};
+use stillpoint_contract::manifest::{Client, Column, LoginFormat, Printed, Rows};
 use stillpoint_contract::message::{self, DatabaseError, StatementError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
@@ -56,6 +56,8 @@ pub struct Session {
     /// The tag that has not come yet.
     open: Option<String>,
     lost: Option<String>,
+    /// What the client is told before the first statement.
+    first: Option<Secret>,
     client: Client,
     error: Regex,
     most: Most,
@@ -83,12 +85,22 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         arguments.extend(told.arguments);
         (login, line, server) = (told.file, told.line, told.server);
     }
+    // What is a line of its own for some clients is the first of several for others.
+    let mut first = None;
+    if client.login.as_ref().is_some_and(|l| l.format == LoginFormat::ConnectLine) {
+        first = line.take();
+    }
+    if !client.setup.is_empty() {
+        let before = first.as_ref().map(Secret::expose).unwrap_or_default();
+        first = Some(Secret::of(format!("{before}{}\n", client.setup.join("\n"))));
+    }
     let database = format!("{server}{}", database.unwrap_or_default());
     arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", &database)));
     let group = cgroup::make();
     let launch = Launch {
         program: reach.program.clone(),
         arguments,
+        environment: reach.environment.clone(),
         ids: Some(reach.user.clone()),
         keep: login.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
         parent: std::process::id().cast_signed(),
@@ -120,6 +132,7 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         line,
         open: None,
         lost: None,
+        first,
         client: client.clone(),
         error,
         most,
@@ -173,6 +186,19 @@ impl Session {
     /// Sends lines and reads what is printed before the tag; `None` if that was more than the limit.
     async fn send(&mut self, lines: &str, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
         self.settle(deadline).await?;
+        // What is printed until then are greetings, of the client and of whoever configured it.
+        if let Some(first) = self.first.clone() {
+            if let Err(error) = self.exchange(first.expose(), deadline).await {
+                // Neither logged in nor set: nothing more may be sent to it.
+                self.gone(&error.to_string());
+                return Err(error);
+            }
+            self.first = None;
+        }
+        self.exchange(lines, deadline).await
+    }
+
+    async fn exchange(&mut self, lines: &str, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
         self.tags += 1;
         let tag = format!("stillpoint-{}-{}", self.secret, self.tags);
         let ask = self.client.tag.replace("{tag}", &tag);
@@ -203,6 +229,10 @@ impl Session {
             Ok(Ok(())) => {}
         }
         let printed = self.read_to_tag(deadline).await?;
+        if printed.is_none() && self.client.errors == Printed::StandardOutput {
+            // An error may be among what was too much to keep.
+            return Err(StatementError::TooLarge);
+        }
         if let Some(error) = self.errors().into_iter().next() {
             if self.client.lost.contains(&error.code) {
                 return Err(self.gone(&error.to_string()));
@@ -232,6 +262,13 @@ impl Session {
         if timeout(Duration::from_millis(500), self.child.wait()).await.is_err() {
             self.kill(Duration::from_millis(500)).await;
         }
+    }
+
+    /// Lets the client come to the end of what it was told, up to `longest`.
+    pub async fn finish(mut self, longest: Duration) {
+        drop(self.stdin.take());
+        let _ = timeout(longest, self.child.wait()).await;
+        self.close().await;
     }
 
     /// Kills the client and waits until it is gone, up to `longest`.
@@ -348,7 +385,7 @@ impl Session {
 
     fn errors(&self) -> Vec<DatabaseError> {
         let mut out = errors(&self.error, &self.said);
-        if self.client.rows == Rows::Reply {
+        if self.client.rows == Rows::Reply || self.client.errors == Printed::StandardOutput {
             out.extend(errors(&self.error, &self.printed));
         }
         out
@@ -384,7 +421,7 @@ impl Drop for Session {
 /// Most bytes of a message that stands on several lines.
 const LONG: usize = 400;
 
-/// The database's errors among the lines of a client's standard error: those that this pattern of the manifest's knows.
+/// The database's errors among the lines that a client printed: those that this pattern of the manifest's knows.
 /// Where it has no group `message`, the lines that follow are the message, to the next error.
 pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
     let mut out: Vec<DatabaseError> = Vec::new();
@@ -407,6 +444,8 @@ pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
 /// Where the tag begins, once it is the last line: nothing is printed after it until the next statement is sent.
 pub fn find_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
     let line = printed.strip_suffix(b"\n")?;
+    // What prints it may print the statement's end, too.
+    let line = line.strip_suffix(b";").unwrap_or(line);
     let quote = match line.last() {
         Some(quote @ (b'\'' | b'"')) => &[*quote][..],
         _ => &[],

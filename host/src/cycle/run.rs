@@ -18,7 +18,8 @@ use super::engine::{self, Component, Engine, Stopped};
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
 use crate::azure;
-use crate::broker::Broker;
+use crate::broker::{Broker, Frozen, SessionKey};
+use crate::client::session::Session;
 use crate::compiled::Store;
 use crate::config::{Configuration, Role, Workload};
 use crate::crash::{self, Step};
@@ -57,11 +58,16 @@ pub(super) struct Run {
     pub(super) point: Vec<Coordinate>,
     pub(super) frozen_at: Option<Instant>,
     pub(super) thawed_at: Option<Instant>,
+    /// Sessions in which the server still takes back what counts as taken back; and their clients, once the cycle is over.
+    pub(super) at_it: Vec<SessionKey>,
+    pub(super) unfinished: Vec<Session>,
     /// It stands still now.
     pub(super) stands: bool,
     /// It stood still when the agent was told.
     pub(super) stood: bool,
     pub(super) faults: Vec<Fault>,
+    /// The database cannot be held: why. Its snapshot is crash-consistent, and may be taken.
+    pub(super) unheld: Option<String>,
     /// The phase that failed last did so because the database refused a statement.
     pub(super) refused: bool,
     pub(super) reason: Option<String>,
@@ -112,9 +118,12 @@ impl Run {
             point: Vec::new(),
             frozen_at: None,
             thawed_at: None,
+            at_it: Vec::new(),
+            unfinished: Vec::new(),
             stands: false,
             stood: false,
             faults: Vec::new(),
+            unheld: None,
             refused: false,
             reason: None,
         })
@@ -183,6 +192,17 @@ impl Run {
                 "{}: the verdict will be crash-consistent. Say  snapshot =  what the agent really does",
                 NOT_THIS_SNAPSHOT
             );
+            self.findings.push(Finding { level: "warning".into(), text });
+        }
+        if self.faults.is_empty() {
+            let asked = self.broker.unheld(deadline).await;
+            self.unheld = asked.map_err(|e| {
+                let what = format!("the database did not say whether it can be held: {e}.");
+                Fault::new("SP-DB-015", Exit::NotFrozen, what).of(&name).done("It was not frozen.")
+            })?;
+        }
+        if let Some(why) = &self.unheld {
+            let text = format!("nothing will be held, and the verdict will be crash-consistent: {why}");
             self.findings.push(Finding { level: "warning".into(), text });
         }
         self.look_at_logs(deadline).await;
@@ -326,7 +346,11 @@ impl Run {
                 .done("What it froze is thawed.")
                 .next("raise  stall_budget  if the database needs more, or report it to the module's author"));
         }
-        if let Some(why) = self.froze_too_little() {
+        if self.unheld.is_some() {
+            // Nothing was sent from which `timeout` would count.
+            self.broker.book.sends_freeze(Stops::Nothing);
+            // The snapshot may be taken; what was frozen all the same counts for nothing.
+        } else if let Some(why) = self.froze_too_little() {
             return Err(Fault::new("SP-MODULE-003", Exit::NotFrozen, format!("freeze ended well, but {why}."))
                 .of(&name)
                 .done("What it froze is thawed.")
@@ -371,8 +395,15 @@ impl Run {
         let missing = self.broker.not_covered();
         if self.broker.frozen.is_empty() {
             Some("its module froze nothing".into())
-        } else if !self.broker.frozen.iter().any(|f| f.stops == Stops::Writes || f.recoverable) {
+        } else if !self.broker.frozen.iter().any(Frozen::counts) {
             Some("its module froze nothing that makes a copy consistent".into())
+        } else if self.broker.manifest.snapshots.contains(&self.plan.snapshot)
+            && !self.broker.frozen.iter().any(|f| f.counts() && f.snapshots.contains(&self.plan.snapshot))
+        {
+            Some(
+                "its module froze nothing that makes a copy consistent under the kind of snapshot that is configured"
+                    .into(),
+            )
         } else if self.broker.is_waiting() {
             Some("a statement has not been answered yet".into())
         } else if missing.is_empty() {
@@ -419,8 +450,9 @@ impl Run {
         if let Some(engine) = self.engine.as_mut() {
             engine.kill();
         }
-        let sessions = std::mem::take(&mut self.broker.sessions);
-        join_all(sessions.into_values().map(crate::client::session::Session::close)).await;
+        let mut sessions = std::mem::take(&mut self.broker.sessions);
+        self.unfinished = self.at_it.drain(..).filter_map(|key| sessions.remove(&key)).collect();
+        join_all(sessions.into_values().map(Session::close)).await;
     }
 
     pub(super) fn record(&self, cycle: &Cycle) -> WorkloadRecord {
@@ -458,7 +490,7 @@ impl Run {
             let why = self.faults.first().map_or("it was not frozen".into(), |f| f.what.clone());
             return (Verdict::Failed, None, Some(why));
         }
-        if let Some(reason) = &self.reason {
+        if let Some(reason) = self.reason.as_ref().or(self.unheld.as_ref()) {
             return crash(reason.clone());
         }
         if !self.broker.manifest.snapshots.contains(&self.plan.snapshot) {

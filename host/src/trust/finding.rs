@@ -110,6 +110,14 @@ fn programs(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
 }
 
 fn arguments(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
+    for name in manifest.client.environment.keys().filter(|n| !dialect.language().environment.contains(&n.as_str())) {
+        let words = format!("{name}: a variable that this build does not know can make the client do anything");
+        say(out, Severity::Danger, "client.environment", words);
+    }
+    for line in manifest.client.setup.iter().filter(|l| !dialect.language().setup.contains(&l.as_str())) {
+        let words = format!("{line}: sent first of all, and this build does not know what it does");
+        say(out, Severity::Danger, "client.setup", words);
+    }
     if dialect == Dialect::Unknown {
         if !manifest.client.arguments.is_empty() || manifest.client.login.is_some() {
             say(out, Severity::Look, "client.arguments", "arguments of a program that this build does not know");

@@ -90,6 +90,10 @@ pub struct Language {
     pub arguments: &'static [&'static str],
     /// The login's argument.
     pub logins: &'static [&'static str],
+    /// Variables of its environment that are known and harmless.
+    pub environment: &'static [&'static str],
+    /// Lines that may be sent to the client before all else.
+    pub setup: &'static [&'static str],
     /// Options that let the client run, read or load something; and what.
     pub options: &'static [(&'static str, &'static str)],
     /// Arguments that must be there, and what happens without.
@@ -120,6 +124,8 @@ const NOTHING: Language = Language {
     excess: &[],
     arguments: &[],
     logins: &[],
+    environment: &[],
+    setup: &[],
     options: &[],
     needed: &[],
 };
@@ -246,6 +252,7 @@ pub const MYSQL: Language = Language {
         "instr",
         "isnull",
         "json_extract",
+        "json_length",
         "json_unquote",
         "json_value",
         "last_insert_id",
@@ -394,13 +401,15 @@ pub const MYSQL: Language = Language {
             &["unlock tables"],
             &["select connection_id ( )"],
         ),
-        freeze(
-            "lock instance for backup",
-            Stops::Ddl,
-            Lasts::Session,
-            &["unlock instance"],
-            &["select connection_id ( )"],
-        ),
+        Freeze {
+            form: "lock instance for backup",
+            stops: Stops::Ddl,
+            lasts: Lasts::Session,
+            // Of InnoDB's tables, in a snapshot of one instant.
+            recoverable: true,
+            undo: &["unlock instance"],
+            proof: &["select connection_id ( )"],
+        },
         freeze(
             "set global read_only = *",
             Stops::Writes,
@@ -1152,7 +1161,10 @@ pub const ORACLE: Language = Language {
             "alter database begin backup",
             Lasts::Disk,
             &["alter database end backup"],
-            &["select count ( * ) from v$backup where status = *"],
+            &[
+                "select to_char ( count ( * ) ) | | * | | to_char ( nvl ( sum ( change # ) , * ) ) from v$backup where status = *",
+                "select count ( * ) from v$backup where status = *",
+            ],
         ),
         freeze(
             "alter system suspend",
@@ -1162,7 +1174,36 @@ pub const ORACLE: Language = Language {
             &["select database_status from v$instance"],
         ),
     ],
-    changes: &["alter system checkpoint", "alter system archive log current", "alter system switch logfile"],
+    changes: &[
+        "alter system checkpoint",
+        "alter system archive log current",
+        "alter system switch logfile",
+        "alter database backup controlfile to * reuse",
+    ],
+    cancels: &["alter system kill session * immediate"],
+    ids: &["select sid | | * | | serial # from v$session where sid = sys_context ( * , * )"],
+    environment: &["ORACLE_HOME", "ORACLE_SID", "NLS_LANG"],
+    setup: &[
+        "SET AUTOTRACE OFF",
+        "SET DEFINE OFF",
+        "SET ECHO OFF",
+        "SET ERRORLOGGING OFF",
+        "SET FEEDBACK OFF",
+        "SET FLUSH ON",
+        "SET HEADING OFF",
+        "SET LINESIZE 32767",
+        "SET MARKUP CSV ON DELIMITER , QUOTE ON",
+        "SET NEWPAGE NONE",
+        "SET PAGESIZE 0",
+        "SET SERVEROUTPUT OFF",
+        "SET TERMOUT ON",
+        "SET TIME OFF",
+        "SET TIMING OFF",
+        "SET TRIMOUT ON",
+        "SET VERIFY OFF",
+        "WHENEVER OSERROR CONTINUE",
+        "WHENEVER SQLERROR CONTINUE",
+    ],
     tags: &["PROMPT {tag}", "SELECT '{tag}' FROM dual"],
     ends: &[";"],
     catalogue: &["v$", "gv$", "dba_", "all_", "user_", "sys.", "dual"],
@@ -1182,6 +1223,7 @@ pub const ORACLE: Language = Language {
         "create any procedure",
         "become user",
     ],
+    logins: &["/nolog"],
     arguments: &["-S", "-L", "-R", "3", "-NOLOGINTIME", "/nolog"],
     options: &[
         ("@", "runs what stands in a file, or behind an address"),
