@@ -18,7 +18,8 @@ use super::engine::{self, Component, Engine, Stopped};
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
 use crate::azure;
-use crate::broker::{Broker, Frozen};
+use crate::broker::{Broker, Frozen, SessionKey};
+use crate::client::session::Session;
 use crate::compiled::Store;
 use crate::config::{Configuration, Role, Workload};
 use crate::crash::{self, Step};
@@ -57,6 +58,9 @@ pub(super) struct Run {
     pub(super) point: Vec<Coordinate>,
     pub(super) frozen_at: Option<Instant>,
     pub(super) thawed_at: Option<Instant>,
+    /// Sessions in which the server still takes back what counts as taken back; and their clients, once the cycle is over.
+    pub(super) at_it: Vec<SessionKey>,
+    pub(super) unfinished: Vec<Session>,
     /// It stands still now.
     pub(super) stands: bool,
     /// It stood still when the agent was told.
@@ -114,6 +118,8 @@ impl Run {
             point: Vec::new(),
             frozen_at: None,
             thawed_at: None,
+            at_it: Vec::new(),
+            unfinished: Vec::new(),
             stands: false,
             stood: false,
             faults: Vec::new(),
@@ -444,8 +450,9 @@ impl Run {
         if let Some(engine) = self.engine.as_mut() {
             engine.kill();
         }
-        let sessions = std::mem::take(&mut self.broker.sessions);
-        join_all(sessions.into_values().map(crate::client::session::Session::close)).await;
+        let mut sessions = std::mem::take(&mut self.broker.sessions);
+        self.unfinished = self.at_it.drain(..).filter_map(|key| sessions.remove(&key)).collect();
+        join_all(sessions.into_values().map(Session::close)).await;
     }
 
     pub(super) fn record(&self, cycle: &Cycle) -> WorkloadRecord {

@@ -10,6 +10,7 @@ use super::Release;
 use super::record::microseconds;
 use super::run::Run;
 use crate::broker::SessionKey;
+use crate::client::session::Session;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
 use crate::ledger::Statement;
@@ -110,6 +111,10 @@ impl Run {
                 }
                 // An undo that finds nothing to undo is done.
                 Err(_) if self.is_undone(&key, undo).await => {
+                    // The server is at it, and would not come to the end of it for a client that is gone.
+                    if self.broker.sessions.get(&key).is_some_and(Session::is_busy) {
+                        self.at_it.push(key.clone());
+                    }
                     self.broker.taken_back("found undone", &key, &undo.text);
                 }
                 Err(e) => self.not_thawed(&undo.name, &e.to_string()),
