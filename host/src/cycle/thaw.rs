@@ -20,6 +20,9 @@ const GRACEFUL: Duration = Duration::from_secs(2);
 const UNDO: Duration = Duration::from_secs(2);
 const PROOF: Duration = Duration::from_secs(1);
 
+/// How long a statement that is still under way is waited for, where the end of its session ends it, too.
+const SETTLE: Duration = Duration::from_millis(250);
+
 impl Run {
     pub(super) async fn thaw(&mut self, why: &Release) {
         let began = Instant::now();
@@ -51,6 +54,7 @@ impl Run {
             self.take_back().await;
         }
         self.thawed_at = Some(Instant::now());
+        self.name_who_blocks();
         // After the undo, for it touches a disk.
         if self.stands
             && self.reason.is_none()
@@ -91,7 +95,11 @@ impl Run {
             }
             let deadline = Instant::now() + UNDO;
             let failed = crash::may_fail(Step::Undoing).map_err(|e| StatementError::Lost(e.to_string()));
-            let undone = match failed {
+            let settled = match failed {
+                Ok(()) if entry.lasts == Lasts::Session => self.broker.settle(&key, Instant::now() + SETTLE).await,
+                other => other,
+            };
+            let undone = match settled {
                 Err(e) => Err(e),
                 Ok(()) => self.broker.send_undo(&key, undo, deadline).await,
             };
