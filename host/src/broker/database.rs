@@ -205,6 +205,8 @@ impl Broker {
             argument_order(statement).into_iter().map(str::to_owned).zip(arguments.iter().cloned()).collect();
         let entry = self.undo_of(name, lasts, &undo, &given, key, deadline).await?;
         let undo_text = entry.statement().map(|s| s.text.clone()).unwrap_or_default();
+        // Which need not be the session that freezes.
+        let undo_key = (entry.statement().map(|s| s.session.clone()).unwrap_or_default(), key.1.clone());
         let same = |e: &Entry| e.statement().is_some_and(|s| s.text == undo_text && s.database == key.1);
         let sent_before = self.book.armed(&self.workload.name).iter().any(same);
         self.book
@@ -223,7 +225,7 @@ impl Broker {
             && !sent_before
         {
             // Somebody else's, who is to take it back.
-            self.taken_back("never ours", key, &undo_text);
+            self.taken_back("never ours", &undo_key, &undo_text);
         }
         let rows = rows?;
         let proof = self.bound_proof(name, key);
