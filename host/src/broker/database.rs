@@ -617,10 +617,16 @@ impl Broker {
         self.open(&key).is_ok() && self.ask(cancel, None, std::slice::from_ref(id), deadline).await.is_ok()
     }
 
-    /// Where this freeze has not been answered yet, ends its session: what it would do later nobody takes back.
-    pub async fn end_unanswered(&mut self, froze: &str, database: Option<&str>, longest: Duration) {
+    /// Where this freeze may not have been answered yet, and its undo goes by another session, ends its session on the
+    /// server: what it would do later nobody takes back. A session that both share is left to what it does: that may be
+    /// the undo.
+    pub async fn end_unanswered(&mut self, froze: &str, undo: &SessionKey, longest: Duration) {
         let Some(statement) = self.manifest.statements.get(froze) else { return };
-        let key = (statement.session.clone(), database.map(str::to_owned));
+        let key = (statement.session.clone(), undo.1.clone());
+        let can_be_cancelled = self.manifest.sessions.get(&key.0).is_some_and(|s| s.cancel.is_some());
+        if key == *undo || !can_be_cancelled {
+            return;
+        }
         if self.sessions.get(&key).is_some_and(crate::client::session::Session::is_busy) {
             self.end_session(&key, longest).await;
         }
