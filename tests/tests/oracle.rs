@@ -237,7 +237,7 @@ fn the_backup_of_somebody_else_is_named_and_left_alone() {
     let said = m.site.json(&["freeze"]);
     assert_eq!(said.code, Some(4), "{}", said.text);
     assert!(said.text.contains("ORA-01146") && said.text.contains("somebody else"), "{}", said.text);
-    assert_eq!((m.instance.in_backup(), m.instance.sent(END)), (1, 0));
+    assert_eq!((m.instance.in_backup(), m.instance.sent(END)), (1, 0), "{}\n{:#?}", said.text, m.instance.trace());
 }
 
 /// What the database says is told, and what it means.

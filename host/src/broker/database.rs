@@ -205,6 +205,8 @@ impl Broker {
             argument_order(statement).into_iter().map(str::to_owned).zip(arguments.iter().cloned()).collect();
         let entry = self.undo_of(name, lasts, &undo, &given, key, deadline).await?;
         let undo_text = entry.statement().map(|s| s.text.clone()).unwrap_or_default();
+        // Which need not be the session that freezes.
+        let undo_key = (entry.statement().map(|s| s.session.clone()).unwrap_or_default(), key.1.clone());
         let same = |e: &Entry| e.statement().is_some_and(|s| s.text == undo_text && s.database == key.1);
         let sent_before = self.book.armed(&self.workload.name).iter().any(same);
         self.book
@@ -223,7 +225,7 @@ impl Broker {
             && !sent_before
         {
             // Somebody else's, who is to take it back.
-            self.taken_back("never ours", key, &undo_text);
+            self.taken_back("never ours", &undo_key, &undo_text);
         }
         let rows = rows?;
         let proof = self.bound_proof(name, key);
@@ -626,10 +628,16 @@ impl Broker {
         self.open(&key).is_ok() && self.ask(cancel, None, std::slice::from_ref(id), deadline).await.is_ok()
     }
 
-    /// Where this freeze has not been answered yet, ends its session: what it would do later nobody takes back.
-    pub async fn end_unanswered(&mut self, froze: &str, database: Option<&str>, longest: Duration) {
+    /// Where this freeze may not have been answered yet, and its undo goes by another session, ends its session on the
+    /// server: what it would do later nobody takes back. A session that both share is left to what it does: that may be
+    /// the undo.
+    pub async fn end_unanswered(&mut self, froze: &str, undo: &SessionKey, longest: Duration) {
         let Some(statement) = self.manifest.statements.get(froze) else { return };
-        let key = (statement.session.clone(), database.map(str::to_owned));
+        let key = (statement.session.clone(), undo.1.clone());
+        let can_be_cancelled = self.manifest.sessions.get(&key.0).is_some_and(|s| s.cancel.is_some());
+        if key == *undo || !can_be_cancelled {
+            return;
+        }
         if self.sessions.get(&key).is_some_and(crate::client::session::Session::is_busy) {
             self.end_session(&key, longest).await;
         }

@@ -91,7 +91,7 @@ impl Run {
             let Some(undo) = entry.statement() else { continue };
             let key = (undo.session.clone(), undo.database.clone());
             if entry.lasts == Lasts::Disk {
-                self.broker.end_unanswered(&entry.froze, undo.database.as_deref(), UNDO).await;
+                self.broker.end_unanswered(&entry.froze, &key, UNDO).await;
             }
             let deadline = Instant::now() + UNDO;
             let failed = crash::may_fail(Step::Undoing).map_err(|e| StatementError::Lost(e.to_string()));
