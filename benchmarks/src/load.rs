@@ -151,6 +151,7 @@ impl Engine {
         let plan = Launch {
             program: programs.join("stillpoint-engine"),
             arguments: Vec::new(),
+            environment: std::collections::BTreeMap::new(),
             ids: None,
             keep: Vec::new(),
             parent: std::process::id().cast_signed(),

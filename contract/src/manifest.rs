@@ -90,15 +90,25 @@ pub struct Client {
     pub login: Option<Login>,
     /// Fixed arguments, after the login. `{database}` stands for the database of a session with `each = "database"`.
     pub arguments: Vec<String>,
+    /// Variables of its environment, beside the few that every client has: `{instance}` and `{home}` stand for those of the
+    /// workload, as its configuration or the oratab that it names says.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Lines that are sent first of all in each session, after the login: settings of the client's own.
+    #[serde(default)]
+    pub setup: Vec<String>,
     /// Sent after each statement, then a line break.
     pub end: String,
     /// The statement that prints `{tag}` on a line of its own, bare or in single quotes: the end of an answer.
     pub tag: String,
     /// How it prints rows.
     pub rows: Rows,
-    /// A line of standard error that is the database's error: a regular expression with the group `message`, and
-    /// where they exist `code` and `state`.
+    /// A line that is the database's error: a regular expression with the group `message`, and
+    /// where they exist `code` and `state`. Without `message` the lines that follow are the message, to the next error.
     pub error: String,
+    /// Where such lines are printed.
+    #[serde(default)]
+    pub errors: Printed,
     /// Codes of errors after which the session is gone and no tag will come.
     #[serde(default)]
     pub lost: Vec<String>,
@@ -129,6 +139,17 @@ pub struct Login {
     pub format: LoginFormat,
 }
 
+/// Where a client prints its errors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Printed {
+    /// On standard error.
+    #[default]
+    StandardError,
+    /// Among the rows, on lines of their own: a row that looks like an error counts as one.
+    StandardOutput,
+}
+
 /// The format of the file that holds the credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,6 +159,12 @@ pub enum LoginFormat {
     /// libpq's: `{login}` is the words of a connection (host, port, user, database, UTF-8, no schema but the server's
     /// own), which name the sealed descriptor as the password file.
     PassFile,
+    /// SQL*Plus': the client starts without a login (`/nolog`), and reads `CONNECT …` as its first line. There is no
+    /// `{login}`.
+    ConnectLine,
+    /// `isql-fb`'s: `{login}` is two to four arguments, the user and the sealed descriptor as the file of the password;
+    /// `{database}` begins with the server, `inet://HOST:PORT/`, `localhost` where the login names none.
+    FetchPassword,
     /// `redis-cli`'s: `{login}` is several arguments (socket or host and port, user, and `--askpass` where there is a
     /// password). The password is the first line of its standard input.
     AskPass,
@@ -154,6 +181,13 @@ pub enum Rows {
     Csv,
     /// `sqlite3 -quote`: SQL literals with commas between. Exact.
     Quoted,
+    /// `sqlplus`, after `SET MARKUP CSV ON QUOTE ON`: text in double quotes, numbers bare, commas between, nothing for
+    /// NULL. Empty lines between rows are none, and a statement that has no columns may say in words that it was done.
+    QuotedCsv,
+    /// `isql-fb`: a name and a value on each line, by `SET LIST ON`, which the host sends first. Text could forge lines,
+    /// so a column is a number or hexadecimal, as a cast to `CHARACTER SET OCTETS` prints it. The host sends `COMMIT` after
+    /// each statement: answers about the server do not change within a transaction.
+    List,
     /// `redis-cli -2 --json`: one reply. Of the lines `name:value` that `INFO` gives one row is made, its columns found by
     /// name, NULL where the server has no such line; a number, a text or `null` is one row of one column. Errors stand
     /// among the replies, so lines of standard output are looked at with `error` as well. Such a client splits words by
@@ -241,6 +275,19 @@ pub struct Data {
     /// What proves that each acknowledged commit is on disk already. Without, or with another answer, the host syncs
     /// the filesystems again before it says "frozen".
     pub durable: Option<Answer>,
+    /// When the database cannot be held at all. Where it cannot, a snapshot may be taken all the same, and is
+    /// crash-consistent.
+    pub unheld: Option<Unheld>,
+}
+
+/// States of a database in which its module freezes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unheld {
+    /// A `read` statement that names the state, in the first column of its only row.
+    pub statement: String,
+    /// For each state in which nothing can be held, why not: the verdict's reason. Any other state is held.
+    pub states: BTreeMap<String, String>,
 }
 
 /// The process of a server that keeps its data in its working folder.
@@ -319,10 +366,16 @@ pub struct Statement {
     pub undo: Option<Undo>,
     /// For `freeze`: the proof that it still holds.
     pub holds: Option<Answer>,
+    /// For `freeze`: words of the database's error that say that somebody else has frozen it already. Then nothing of ours
+    /// stands, and nothing is taken back.
+    pub foreign: Option<String>,
     /// For `freeze` that does not stop writes: while it holds, a copy is made whole by the database's own recovery.
     /// Without it, such a freeze alone gives no application-consistent snapshot.
     #[serde(default)]
     pub recoverable: bool,
+    /// For `freeze`: the kinds of snapshot under which it makes a copy consistent. Without: all that the module names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<Snapshot>,
 }
 
 /// What a statement does to the database.
@@ -380,6 +433,11 @@ pub struct Undo {
     /// Its arguments by parameter.
     #[serde(default)]
     pub arguments: BTreeMap<String, UndoArgument>,
+    /// Codes of errors that say that there is nothing to take back.
+    #[serde(default)]
+    pub nothing: Vec<String>,
+    /// What a person must know who cannot have it sent, because the server is down.
+    pub by_hand: Option<String>,
 }
 
 /// Where an argument of an undo comes from.
@@ -417,6 +475,9 @@ pub enum Parameter {
     Identifier,
     /// The id of the session that is to be cancelled: bound by the host.
     Session,
+    /// The name of a state file: the host makes it the whole path in the workload's `ipc_folder`, and quotes it. The
+    /// database itself writes the file.
+    StateFile,
 }
 
 /// One column of a statement's rows.
@@ -466,6 +527,8 @@ pub struct Limits {
     pub memory_mib: u32,
     /// The longest that check may take, and prepare, in seconds.
     pub prepare_seconds: u32,
+    /// The longest that the module's own thaw may take, in seconds.
+    pub thaw_seconds: u32,
     /// Rows of one answer.
     pub rows: u32,
     /// Bytes of one answer, in KiB.
@@ -485,6 +548,7 @@ impl Limits {
         Limits {
             memory_mib: self.memory_mib.min(256),
             prepare_seconds: self.prepare_seconds.min(3600),
+            thaw_seconds: self.thaw_seconds.min(15),
             rows: self.rows.min(100_000),
             answer_kib: self.answer_kib.min(16 * 1024),
             state_kib: self.state_kib.min(1024),
@@ -499,6 +563,7 @@ impl Default for Limits {
         Limits {
             memory_mib: 16,
             prepare_seconds: 300,
+            thaw_seconds: 2,
             rows: 10_000,
             answer_kib: 1024,
             state_kib: 1024,

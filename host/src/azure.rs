@@ -72,6 +72,31 @@ mod tests {
         }
     }
 
+    /// One of each row of docs/coming-from-azure.md.
+    #[test]
+    fn an_id_stands_for_its_number() {
+        for (id, expected) in [
+            ("SP-DB-010", 500),
+            ("SP-MODULE-001", 500),
+            ("SP-IPC-011", 500),
+            ("SP-CFG-001", 501),
+            ("SP-CFG-012", 501),
+            ("SP-ROLE-002", 502),
+            ("SP-TRUST-001", 503),
+            ("SP-CYCLE-006", 504),
+            ("SP-CFG-008", 505),
+            ("SP-DB-011", 505),
+            ("SP-DB-001", 506),
+            ("SP-CLIENT-003", 506),
+            ("SP-IPC-001", 507),
+            ("SP-DB-020", 509),
+            ("SP-MODULE-003", 509),
+            ("SP-CYCLE-003", 510),
+        ] {
+            assert_eq!(number(id), Some(expected), "{id}");
+        }
+    }
+
     #[test]
     fn what_is_only_ours_has_no_number() {
         for id in ["SP-TRUST-004", "SP-CYCLE-007", "SP-FS-001", "SP-CFG-020", "SP-AUDIT-001", "nonsense", "SP-DB-"] {

@@ -77,6 +77,7 @@ impl Living {
                 Err(e @ (StatementError::Lost(_) | StatementError::TimedOut)) => {
                     return Err(Failed::NotReached(e.to_string()));
                 }
+                Err(StatementError::Failed(e)) if undo.nothing.contains(&e.code) => return Err(Failed::Nothing),
                 Err(e) => return Err(Failed::Said(e.to_string())),
             }
         }
@@ -91,8 +92,10 @@ impl Living {
     async fn ask(&mut self, workload: &str, undo: &Statement, question: &Answered) -> Result<Value, String> {
         let ask =
             async |session: &mut Session, deadline| session.run(&question.text, &question.columns, deadline).await;
-        let rows =
-            self.twice(workload, undo, ask).await.map_err(|(Failed::Said(why) | Failed::NotReached(why))| why)?;
+        let rows = self.twice(workload, undo, ask).await.map_err(|failed| match failed {
+            Failed::Said(why) | Failed::NotReached(why) => why,
+            Failed::Nothing => "there is nothing".into(),
+        })?;
         let [row] = rows.as_slice() else { return Err("it gave not one row".into()) };
         row.first().cloned().ok_or_else(|| "it gave no column".into())
     }
@@ -107,6 +110,8 @@ impl Living {
 
 /// Why an undo was not acknowledged.
 enum Failed {
+    /// The database refused it, in the words for an undo that finds nothing to undo.
+    Nothing,
     /// The database refused it.
     Said(String),
     /// The database did not answer.
@@ -254,7 +259,7 @@ async fn take_back(entry: &Entry, same_boot: bool, living: &mut Living) -> Resul
                 Some(cancel) => match living.execute(&entry.workload, undo, cancel).await {
                     Ok(()) => "ended with its client, and on the server".into(),
                     // The server's answer that there is no such session.
-                    Err(Failed::Said(_)) => "ended with its client".into(),
+                    Err(Failed::Said(_) | Failed::Nothing) => "ended with its client".into(),
                     Err(Failed::NotReached(_)) if nobody_listens(&undo.reach.login) => {
                         "ended with its client; the server is down".into()
                     }
@@ -290,8 +295,16 @@ async fn take_back_by(entry: &Entry, undo: &Statement, living: &mut Living) -> R
     {
         return Ok("found undone".into());
     }
+    // A freeze that still waits on the same server would come after its undo.
+    if let (Lasts::Disk, Some(cancel), Some(then)) = (entry.lasts, &undo.cancel, &undo.identity)
+        && living.ask(workload, undo, then).await.is_ok_and(|now| now == then.answer)
+    {
+        // Most often the server's answer is that there is no such session any more.
+        let _ = living.execute(workload, undo, cancel).await;
+    }
     match (living.execute(workload, undo, &undo.text).await, &undo.set) {
         (Ok(()), _) => Ok("undone".into()),
+        (Err(Failed::Nothing), _) => Ok("found undone".into()),
         // An undo that finds nothing to undo is done.
         (Err(Failed::Said(why)), Some(set)) => match living.ask(workload, undo, set).await {
             Ok(now) if now != set.answer => Ok("found undone".into()),

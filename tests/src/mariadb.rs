@@ -1,19 +1,21 @@
-//! A private MariaDB: a data folder and a socket of its own, no network; it is killed when it is dropped.
+//! A private MariaDB, or MySQL: a data folder and a socket of its own, no network; it is killed when it is dropped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
 use crate::comparison::Row;
 use crate::dist;
-use crate::missing::{find, program};
-use crate::program::{Ended, run, succeed};
+use crate::missing::program;
+use crate::newer;
+use crate::program::{Ended, Running, run, start, succeed};
 use crate::wait_until;
-use crate::writers::{Writers, by_client};
+use crate::writers::{Session, Writers, by_client};
 
 /// Small, and quick to start.
 const SMALL: [&str; 9] = [
@@ -28,6 +30,127 @@ const SMALL: [&str; 9] = [
     "--max-connections=50",
 ];
 
+/// Which server it is: its programs, and how its data folder is made.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The server's own program.
+    pub(crate) server: PathBuf,
+    /// The client.
+    pub(crate) client: PathBuf,
+    /// Makes a data folder, whose path comes last, of one `root` who logs in as the machine's root, or without a password.
+    pub(crate) install: Vec<PathBuf>,
+    /// Makes it small, and quick to start.
+    pub(crate) small: &'static [&'static str],
+}
+
+impl Programs {
+    /// MariaDB as Debian 12 has it. `None` where it is missing.
+    pub fn debian(test: &str) -> Option<Programs> {
+        Some(Programs {
+            server: program(test, &["mariadbd"], "mariadb-server")?,
+            client: program(test, &["mariadb"], "mariadb-client")?,
+            install: installing(program(test, &["mariadb-install-db"], "mariadb-server")?),
+            small: &SMALL,
+        })
+    }
+
+    /// MariaDB 11. `None` where it is missing.
+    pub fn newer(test: &str) -> Option<Programs> {
+        let server = newer::program(test, "mariadbd")?;
+        let mut install = installing(newer::program(test, "mariadb-install-db")?);
+        let own = server.ancestors().nth(2).unwrap_or(&server);
+        install.push(format!("--basedir={}", own.display()).into());
+        Some(Programs { server, client: newer::program(test, "mariadb")?, install, small: &SMALL })
+    }
+
+    /// The folder of the client: `command_path`.
+    pub fn command_path(&self) -> &Path {
+        self.client.parent().unwrap_or(&self.client)
+    }
+
+    /// Fills a folder with a fresh data folder.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn fresh(&self, data: &Path) {
+        copy(&self.template(), data);
+        // A name that no other server has: MySQL makes itself another one.
+        let _ = std::fs::remove_file(data.join("auto.cnf"));
+    }
+
+    /// Starts a server on this data folder.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub fn on(&self, data: &Path, options: &[&str]) -> MariaDb {
+        self.try_on(data, options).unwrap()
+    }
+
+    /// Starts a server on this data folder, which may be too broken for that.
+    ///
+    /// # Errors
+    /// The server's own words when it ends instead of answering.
+    ///
+    /// # Panics
+    /// When it neither ends nor answers in time.
+    pub fn try_on(&self, data: &Path, options: &[&str]) -> Result<MariaDb, String> {
+        MariaDb::start(self.clone(), open_folder(), data, options)
+    }
+
+    /// Starts a server on a folder of its own.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub fn private(&self, options: &[&str]) -> MariaDb {
+        let own = open_folder();
+        let data = own.path().join("data");
+        self.fresh(&data);
+        MariaDb::start(self.clone(), own, &data, options).unwrap()
+    }
+
+    /// Making one takes seconds, so it is made once and kept with what cargo built.
+    fn template(&self) -> PathBuf {
+        static TEMPLATES: Mutex<BTreeMap<PathBuf, PathBuf>> = Mutex::new(BTreeMap::new());
+        let mut templates = TEMPLATES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = templates.get(&self.server) {
+            return kept.clone();
+        }
+        let said = succeed(Command::new(&self.server).arg("--version"), "");
+        let version = said.split_whitespace().skip_while(|w| *w != "Ver").nth(1).unwrap_or_default().replace('/', "_");
+        let name = self.server.file_name().unwrap_or_default().to_string_lossy();
+        let name = if name == "mysqld" { "mysql" } else { "mariadb" };
+        let kept = dist::target().join("stillpoint-tests").join(format!("{name}-{version}"));
+        if !kept.is_dir() {
+            let folder = open_folder();
+            let data = folder.path().join("data");
+            let mut command = Command::new(&self.install[0]);
+            command.args(&self.install[1..]).args(as_mysql()).args(&self.small[..4]);
+            succeed(command.arg(format!("--datadir={}", data.display())), "");
+            let new = kept.with_extension(std::process::id().to_string());
+            std::fs::create_dir_all(kept.parent().expect("a folder in a folder")).unwrap();
+            copy(&data, &new);
+            if std::fs::rename(&new, &kept).is_err() {
+                // Another test process was quicker.
+                let _ = std::fs::remove_dir_all(&new);
+            }
+        }
+        templates.insert(self.server.clone(), kept.clone());
+        kept
+    }
+}
+
+/// Nobody needs this data after a loss of power.
+fn installing(program: PathBuf) -> Vec<PathBuf> {
+    let arguments = [
+        "--no-defaults",
+        "--skip-test-db",
+        "--auth-root-authentication-method=socket",
+        "--innodb-flush-method=nosync",
+        "--innodb-flush-log-at-trx-commit=0",
+    ];
+    std::iter::once(program).chain(arguments.map(PathBuf::from)).collect()
+}
+
 /// A server under way.
 pub struct MariaDb {
     // First: the server must have ended before its folder goes.
@@ -35,6 +158,20 @@ pub struct MariaDb {
     own: TempDir,
     data: PathBuf,
     options: Vec<String>,
+    programs: Programs,
+}
+
+/// An idle session that holds something, until it is dropped.
+pub struct Holder {
+    child: Child,
+    _stdin: ChildStdin,
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 struct Server(Child);
@@ -46,50 +183,13 @@ impl Drop for Server {
     }
 }
 
-/// Fills a folder with a fresh data folder of one `root` who logs in as the machine's root. `None` where MariaDB is
-/// missing.
+/// Fills a folder with a fresh data folder of Debian's MariaDB. `None` where it is missing.
 ///
 /// # Panics
 /// When it cannot be made.
 pub fn fresh(test: &str, data: &Path) -> Option<()> {
-    program(test, &["mariadbd"], "mariadb-server")?;
-    program(test, &["mariadb"], "mariadb-client")?;
-    let template = template(&program(test, &["mariadb-install-db"], "mariadb-server")?);
-    succeed(
-        Command::new("cp").args(["--archive", "--sparse=always", "--no-target-directory"]).arg(template).arg(data),
-        "",
-    );
+    Programs::debian(test)?.fresh(data);
     Some(())
-}
-
-/// Making one takes seconds, so it is made once and kept with what cargo built.
-fn template(install: &Path) -> &'static Path {
-    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
-    TEMPLATE.get_or_init(|| {
-        let version =
-            succeed(Command::new(find(&["mariadbd"]).expect("it was there a moment ago")).arg("--version"), "");
-        let version = version.split_whitespace().nth(2).unwrap_or_default().replace('/', "_");
-        let kept = dist::target().join("stillpoint-tests").join(format!("mariadb-{version}"));
-        if kept.is_dir() {
-            return kept;
-        }
-        let folder = open_folder();
-        let data = folder.path().join("data");
-        let mut command = Command::new(install);
-        command.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=socket"]);
-        command.args(as_mysql()).args(&SMALL[..4]);
-        // Nobody needs this one after a loss of power.
-        command.arg("--innodb-flush-method=nosync").arg("--innodb-flush-log-at-trx-commit=0");
-        succeed(command.arg(format!("--datadir={}", data.display())), "");
-        let new = kept.with_extension(std::process::id().to_string());
-        std::fs::create_dir_all(kept.parent().expect("a folder in a folder")).unwrap();
-        copy(&data, &new);
-        if std::fs::rename(&new, &kept).is_err() {
-            // Another test process was quicker.
-            let _ = std::fs::remove_dir_all(&new);
-        }
-        kept
-    })
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -110,10 +210,10 @@ fn as_mysql() -> Option<&'static str> {
     nix::unistd::geteuid().is_root().then_some("--user=mysql")
 }
 
-fn spawn(own: &Path, data: &Path, options: &[String]) -> Server {
+fn spawn(programs: &Programs, own: &Path, data: &Path, options: &[String]) -> Server {
     let errors = std::fs::File::options().create(true).append(true).open(own.join("errors")).unwrap();
-    let mut command = Command::new(find(&["mariadbd"]).expect("it was there a moment ago"));
-    command.args(["--no-defaults", "--skip-networking"]).args(SMALL).args(as_mysql()).args(options);
+    let mut command = Command::new(&programs.server);
+    command.args(["--no-defaults", "--skip-networking"]).args(programs.small).args(as_mysql()).args(options);
     command.arg(format!("--datadir={}", data.display()));
     command.arg(format!("--socket={}", own.join("s").display()));
     command.arg(format!("--pid-file={}", own.join("pid").display()));
@@ -123,12 +223,9 @@ fn spawn(own: &Path, data: &Path, options: &[String]) -> Server {
 }
 
 impl MariaDb {
-    /// Starts a server on a folder of its own. `None` where MariaDB is missing.
+    /// Starts Debian's MariaDB on a folder of its own. `None` where it is missing.
     pub fn private(test: &str, options: &[&str]) -> Option<MariaDb> {
-        let own = open_folder();
-        let data = own.path().join("data");
-        fresh(test, &data)?;
-        Some(MariaDb::start(own, &data, options).unwrap())
+        Some(Programs::debian(test)?.private(options))
     }
 
     /// Starts a server that others can follow, at this port of this machine. `None` where MariaDB is missing.
@@ -166,39 +263,39 @@ impl MariaDb {
             && !self.sql("SELECT @@gtid_slave_pos;").trim().is_empty()
     }
 
-    /// Starts a server on this data folder.
+    /// Starts Debian's MariaDB on this data folder.
     ///
     /// # Panics
-    /// When it does not answer in time.
+    /// When it is missing, or does not answer in time.
     pub fn on(data: &Path, options: &[&str]) -> MariaDb {
         MariaDb::try_on(data, options).unwrap()
     }
 
-    /// Starts a server on this data folder, which may be too broken for that.
+    /// Starts Debian's MariaDB on this data folder, which may be too broken for that.
     ///
     /// # Errors
     /// The server's own words when it ends instead of answering.
     ///
     /// # Panics
-    /// When it neither ends nor answers in time.
+    /// When it is missing, or neither ends nor answers in time.
     pub fn try_on(data: &Path, options: &[&str]) -> Result<MariaDb, String> {
-        MariaDb::start(open_folder(), data, options)
+        Programs::debian("a second server").expect("it was there a moment ago").try_on(data, options)
     }
 
-    fn start(own: TempDir, data: &Path, options: &[&str]) -> Result<MariaDb, String> {
+    fn start(programs: Programs, own: TempDir, data: &Path, options: &[&str]) -> Result<MariaDb, String> {
         std::fs::set_permissions(own.path(), PermissionsExt::from_mode(0o777)).unwrap();
         let options: Vec<String> = options.iter().map(|o| (*o).to_owned()).collect();
-        let server = spawn(own.path(), data, &options);
-        MariaDb { server, own, data: data.to_owned(), options }.answering()
+        let server = spawn(&programs, own.path(), data, &options);
+        MariaDb { server, own, data: data.to_owned(), options, programs }.answering()
     }
 
     fn answering(mut self) -> Result<MariaDb, String> {
         let mut ended = false;
-        wait_until("MariaDB answers", || {
+        wait_until("the server answers", || {
             ended = self.server.0.try_wait().unwrap().is_some();
             ended || self.try_sql("SELECT 1;").code == Some(0)
         });
-        if ended { Err(format!("MariaDB ended: {}", self.errors())) } else { Ok(self) }
+        if ended { Err(format!("the server ended: {}", self.errors())) } else { Ok(self) }
     }
 
     /// Ends it with SIGKILL.
@@ -214,8 +311,18 @@ impl MariaDb {
     #[must_use]
     pub fn start_again(mut self) -> MariaDb {
         self.kill();
-        self.server = spawn(self.own.path(), &self.data, &self.options);
+        self.server = spawn(&self.programs, self.own.path(), &self.data, &self.options);
         self.answering().unwrap()
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Opens a session.
+    pub fn open(&self) -> Session {
+        Session::open(self.client())
     }
 
     /// Where it listens.
@@ -246,8 +353,34 @@ impl MariaDb {
         succeed(&mut self.client(), text)
     }
 
+    /// A session of root that holds what these statements hold.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn hold(&self, text: &str) -> Holder {
+        let mut child = self.client().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().expect("piped");
+        writeln!(stdin, "{text}; SELECT 'held';").unwrap();
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut lines = lines.map_while(Result::ok);
+        assert!(lines.any(|line| line == "held"), "{text} failed");
+        Holder { child, _stdin: stdin }
+    }
+
+    /// A session of root that is busy with this statement. Dropped, it goes on in the server.
+    ///
+    /// # Panics
+    /// When it is not seen there.
+    pub fn busy_with(&self, text: &str) -> Running {
+        let running = start(self.client().arg("--execute").arg(text), "");
+        let seen = text.replace('\'', "''");
+        let seen = format!("SELECT 1 FROM information_schema.processlist WHERE info = '{seen}';");
+        wait_until("the statement runs", || !self.sql(&seen).is_empty());
+        running
+    }
+
     fn client(&self) -> Command {
-        let mut command = Command::new(find(&["mariadb"]).expect("it was there a moment ago"));
+        let mut command = Command::new(&self.programs.client);
         command.args(["--no-defaults", "--batch", "--unbuffered", "--skip-column-names", "--user=root"]);
         command.arg(format!("--socket={}", self.socket().display()));
         command
@@ -266,7 +399,15 @@ impl MariaDb {
     /// # Panics
     /// When a client cannot be started.
     pub fn writers(&self, count: u32) -> Writers {
-        Writers::start(count, |writer, _| by_client(self.client(), "app.writes", writer))
+        self.writers_into(count, "app.writes")
+    }
+
+    /// The same, into another table of the same columns.
+    ///
+    /// # Panics
+    /// When a client cannot be started.
+    pub fn writers_into(&self, count: u32, table: &'static str) -> Writers {
+        Writers::start(count, |writer, _| by_client(self.client(), table, writer))
     }
 
     /// The rows that it holds, after a check of the table.
@@ -274,9 +415,17 @@ impl MariaDb {
     /// # Panics
     /// When the check fails.
     pub fn rows(&self) -> BTreeSet<Row> {
-        let check = self.sql("CHECK TABLE app.writes EXTENDED;");
+        self.rows_of("app.writes")
+    }
+
+    /// The same, of another table of the same columns.
+    ///
+    /// # Panics
+    /// When the check fails.
+    pub fn rows_of(&self, table: &str) -> BTreeSet<Row> {
+        let check = self.sql(&format!("CHECK TABLE {table} EXTENDED;"));
         assert!(check.trim_end().ends_with("status\tOK"), "CHECK TABLE says: {check}");
-        let text = self.sql("SELECT writer, sequence FROM app.writes;");
+        let text = self.sql(&format!("SELECT writer, sequence FROM {table};"));
         let row = |line: &str| {
             let (writer, sequence) = line.split_once('\t')?;
             Some((writer.parse().ok()?, sequence.parse().ok()?))

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use stillpoint_tests::comparison::Row;
+use stillpoint_tests::comparison::{Row, Window, assert_same};
 use stillpoint_tests::mariadb::{self, MariaDb};
+use stillpoint_tests::mysql;
 use stillpoint_tests::postgres::{self, Postgres};
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::{Log, Writers};
@@ -154,6 +156,55 @@ fn mariadb_is_whole_again_to_the_second() {
     let dump = succeed(Command::new("mariadb-dump").args(["--no-defaults", &socket, "app", "writes"]), "");
     succeed(Command::new("mariadb-admin").args(["--no-defaults", &socket, "shutdown"]), "");
     assert!(dump.contains("INSERT INTO `writes`"), "{dump}");
+}
+
+#[test]
+fn sqlite_is_whole_again_file_by_file() {
+    let test = "sqlite_is_whole_again_file_by_file";
+    let Some(volume) = Volume::make(test) else { return };
+    let (orders, stock) = (volume.data().join("orders.db"), volume.data().join("app/stock's.db"));
+    std::fs::create_dir(volume.data().join("app")).unwrap();
+    sqlite::make(&orders, Journal::Wal);
+    sqlite::make(&stock, Journal::Rollback);
+    let site = Site::with(&format!(
+        "[workload app]\nworkload_name = sqlite\ndbnames = {}, {}\ntimeout = 60\n",
+        orders.display(),
+        stock.display()
+    ));
+    let all = [sqlite::writers(&orders, 3), sqlite::writers(&stock, 1)];
+    all.iter().for_each(|w| w.get_on(20));
+    site.freeze();
+    let frozen = Instant::now();
+    let snapshot = volume.snapshot("copy");
+    let window = Window { frozen, thaw_asked: Instant::now() };
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    all.iter().for_each(|w| w.get_on(20));
+    let logs = all.map(Writers::stop);
+    let compared = |what: &str, orders: &Path, stock: &Path| {
+        assert_same(&format!("orders, {what}"), &logs[0], window, &sqlite::rows(orders));
+        assert_same(&format!("stock, {what}"), &logs[1], window, &sqlite::rows(stock));
+    };
+    let root = mounted(&site, &snapshot, &volume.data());
+    let destroy = || {
+        for file in [&orders, &stock] {
+            for end in ["", "-wal", "-shm", "-journal"] {
+                let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+            }
+        }
+    };
+    destroy();
+    recover(&site, &["--route", "attached-disks", "--snapshot", root.to_str().unwrap()], &[]);
+    compared("from attached disks", &orders, &stock);
+    let scratch = site.path("scratch");
+    let beside = ["--route", "scratch", "--snapshot", root.to_str().unwrap(), "--folder", scratch.to_str().unwrap()];
+    recover(&site, &beside, &[]);
+    let below = |file: &Path| scratch.join(file.strip_prefix("/").unwrap());
+    compared("beside", &below(&orders), &below(&stock));
+    destroy();
+    succeed(Command::new("cp").arg("-a").arg(format!("{}/.", snapshot.display())).arg(volume.data()), "");
+    recover(&site, &["--route", "new-machine"], &[]);
+    compared("on a new machine", &orders, &stock);
 }
 
 /// Whose logs they are.
@@ -319,4 +370,90 @@ fn postgres_is_whole_again_to_a_time_and_to_the_recorded_point() {
         .arg(&scratch);
     succeed(stop.current_dir("/"), "");
     assert!(dump.contains("COPY public.writes"), "{dump}");
+}
+
+mod newer {
+    use super::*;
+
+    #[test]
+    #[ignore = "newer: MySQL 9"]
+    fn mysql_is_whole_again_to_the_second_and_to_the_recorded_point() {
+        let test = "mysql_is_whole_again_to_the_second_and_to_the_recorded_point";
+        let (Some(programs), Some(volume)) = (mysql::programs(test), Volume::make(test)) else { return };
+        let data = volume.data().join("mysql");
+        programs.fresh(&data);
+        let server = programs.on(&data, &["--server-id=7"]);
+        server.make_table();
+        let shipped = tempfile::tempdir().unwrap();
+        let site = Site::with(&format!(
+            "[workload orders]\nworkload_name = mysql\ncommand_path = {}\ncredString = -u root --socket={}\n\
+             timeout = 60\n[logbackup]\nbaseLocation = {}\n",
+            programs.command_path().display(),
+            server.socket().display(),
+            shipped.path().display(),
+        ));
+        let writers = server.writers(3);
+        writers.get_on(20);
+        log_backup(&site);
+        let (said, snapshot) = snapshot_among(&site, &volume, &writers);
+        assert_eq!(said.json["kind"], "recoverable", "{}", said.text);
+        log_backup(&site);
+        writers.get_on(30);
+        let log = writers.stop();
+        let moment = quiet_moment();
+        for i in 1..=50 {
+            server.sql(&format!("INSERT INTO app.writes VALUES ({LATER}, {i});"));
+        }
+        log_backup(&site);
+        drop(server);
+        std::fs::remove_dir_all(&data).unwrap();
+
+        // The machine's own configuration, and its programs.
+        let settings = "[mysqld]\ninnodb_data_file_path=ibdata1:5M:autoextend\ninnodb_redo_log_capacity=8M\n\
+                        secure_file_priv=\nserver_id=7\nlog_bin=binlog\n[client]\nuser=root\n";
+        std::fs::write(site.path("my.cnf"), settings).unwrap();
+        std::fs::create_dir(site.path("bin")).unwrap();
+        for name in ["mysqld", "mysql", "mysqladmin", "mysqlbinlog", "mysqldump"] {
+            let real = stillpoint_tests::newer::program(test, name).unwrap();
+            let script = format!(
+                "#!/bin/sh\nexec {} --defaults-file={} \"$@\"\n",
+                real.display(),
+                site.path("my.cnf").display()
+            );
+            std::fs::write(site.path("bin").join(name), script).unwrap();
+            std::fs::set_permissions(site.path("bin").join(name), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+                .unwrap();
+        }
+        let path = format!("{}:{}", site.path("bin").display(), std::env::var("PATH").unwrap());
+        let programs_first = [("PATH", Path::new(&path))];
+        let root = mounted(&site, &snapshot, &volume.data());
+        let (root, to) = (root.to_str().unwrap(), rfc3339(moment));
+        let open = |folder: &Path| programs.on(folder, &["--server-id=7"]);
+
+        // Where it lay, from disks that are attached.
+        recover(&site, &["--route", "attached-disks", "--snapshot", root, "--to", &to], &programs_first);
+        assert_exactly(&log, &open(&data).rows());
+        // A machine that was made from the snapshot. To where the server was at the thaw, and not a commit more.
+        let again = || {
+            std::fs::remove_dir_all(&data).unwrap();
+            succeed(Command::new("cp").arg("-a").arg(snapshot.join("mysql")).arg(&data), "");
+        };
+        again();
+        recover(&site, &["--route", "new-machine", "--to", "recorded"], &programs_first);
+        let kept = said.json["workloads"][0]["kept"].as_array().unwrap();
+        let end = kept.iter().find(|k| k["name"] == "end_gtid").unwrap()["value"].as_str().unwrap();
+        assert_eq!(open(&data).sql("SELECT @@GLOBAL.gtid_executed;").trim(), end);
+        // All logs, to the end.
+        again();
+        recover(&site, &["--route", "new-machine", "--to", "latest"], &programs_first);
+        assert_eq!(open(&data).rows().iter().filter(|(w, _)| *w == LATER).count(), 50);
+        // One table of the snapshot itself, through a server beside the one that runs.
+        let scratch = volume.data().join("scratch");
+        let beside = ["--route", "scratch", "--snapshot", root, "--folder", scratch.to_str().unwrap()];
+        recover(&site, &beside, &programs_first);
+        let socket = format!("--socket={}", scratch.join("stillpoint.sock").display());
+        let dump = succeed(Command::new(site.path("bin/mysqldump")).args([&socket, "app", "writes"]), "");
+        succeed(Command::new(site.path("bin/mysqladmin")).args([&socket, "shutdown"]), "");
+        assert!(dump.contains("INSERT INTO `writes`"), "{dump}");
+    }
 }

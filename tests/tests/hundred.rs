@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use stillpoint_tests::comparison::{Row, Window, assert_same};
+use stillpoint_tests::firebird::{self, Firebird, PASSWORD};
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::postgres::{self, Postgres};
 use stillpoint_tests::program::succeed;
@@ -133,6 +134,62 @@ fn a_hundred_cycles_of_mariadb() {
     });
 }
 
+/// MySQL 9, with a table that is not InnoDB's or without.
+struct MySql(MariaDb, mariadb::Programs);
+
+impl Database for MySql {
+    fn configuration(&self) -> String {
+        let (socket, programs) = (self.0.socket(), self.1.command_path());
+        format!(
+            "[workload]\nworkload_name = mysql\ncommand_path = {}\ncredString = -u root --socket={}\n",
+            programs.display(),
+            socket.display()
+        )
+    }
+
+    fn empty(&self) {
+        self.0.sql("TRUNCATE TABLE app.writes;");
+    }
+
+    fn writers(&self) -> Writers {
+        self.0.writers(4)
+    }
+
+    fn rows(&self) -> BTreeSet<Row> {
+        self.0.rows()
+    }
+}
+
+fn mysql(test: &str, promise: Promise) {
+    let Some(programs) = stillpoint_tests::mysql::programs(test) else { return };
+    let open = |folder: &Path| MySql(programs.on(&folder.join("db"), &[]), programs.clone());
+    let make = |folder: &Path| {
+        programs.fresh(&folder.join("db"));
+        let server = open(folder);
+        server.0.make_table();
+        if promise == Promise::Still {
+            server.0.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
+        }
+        // What is made once is written out once.
+        server.0.sql("FLUSH TABLES;");
+        succeed(Command::new("sync").arg("--file-system").arg(folder), "");
+        Some(())
+    };
+    cycles(test, promise, &make, &|folder| Box::new(open(folder)));
+}
+
+#[test]
+#[ignore = "takes minutes, and MySQL 9"]
+fn a_hundred_cycles_of_mysql_while_nobody_waits() {
+    mysql("a_hundred_cycles_of_mysql_while_nobody_waits", Promise::Recoverable);
+}
+
+#[test]
+#[ignore = "takes minutes, and MySQL 9"]
+fn a_hundred_cycles_of_mysql_while_writers_wait() {
+    mysql("a_hundred_cycles_of_mysql_while_writers_wait", Promise::Still);
+}
+
 impl Database for Postgres {
     fn configuration(&self) -> String {
         let socket = self.socket();
@@ -191,7 +248,7 @@ fn redis(test: &str, settings: &'static [(&'static str, &'static str)]) {
     let open = |folder: &Path| Redis::on(&programs, &folder.join("db"), settings);
     // One that never saved is refused: it may be a cache.
     let make = |folder: &Path| {
-        open(folder).say("SAVE");
+        open(folder).say("SET something there\nSAVE");
         Some(())
     };
     cycles(test, Promise::Still, &make, &|folder| Box::new(open(folder)));
@@ -207,6 +264,59 @@ fn a_hundred_cycles_of_redis_with_its_log() {
 #[ignore = "takes minutes"]
 fn a_hundred_cycles_of_redis_with_its_dump() {
     redis("a_hundred_cycles_of_redis_with_its_dump", &[("save", "3600 1")]);
+}
+
+/// A server of its own, and its one database.
+struct InFirebird {
+    server: Firebird,
+    database: PathBuf,
+}
+
+impl InFirebird {
+    /// Opens what a snapshot or a loss of power left: what was written beside the database goes back into it.
+    fn open(test: &str, folder: &Path) -> InFirebird {
+        let server = Firebird::private(test).unwrap();
+        let database = folder.join("db/a.fdb");
+        if server.backup_state(&database) != "0" {
+            server.sql(&database, "ALTER DATABASE END BACKUP;");
+        }
+        InFirebird { server, database }
+    }
+}
+
+impl Database for InFirebird {
+    fn configuration(&self) -> String {
+        format!(
+            "[workload]\nworkload_name = firebird\ndbnames = {}\ncredString = -u sysdba -p{PASSWORD} -h 127.0.0.1 -P {}\n",
+            self.database.display(),
+            self.server.port()
+        )
+    }
+
+    fn empty(&self) {
+        self.server.sql(&self.database, "DELETE FROM writes;");
+    }
+
+    fn writers(&self) -> Writers {
+        self.server.writers(&self.database, 3)
+    }
+
+    fn rows(&self) -> BTreeSet<Row> {
+        self.server.rows(&self.database)
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_cycles_of_firebird() {
+    let test = "a_hundred_cycles_of_firebird";
+    let make = |folder: &Path| {
+        let server = Firebird::private(test)?;
+        firebird::folder(&folder.join("db"));
+        server.make(&folder.join("db/a.fdb"));
+        Some(())
+    };
+    cycles(test, Promise::Recoverable, &make, &|folder| Box::new(InFirebird::open(test, folder)));
 }
 
 /// A database that is a file.

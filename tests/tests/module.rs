@@ -107,10 +107,19 @@ fn modules_are_listed_and_removed() {
         let name = |m: &serde_json::Value| m["module"].as_str().unwrap_or("?").to_owned();
         (said.code, modules.iter().map(name).collect::<Vec<_>>())
     };
-    assert_eq!(listed(), (Some(0), ["mariadb", "postgres", "redis", "sqlite"].map(str::to_owned).to_vec()));
+    assert_eq!(
+        listed(),
+        (
+            Some(0),
+            ["firebird", "mariadb", "mysql", "oracle", "postgres", "redis", "sqlite"].map(str::to_owned).to_vec()
+        )
+    );
     assert_eq!(site.json(&["module", "remove", "mariadb"]).code, Some(0));
-    assert_eq!(listed(), (Some(0), ["postgres", "redis", "sqlite"].map(str::to_owned).to_vec()));
-    assert_eq!(fs::read_dir(site.path("lib/compiled")).unwrap().count(), 3, "nothing is kept of it");
+    assert_eq!(
+        listed(),
+        (Some(0), ["firebird", "mysql", "oracle", "postgres", "redis", "sqlite"].map(str::to_owned).to_vec())
+    );
+    assert_eq!(fs::read_dir(site.path("lib/compiled")).unwrap().count(), 6, "nothing is kept of it");
     assert!(site.path("etc/grants/mariadb.toml").exists(), "its grant stays");
     assert_eq!(site.json(&["module", "remove", "mariadb"]).code, Some(2));
     // It comes back within its grant, and nobody is asked.

@@ -184,7 +184,8 @@ fn a04_postgres_is_in_backup_mode_or_nothing_is_claimed() {
     // Nothing but a session that is in backup mode can end it: what it is told then ends up in the verdict.
     let said = site.json(&["thaw"]);
     assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
-    let entries = std::fs::read_to_string(record(&site, &said)).unwrap();
+    let chain = format!("lib/records/{}.chain", said.json["cycle"].as_str().unwrap());
+    let entries = std::fs::read_to_string(site.path(&chain)).unwrap();
     let sent = |name: &str| {
         entries.lines().any(|l| l.contains(&format!("\"name\":\"{name}\"")) && l.contains("\"outcome\":{\"rows\":1}"))
     };
@@ -203,13 +204,6 @@ fn a04_postgres_is_in_backup_mode_or_nothing_is_claimed() {
     assert_eq!((said.code, &said.json["verdict"]), (Some(4), &"failed".into()), "{}", said.text);
     assert!(!ran.exists(), "the snapshot was taken all the same");
     assert_nothing_is_frozen(&site);
-}
-
-/// The file of this cycle's record.
-fn record(site: &Site, said: &Said) -> std::path::PathBuf {
-    let cycle = said.json["cycle"].as_str().unwrap();
-    let files = walk(&site.path("lib")).into_iter();
-    files.into_iter().find(|f| f.display().to_string().contains(cycle)).expect("a record of this cycle")
 }
 
 /// "At most ten seconds" were followed by a read without a bound: a client that hangs hung the agent.
@@ -433,18 +427,18 @@ fn a13_no_file_of_the_servers_says_that_it_stands_still() {
 /// Log backup wrote itself into root's crontab, and made folders that everybody can write to.
 #[test]
 fn a14_nothing_is_written_into_a_crontab() {
+    let test = "a14_nothing_is_written_into_a_crontab";
+    let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
+    server.make_table();
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("app.db");
-    sqlite::make(&file, Journal::Wal);
     let (crontab, logs) = (folder.path().join("crontab"), folder.path().join("logs"));
     std::fs::write(&crontab, "# of root\n").unwrap();
     std::fs::create_dir(&logs).unwrap();
     let roots = Path::new("/var/spool/cron/root");
     let before = std::fs::read(roots).ok();
     let site = Site::with(&format!(
-        "[workload]\nworkload_name = sqlite\ndbnames = {}\n[logbackup]\nparameterFilePath = /nowhere/init.ora\n\
-         baseLocation = {}/\ncrontabLocation = {}\n",
-        file.display(),
+        "{}[logbackup]\nparameterFilePath = /nowhere/init.ora\nbaseLocation = {}/\ncrontabLocation = {}\n",
+        mariadb(&server, "mariadb", "timeout = 60\n"),
         logs.display(),
         crontab.display()
     ));
@@ -453,13 +447,19 @@ fn a14_nothing_is_written_into_a_crontab() {
     for words in ["crontabLocation is not read", "systemctl", "parameterFilePath is not read"] {
         assert!(check.stdout.contains(words), "{check:?}");
     }
-    let said = site.json(&["run", "--", "true"]);
-    assert_eq!(said.code, Some(0), "{}", said.text);
+    for command in [&["run", "--", "true"][..], &["log-backup"]] {
+        let said = site.json(command);
+        assert_eq!(said.code, Some(0), "{}", said.text);
+    }
     assert_eq!(std::fs::read_to_string(&crontab).unwrap(), "# of root\n");
     assert_eq!(std::fs::read(roots).ok(), before);
-    for path in walk(&logs).into_iter().chain([logs]) {
+    let copies = walk(&logs);
+    assert!(copies.iter().any(|f| f.display().to_string().contains("binlog.")), "nothing was copied: {copies:?}");
+    // The files, and every folder on the way to them.
+    let folders = copies.iter().flat_map(|f| f.ancestors()).filter(|f| f.starts_with(&logs));
+    for path in folders {
         let mode = path.metadata().unwrap().mode();
-        assert_eq!(mode & 0o002, 0, "{} can be written by everybody", path.display());
+        assert_eq!(mode & 0o022, 0, "{} can be written by others", path.display());
     }
 }
 

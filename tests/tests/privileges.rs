@@ -45,7 +45,7 @@ fn the_least_login_suffices_and_what_differs_from_it_is_told() {
     assert_eq!((said.code, findings(&said)), (Some(0), Vec::new()), "{}", said.text);
     let said = site.json(&["run", "--", "true"]);
     assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
-    assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 2, "{}", said.text);
+    assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 3, "{}", said.text);
 
     server.sql("GRANT INSERT ON app.* TO nobody@localhost; GRANT SHUTDOWN ON *.* TO nobody@localhost;");
     let said = site.json(&["check"]);

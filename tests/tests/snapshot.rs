@@ -243,3 +243,53 @@ fn two_databases_at_once() {
     assert_same("the copy of orders", &logs[1], window, &sqlite::rows(&snapshot.join("orders.db")));
     assert_same("the copy of stock", &logs[2], window, &sqlite::rows(&snapshot.join("stock.db")));
 }
+
+/// Commits stand still, and InnoDB does not: a transaction that is open goes on writing. So a copy of files is not believed,
+/// and this one, taken as if it could be, has lost its data.
+#[test]
+fn mariadb_copied_file_by_file_is_told_to_be_no_more_than_a_crash() {
+    let test = "mariadb_copied_file_by_file_is_told_to_be_no_more_than_a_crash";
+    let Some(server) = MariaDb::private(test, &["--innodb-log-file-size=4M"]) else { return };
+    server.make_table();
+    server.sql("CREATE TABLE app.big (id INT PRIMARY KEY, text LONGBLOB) ENGINE = InnoDB;");
+    server.sql("INSERT INTO app.writes VALUES (1, 1);");
+    let configuration = format!(
+        "[workload]\nworkload_name = mariadb\ncredString = -u root --socket={}\ntimeout = 60\n",
+        server.socket().display()
+    );
+    for kind in ["per-volume", "files"] {
+        let site = Site::with(&format!("{configuration}snapshot = {kind}\n"));
+        let said = site.json(&["run", "--", "true"]);
+        assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+        let told = said.json["workloads"][0]["findings"].to_string();
+        assert!(told.contains("the verdict will be crash-consistent"), "{told}");
+    }
+
+    let site = Site::with(&configuration);
+    let mut open = server.open();
+    open.say("START TRANSACTION; INSERT INTO app.big VALUES (0, 'x');");
+    site.freeze();
+    let copy = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
+    std::fs::set_permissions(copy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let data = copy.path().join("data");
+    succeed(Command::new("install").args(["-d", "-o", "mysql", "-g", "mysql"]).arg(&data), "");
+    let part = |which: &str| {
+        let script = format!("for f in \"$0\"/*; do case ${{f##*/}} in {which}) cp -a \"$f\" \"$1\";; esac; done");
+        succeed(Command::new("sh").args(["-ec", &script]).arg(server.data()).arg(&data), "");
+    };
+    part("ib_logfile0");
+    // More than the redo log holds: its begin is overwritten, and pages are written out.
+    for id in 1..=12 {
+        open.say(&format!("INSERT INTO app.big VALUES ({id}, REPEAT(MD5(RAND()), 32768));"));
+    }
+    part("ib_logfile0) ;; *");
+    let said = site.json(&["thaw"]);
+    assert_eq!(said.json["kind"], "still", "{}", said.text);
+    drop(open);
+    let lost = match MariaDb::try_on(&data, &["--innodb-log-file-size=4M"]) {
+        Err(why) => why,
+        Ok(server) => server.try_sql("CHECK TABLE app.big, app.writes;").stdout,
+    };
+    let words = ["Missing FILE_CHECKPOINT", "corrupt", "Corrupt", "log sequence number", "is in the future"];
+    assert!(words.iter().any(|w| lost.contains(w)), "the copy is whole, so this shows nothing: {lost}");
+}

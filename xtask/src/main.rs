@@ -3,6 +3,7 @@
 mod crash;
 mod debian;
 mod demo;
+mod newer;
 mod package;
 mod test;
 mod wasm;
@@ -33,6 +34,10 @@ enum Task {
         /// Where a real server is missing, name the tests that cannot run instead of failing.
         #[arg(long)]
         allow_missing: bool,
+        /// Fetches newer servers than Debian 12 has, once, and runs only the tests that want them: those that are
+        /// otherwise ignored, as `newer: …`.
+        #[arg(long)]
+        newer: bool,
         /// Passed on to `cargo test`.
         #[arg(last = true)]
         rest: Vec<String>,
@@ -56,7 +61,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Demo { database } => demo::run(database),
-        Task::Test { allow_missing, rest } => test::run(allow_missing, &rest),
+        Task::Test { allow_missing, newer, rest } => test::run(allow_missing, newer, &rest),
         Task::Breakable => crash::build().map(|folder| println!("{}", folder.display())),
         Task::Package { components: Some(folder), source, .. } => package::components(&folder, source),
         Task::Package { components: None, sign_with, .. } => {

@@ -3,14 +3,16 @@
 use anyhow::Result;
 use stillpoint_tests::missing::find;
 
-use crate::{cargo, crash, debian, package, succeed, target};
+use crate::{cargo, crash, debian, newer, package, succeed, target};
 
 /// A program that a test needs, and Debian's package of it.
-const NEEDED: [(&str, &str); 13] = [
+const NEEDED: [(&str, &str); 15] = [
     ("mariadbd", "mariadb-server"),
     ("mariadb", "mariadb-client"),
     ("postgres", "postgresql-15"),
     ("psql", "postgresql-client-15"),
+    ("firebird", "firebird3.0-server"),
+    ("isql-fb", "firebird3.0-utils"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
     ("sqlite3", "sqlite3"),
@@ -30,11 +32,14 @@ pub fn install() -> Result<()> {
     if packages.is_empty() || !debian::can_install() { Ok(()) } else { debian::install(&packages) }
 }
 
-/// Runs all tests.
-pub fn run(allow_missing: bool, rest: &[String]) -> Result<()> {
+/// Runs all tests; or only those that want newer servers, which stand in modules of this name.
+pub fn run(allow_missing: bool, newer: bool, rest: &[String]) -> Result<()> {
     if let Err(e) = install() {
         // The tests themselves say what is missing.
         eprintln!("! {e:#}");
+    }
+    if newer {
+        newer::fetch(&stillpoint_tests::newer::folder_beside(&target()?))?;
     }
     crash::build()?;
     let dist = package::run(None)?;
@@ -44,6 +49,9 @@ pub fn run(allow_missing: bool, rest: &[String]) -> Result<()> {
     // The hostile guests are packaged as modules; nobody needs them as native libraries.
     command.args(["test", "--locked", "--workspace", "--exclude", "stillpoint-guests"]).args(rest);
     command.env("STILLPOINT_DIST", dist).env("STILLPOINT_SKIPPED", &skipped);
+    if newer {
+        command.args(["--tests", "--", "--ignored", "newer::"]);
+    }
     if allow_missing {
         command.env("STILLPOINT_ALLOW_MISSING", "1");
     } else {

@@ -42,8 +42,10 @@ impl Manifest {
         if !self.client.tag.contains("{tag}") {
             say("[client] tag must contain {tag}".into());
         }
-        if self.client.login.as_ref().is_some_and(|l| !l.argument.contains("{login}")) {
-            say("[client] login argument must contain {login}".into());
+        if let Some(login) = &self.client.login
+            && login.argument.contains("{login}") == (login.format == LoginFormat::ConnectLine)
+        {
+            say("[client] login argument must contain {login}, and with a connect-line there is none".into());
         }
         if self.client.login.as_ref().is_some_and(|l| l.format == LoginFormat::AskPass && l.argument != "{login}") {
             say("[client] login argument is \"{login}\" alone where the format is ask-pass: it is several arguments"
@@ -99,18 +101,30 @@ impl Manifest {
                 out.push("[data] has paths or process, not both".into());
             }
         } else if let Some(paths) = &self.data.paths {
-            out.extend(self.read_problem("[data] paths", paths, None));
+            out.extend(self.question_problem("[data] paths", paths));
         } else if !self.sessions.values().any(|s| s.each.is_some()) {
             out.push("[data] paths or process is needed where no session is opened for each database".into());
         }
         if let Some(durable) = &self.data.durable {
-            out.extend(self.read_problem("[data] durable", &durable.statement, None));
+            out.extend(self.question_problem("[data] durable", &durable.statement));
             if durable.answer == Expected::Unchanged {
                 out.push("[data] durable must name the answer itself".into());
             }
         }
         if let Some(read_only) = &self.client.read_only {
             out.extend(self.text_problem(read_only).map(|p| format!("[client] read_only: {p}")));
+        }
+        out.extend(self.environment_problems());
+        for line in &self.client.setup {
+            if !is_setup(line) {
+                out.push(format!("[client] setup = \"{line}\" must be a SET or WHENEVER of plain words on one line"));
+            }
+        }
+        if let Some(unheld) = &self.data.unheld {
+            out.extend(self.read_problem("[data.unheld] statement", &unheld.statement, None));
+            if unheld.states.is_empty() || unheld.states.values().any(String::is_empty) {
+                out.push("[data.unheld] states names each state, and why nothing is held there".into());
+            }
         }
         out.extend(self.privilege_problems());
         out.extend(self.log_problems());
@@ -146,9 +160,26 @@ impl Manifest {
             }
         }
         match &privileges.held {
-            Some(held) => out.extend(self.read_problem("[privileges] held", held, None)),
+            Some(held) => out.extend(self.question_problem("[privileges] held", held)),
             None if privileges.needed.is_empty() => {}
             None => out.push("[privileges] needed can only be looked for with held".into()),
+        }
+        out
+    }
+
+    /// What the client finds in its environment can make it load or run anything.
+    fn environment_problems(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for (name, value) in &self.client.environment {
+            let plain = name.starts_with(|c: char| c.is_ascii_uppercase())
+                && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+            let ours = ["PATH", "HOME", "SHELL", "ENV", "IFS"].contains(&name.as_str());
+            if !plain || ours || ["LD_", "LC_", "BASH"].iter().any(|p| name.starts_with(p)) {
+                out.push(format!("[client] environment: {name} is not the module's to set"));
+            }
+            if value.replace("{instance}", "").replace("{home}", "").contains(['{', '}']) {
+                out.push(format!("[client] environment: {name} has no placeholder but {{instance}} and {{home}}"));
+            }
         }
         out
     }
@@ -178,9 +209,19 @@ impl Manifest {
 
     /// A text that is sent as it is.
     fn text_problem(&self, text: &str) -> Option<String> {
+        // Where the client reads its own commands as words, only the verbs of statements are let through: HOST runs a
+        // shell, SPOOL writes a file, START and GET read one.
+        let verb = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        if self.client.login.as_ref().is_some_and(|l| l.format == LoginFormat::ConnectLine)
+            && !["SELECT", "WITH", "ALTER"].iter().any(|v| v.eq_ignore_ascii_case(verb))
+        {
+            return Some("this client has commands of its own: text begins with SELECT, WITH or ALTER".into());
+        }
         // What begins with a backslash or a dot is a command of the client, which might run a shell.
         if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
             Some("text begins with a letter: it is a statement, and no command of the client".into())
+        } else if self.client.rows == Rows::List && !is_no_command_of_isql(text) {
+            Some(format!("text begins with {}: isql takes other words for its own commands", ISQL.join(", ")))
         } else if text.contains(['\n', '\r', '\0'])
             || (!self.client.end.is_empty() && text.contains(self.client.end.as_str()))
         {
@@ -193,6 +234,12 @@ impl Manifest {
     /// Whether sessions of this name are opened once for each database.
     fn each(&self, session: &str) -> Option<Each> {
         self.sessions.get(session).and_then(|s| s.each)
+    }
+
+    /// A statement that the host asks by itself: once, or in each database.
+    fn question_problem(&self, place: &str, name: &str) -> Option<String> {
+        let each = self.statements.get(name).and_then(|s| self.each(&s.session));
+        self.read_problem(place, name, each)
     }
 
     /// A statement that the host asks by itself, in a session that is opened `each`.
@@ -271,13 +318,19 @@ impl Manifest {
             if !seen.insert(&column.name) {
                 out.push(format!("column {} is there twice", column.name));
             }
+            if self.client.rows == Rows::QuotedCsv && column.nullable {
+                out.push(format!("column {}: this client prints nothing for NULL; take NVL() of it", column.name));
+                continue;
+            }
             let exact = match self.client.rows {
                 Rows::Quoted => true,
                 Rows::Reply => column.kind != ColumnKind::Bytes,
-                Rows::TabSeparated | Rows::Csv => false,
+                Rows::TabSeparated | Rows::Csv | Rows::QuotedCsv | Rows::List => false,
             } || column.kind == ColumnKind::Integer
                 || column.encoding.is_some();
-            if !exact && column.nullable {
+            if !exact && self.client.rows == Rows::List {
+                out.push(format!("column {}: this client prints text that could pass for other lines; cast it to CHARACTER SET OCTETS and declare encoding = \"hex\"", column.name));
+            } else if !exact && column.nullable {
                 out.push(format!("column {}: this client prints NULL like the text NULL; take HEX() of it and declare encoding = \"hex\"", column.name));
             }
             if !exact && column.kind == ColumnKind::Bytes {
@@ -297,8 +350,13 @@ impl Manifest {
             || statement.undo.is_some()
             || statement.holds.is_some()
             || statement.recoverable
+            || !statement.snapshots.is_empty()
+            || statement.foreign.is_some()
         {
-            out.push("stops, lasts, undo, holds and recoverable belong to effect = \"freeze\" alone".into());
+            out.push(
+                "stops, lasts, undo, holds, foreign, recoverable and snapshots belong to effect = \"freeze\" alone"
+                    .into(),
+            );
         }
         out
     }
@@ -310,6 +368,12 @@ impl Manifest {
         }
         if statement.recoverable && statement.stops == Some(Stops::Writes) {
             out.push("recoverable is for a freeze that does not stop writes".into());
+        }
+        if statement.snapshots.iter().any(|kind| !self.snapshots.contains(kind)) {
+            out.push("its snapshots must be among those of the module".into());
+        }
+        if statement.foreign.as_ref().is_some_and(|f| f.trim().len() < 12) {
+            out.push("foreign is a part of an error that nothing else says: at least 12 letters".into());
         }
         if statement.lasts.is_none() {
             out.push("a freeze needs lasts = \"session\", \"expires\", \"server\" or \"disk\"".into());
@@ -354,6 +418,14 @@ impl Manifest {
         }
         out
     }
+}
+
+/// With what a statement for `isql` may begin. Its commands are plain words, known by their first letters, and among them
+/// are `SHELL`, `INPUT`, `OUTPUT`, `CONNECT` and `SET`; so what is no command is listed, not what is one.
+const ISQL: [&str; 8] = ["SELECT", "WITH", "ALTER", "EXECUTE", "INSERT", "UPDATE", "DELETE", "MERGE"];
+
+fn is_no_command_of_isql(text: &str) -> bool {
+    text.split_once(' ').is_some_and(|(word, _)| ISQL.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
 /// The names of the `{placeholders}` of a statement's text, in order; one that stands twice is given twice.
@@ -470,6 +542,12 @@ pub(super) fn odd_characters(place: &str, value: &toml::Value, out: &mut Vec<Str
     }
 }
 
+/// A setting of the client's own: nothing in it ends the line, and nothing names a file or a program.
+fn is_setup(line: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | ',' | '_');
+    (line.starts_with("SET ") || line.starts_with("WHENEVER ")) && line.chars().all(plain)
+}
+
 /// As one writes it, so that a version is a short name for a folder.
 fn is_number(text: &str) -> bool {
     text.parse::<u32>().is_ok_and(|n| n.to_string() == text)
@@ -552,12 +630,74 @@ effect = "undo"
         }
     }
 
+    /// isql's commands are plain words, and any beginning of one will do.
+    #[test]
+    fn isql_is_given_statements_and_answers_in_numbers() {
+        let isql = GOOD
+            .replace("rows = \"tab-separated\"", "rows = \"list\"")
+            .replace("name = \"path\", type = \"text\"", "name = \"path\", type = \"text\", encoding = \"hex\"")
+            .replace("\"LOCK {seconds}\"", "\"ALTER DATABASE LINGER {seconds}\"")
+            .replace("\"UNLOCK\"", "\"alter database linger 0\"");
+        Manifest::parse(&isql).expect("good");
+        let text = "text = \"alter database linger 0\"";
+        for client in
+            ["SHELL id", "SHEL id", "IN /tmp/x", "OUT /tmp/x", "CONNECT '/x'", "CONN '/x'", "SET TERM ^", "ALTER"]
+        {
+            let said =
+                Manifest::parse(&isql.replace(text, &format!("text = \"{client}\""))).expect_err("refused").to_string();
+            assert!(said.contains("isql takes other words"), "{client}: {said}");
+        }
+        let said = Manifest::parse(&isql.replace(", encoding = \"hex\"", "")).expect_err("refused").to_string();
+        assert!(said.contains("OCTETS"), "{said}");
+        let foreign = isql.replace("stops = \"writes\"", "stops = \"writes\"\nforeign = \"failed\"");
+        assert!(Manifest::parse(&foreign).expect_err("refused").to_string().contains("at least 12 letters"));
+    }
+
     /// What nobody has signed yet is read, too: to be shown.
     #[test]
     fn a_text_of_parameters_alone_keeps_nobody_waiting() {
         let begun = std::time::Instant::now();
         assert_eq!(placeholders(&format!("LOCK {}", ["{a}"; 200_000].join(","))).map(|p| p.len()), Ok(200_000));
         assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+
+    /// A client whose own commands are words: whatever is declared, none of them is sent.
+    #[test]
+    fn no_command_of_sqlplus_can_be_formed() {
+        let login = "end = \";\"\nlogin = { argument = \"/nolog\", format = \"connect-line\" }";
+        let oracle = GOOD.replace("end = \";\"", login).replace("\"LOCK {seconds}\"", "\"ALTER SYSTEM {seconds}\"");
+        let oracle = oracle.replace("\"UNLOCK\"", "\"ALTER SYSTEM RESUME\"");
+        Manifest::parse(&oracle).expect("good");
+        for text in [
+            "HOST id",
+            "host id",
+            "SPOOL /tmp/a",
+            "START a",
+            "EDIT",
+            "GET a",
+            "RUN",
+            "SAVE a",
+            "STORE SET a",
+            "PROMPT a",
+            "EXIT",
+            "CONNECT / AS SYSDBA",
+            "SHUTDOWN ABORT",
+            "SET DEFINE ON",
+            "BEGIN NULL",
+            "@a",
+            "@@a",
+            "! id",
+            "# a",
+            "/",
+            "SELECT\\n HOST",
+            "ALTERED x",
+            "PASSWORD",
+            "COPY FROM a",
+            "OERR",
+        ] {
+            let said = Manifest::parse(&oracle.replace("ALTER SYSTEM RESUME", text)).map(drop);
+            assert!(said.is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -594,14 +734,34 @@ effect = "undo"
             ("text = \"UNLOCK\"\neffect = \"undo\"", "text = \"UNLOCK\"\neffect = \"undo\"\nstops = \"ddl\"", "alone"),
             ("type = \"text\" }", "type = \"text\", nullable = true }", "HEX()"),
             ("text = \"SELECT @@datadir\"", "text = '\\! id'", "no command of the client"),
-            ("[sessions.main]\n", "[sessions.main]\neach = \"database\"\n", "session of the right kind"),
+            (
+                "[sessions.main]\n",
+                "[identity]\nstatement = \"datadir\"\n\n[sessions.main]\neach = \"database\"\n",
+                "session of the right kind",
+            ),
             ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
+            ("stops = \"writes\"\n", "stops = \"writes\"\nsnapshots = [\"files\"]\n", "among those of the module"),
             ("[data]", "[role]\nstatement = \"unlock\"\nreplica = { integer = 1 }\n[data]", "must be a read"),
             ("[data]", "[logs]\nseries = \"datadir\"\nrotate = \"unlock\"\n[data]", "must be a change"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp '{data}' x\" }]\n[data]", "within quotes"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp {dato} x\" }]\n[data]", "{dato}"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", with = [\"kept.label\"] }]\n[data]", "kept.label"),
             ("world = \"stillpoint:workload/module@0.1.0\"", "world = \"other\"", "not offered"),
+            ("end = \";\"", "end = \";\"\nenvironment = { LD_PRELOAD = \"/tmp/a.so\" }", "not the module's to set"),
+            ("end = \";\"", "end = \";\"\nenvironment = { PATH = \"/tmp\" }", "not the module's to set"),
+            ("end = \";\"", "end = \";\"\nenvironment = { SID = \"{other}\" }", "no placeholder"),
+            ("end = \";\"", "end = \";\"\nsetup = [\"HOST id\"]", "a SET or WHENEVER"),
+            ("end = \";\"", "end = \";\"\nsetup = [\"SET A; HOST id\"]", "a SET or WHENEVER"),
+            (
+                "end = \";\"",
+                "end = \";\"\nlogin = { argument = \"{login}\", format = \"connect-line\" }",
+                "there is none",
+            ),
+            (
+                "paths = \"datadir\"",
+                "paths = \"datadir\"\nunheld = { statement = \"datadir\", states = {} }",
+                "each state",
+            ),
         ] {
             let said = refused(from, to);
             assert!(said.contains(word), "{from} → {to}: {said}");

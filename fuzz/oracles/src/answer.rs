@@ -7,7 +7,7 @@ use stillpoint_contract::message::{StatementError, Value};
 /// The most rows that are asked for.
 const MOST: usize = 64;
 
-/// The first line declares: `q`, `c`, `r` or `t` for the format, then two characters for each column, such as `qi- t? xh`: its
+/// The first line declares: `q`, `c`, `s`, `r` or `t` for the format, then two characters for each column, such as `qi- t? xh`: its
 /// type (`i`nteger, `t`ext, `x` for bytes) and whether it is nullable (`?`), `h`exadecimal, both (`*`), or neither. The
 /// rest is what is printed.
 ///
@@ -24,6 +24,7 @@ pub fn check(bytes: &[u8]) {
     let format = match head.first() {
         Some(b'q') => Rows::Quoted,
         Some(b'c') => Rows::Csv,
+        Some(b's') => Rows::QuotedCsv,
         Some(b'r') => Rows::Reply,
         _ => Rows::TabSeparated,
     };
@@ -40,6 +41,10 @@ pub fn check(bytes: &[u8]) {
         Err(e) => panic!("{e:?}"),
     };
     assert!(rows.len() <= MOST);
+    if format == Rows::QuotedCsv && columns.is_empty() {
+        // Words that say that it was done.
+        return assert!(rows.is_empty(), "rows that were not printed");
+    }
     if format == Rows::Reply {
         return is_one_reply(&rows, &columns, printed);
     }
@@ -85,6 +90,9 @@ fn column(two: &[u8]) -> Column {
 
 /// As the manifest's schema says of a column.
 fn is_refused_by_the_manifest(format: Rows, column: &Column) -> bool {
+    if format == Rows::QuotedCsv && column.nullable {
+        return true;
+    }
     let exact = format == Rows::Quoted
         || (format == Rows::Reply && column.kind != ColumnKind::Bytes)
         || column.kind == ColumnKind::Integer
@@ -100,6 +108,11 @@ fn is_what_was_printed(format: Rows, cell: &Value, column: &Column, printed: &[u
         Value::Bytes(_) => assert_eq!(column.kind, ColumnKind::Bytes),
         Value::Text(_) => assert_eq!(column.kind, ColumnKind::Text),
     }
+    if format == Rows::QuotedCsv {
+        let number = |b: &u8| b.is_ascii_digit() || *b == b'-';
+        let literal = printed.ends_with(b"\"") || (!printed.is_empty() && printed.iter().all(number));
+        assert!(literal, "a word of the client's own: {:?}", String::from_utf8_lossy(printed));
+    }
     if format == Rows::Quoted && *cell != Value::Null {
         let number = |b: &u8| b.is_ascii_digit() || b"+-.eE".contains(b);
         let literal = printed.ends_with(b"'") || (!printed.is_empty() && printed.iter().all(number));
@@ -112,8 +125,8 @@ fn cut(format: Rows, printed: &[u8]) -> Vec<Vec<&[u8]>> {
     let separator = separator(format);
     let quote = match format {
         Rows::Quoted => Some(b'\''),
-        Rows::Csv => Some(b'"'),
-        Rows::TabSeparated | Rows::Reply => None,
+        Rows::Csv | Rows::QuotedCsv => Some(b'"'),
+        Rows::TabSeparated | Rows::Reply | Rows::List => None,
     };
     let mut out = Vec::new();
     let mut row = Vec::new();
@@ -135,6 +148,9 @@ fn cut(format: Rows, printed: &[u8]) -> Vec<Vec<&[u8]>> {
     if from < printed.len() || !row.is_empty() {
         row.push(&printed[from..]);
         out.push(row);
+    }
+    if format == Rows::QuotedCsv {
+        out.retain(|row| row.concat() != b"" || row.len() > 1);
     }
     out
 }
@@ -170,13 +186,15 @@ fn print_cell(format: Rows, cell: &Value, encoded: bool) -> Vec<u8> {
         (Rows::Quoted, Value::Bytes(_)) if !encoded => format!("X'{hexadecimal}'").into_bytes(),
         (Rows::Quoted, _) if encoded => format!("'{hexadecimal}'").into_bytes(),
         (Rows::Quoted, _) => [&b"'"[..], &double_quotes(bytes, b'\''), b"'"].concat(),
+        (Rows::QuotedCsv, _) if encoded => format!("\"{hexadecimal}\"").into_bytes(),
+        (Rows::QuotedCsv, _) => [&b"\""[..], &double_quotes(bytes, b'"'), b"\""].concat(),
         (Rows::Csv, _) if encoded => hexadecimal.into_bytes(),
         (Rows::Csv, _) if bytes.iter().any(|b| b",\"\n\r".contains(b)) || bytes == b"\\." => {
             [&b"\""[..], &double_quotes(bytes, b'"'), b"\""].concat()
         }
         (Rows::Csv, _) => bytes.to_vec(),
-        (Rows::TabSeparated | Rows::Reply, _) if encoded => hexadecimal.into_bytes(),
-        (Rows::TabSeparated | Rows::Reply, _) => bytes.iter().flat_map(|b| escape(*b)).collect(),
+        (Rows::TabSeparated | Rows::Reply | Rows::List, _) if encoded => hexadecimal.into_bytes(),
+        (Rows::TabSeparated | Rows::Reply | Rows::List, _) => bytes.iter().flat_map(|b| escape(*b)).collect(),
     }
 }
 

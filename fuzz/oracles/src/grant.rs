@@ -80,14 +80,15 @@ fn texts(a: &Authority) -> BTreeSet<&str> {
     let mut out: BTreeSet<&str> = a.statements.values().map(|s| s.text.as_str()).collect();
     out.extend([a.client.tag.as_str(), a.client.end.as_str()]);
     out.extend(a.client.read_only.as_deref());
+    out.extend(a.client.setup.iter().map(String::as_str));
     out.extend(a.privileges.iter().flat_map(|p: &Privileges| &p.make).map(String::as_str));
     out
 }
 
 /// All of them, so that a new one is not forgotten.
-fn bounds(limits: &Limits) -> [u32; 7] {
-    let Limits { memory_mib, prepare_seconds, rows, answer_kib, state_kib, events, log_lines } = *limits;
-    [memory_mib, prepare_seconds, rows, answer_kib, state_kib, events, log_lines]
+fn bounds(limits: &Limits) -> [u32; 8] {
+    let Limits { memory_mib, prepare_seconds, thaw_seconds, rows, answer_kib, state_kib, events, log_lines } = *limits;
+    [memory_mib, prepare_seconds, thaw_seconds, rows, answer_kib, state_kib, events, log_lines]
 }
 
 fn statement(name: &str, a: &Statement, b: &Statement) {

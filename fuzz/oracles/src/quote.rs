@@ -126,6 +126,8 @@ fn statement(text: &str) -> Statement {
         undo: None,
         holds: None,
         recoverable: false,
+        foreign: None,
+        snapshots: Vec::new(),
     }
 }
 
@@ -135,6 +137,9 @@ fn client(dialect: &Dialect) -> Client {
         programs: Vec::new(),
         login: None,
         arguments: Vec::new(),
+        environment: std::collections::BTreeMap::new(),
+        setup: Vec::new(),
+        errors: stillpoint_contract::manifest::Printed::StandardError,
         end: ";".into(),
         tag: String::new(),
         rows: Rows::Quoted,

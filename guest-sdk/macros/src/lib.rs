@@ -56,7 +56,9 @@ fn function(manifest: &Manifest, name: &str, statement: &Statement) -> TokenStre
         let kind = match &statement.parameters[*p] {
             Parameter::Integer { .. } => quote! { i64 },
             Parameter::Bytes { .. } => quote! { &[u8] },
-            Parameter::Text { .. } | Parameter::Identifier | Parameter::Session => quote! { &str },
+            Parameter::Text { .. } | Parameter::Identifier | Parameter::Session | Parameter::StateFile => {
+                quote! { &str }
+            }
         };
         quote! { #ident: #kind }
     });

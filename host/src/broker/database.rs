@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use stillpoint_contract::manifest::{
-    self, Effect, Expected, Lasts, Manifest, Stops, Undo, UndoArgument, argument_order,
+    self, Effect, Expected, Lasts, Manifest, Parameter, Statement, Stops, Undo, UndoArgument, argument_order,
 };
 use stillpoint_contract::message::{Phase, Rows, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Broker, Frozen, Kept, SessionKey, allowed, not_in_this_phase};
 use crate::audit::{self, Digest, MOST_STATEMENTS, Outcome, Sender, Ticket};
 use crate::client::quote::render;
+use crate::client::session::Session;
 use crate::config::Role;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
@@ -146,6 +147,7 @@ impl Broker {
             return Err(not_in_this_phase(self.phase));
         }
         let key = self.key(&statement.session, database)?;
+        let arguments = &self.with_paths(statement, arguments)?;
         let (deadline, effect) = (self.deadline, statement.effect);
         // Every statement is in the audit record, so there is an end to them.
         self.statements_left = self
@@ -170,6 +172,19 @@ impl Broker {
         }
     }
 
+    /// The same arguments, with names of state files made paths: which folder that is, no module knows.
+    fn with_paths(&self, statement: &Statement, arguments: &[Value]) -> Result<Vec<Value>, StatementError> {
+        let order = argument_order(statement);
+        let path = |(at, value): (usize, &Value)| {
+            let parameter = order.get(at).and_then(|name| statement.parameters.get(*name));
+            let (Some(Parameter::StateFile), Value::Text(name)) = (parameter, value) else { return Ok(value.clone()) };
+            let folder =
+                self.state().ok_or_else(|| StatementError::Refused("the workload has no ipc_folder".into()))?;
+            folder.whole_path(name).map(Value::Text).map_err(StatementError::Refused)
+        };
+        arguments.iter().enumerate().map(path).collect()
+    }
+
     /// Arms the undo, then sends the statement.
     async fn freeze(
         &mut self,
@@ -179,7 +194,9 @@ impl Broker {
         deadline: Instant,
     ) -> Result<Rows, StatementError> {
         let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
-        let recoverable = statement.recoverable;
+        let (recoverable, foreign) = (statement.recoverable, statement.foreign.clone());
+        let own = &statement.snapshots;
+        let snapshots = if own.is_empty() { &self.manifest.snapshots } else { own }.clone();
         let (stops, lasts) = (statement.stops.unwrap_or(Stops::Writes), statement.lasts.unwrap_or(Lasts::Disk));
         let undo = statement.undo.clone().ok_or_else(|| StatementError::Undeclared(format!("{name} has no undo")))?;
         // Refused before anything is armed, if it is refused at all.
@@ -187,6 +204,11 @@ impl Broker {
         let given: BTreeMap<String, Value> =
             argument_order(statement).into_iter().map(str::to_owned).zip(arguments.iter().cloned()).collect();
         let entry = self.undo_of(name, lasts, &undo, &given, key, deadline).await?;
+        let undo_text = entry.statement().map(|s| s.text.clone()).unwrap_or_default();
+        // Which need not be the session that freezes.
+        let undo_key = (entry.statement().map(|s| s.session.clone()).unwrap_or_default(), key.1.clone());
+        let same = |e: &Entry| e.statement().is_some_and(|s| s.text == undo_text && s.database == key.1);
+        let sent_before = self.book.armed(&self.workload.name).iter().any(same);
         self.book
             .arm(entry)
             .await
@@ -197,9 +219,17 @@ impl Broker {
         }
         let rows = self.send(Sender::Module, name, key.1.as_deref(), arguments, deadline).await;
         crash::step(Step::Froze);
+        if let (Err(StatementError::Failed(error)), Some(foreign)) = (&rows, &foreign)
+            && error.message.contains(foreign.as_str())
+            // Whoever sends it twice is told the same, of what is ours.
+            && !sent_before
+        {
+            // Somebody else's, who is to take it back.
+            self.taken_back("never ours", &undo_key, &undo_text);
+        }
         let rows = rows?;
         let proof = self.bound_proof(name, key);
-        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, proof });
+        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, snapshots, proof });
         Ok(rows)
     }
 
@@ -238,7 +268,8 @@ impl Broker {
         }
         let text = render(&self.manifest.client, &target, &arguments)?;
         let session_key = (target.session.clone(), key.1.clone());
-        let cancel = self.cancel_text(&session_key);
+        // Of the session that freezes: it may still be about to, when it is taken back.
+        let cancel = self.cancel_text(key);
         let session = self.sessions.get(&session_key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
         let (process, group) = (session.process, session.group.clone());
         let statement = ledger::Statement {
@@ -252,6 +283,8 @@ impl Broker {
             identity: self.identity.clone(),
             set: self.set_by(froze),
             cancel,
+            nothing: undo.nothing.clone(),
+            by_hand: undo.by_hand.clone(),
         };
         let undo = ledger::Undo::Statement(Box::new(statement));
         Ok(Entry { number: 0, workload: self.workload.name.clone(), froze: froze.into(), lasts, undo })
@@ -301,6 +334,25 @@ impl Broker {
         deadline: Instant,
     ) -> Result<Rows, StatementError> {
         self.send(Sender::Host, name, database, arguments, deadline).await
+    }
+
+    /// Runs a statement without parameters for the host: once, or in each database, where its session is opened for each.
+    /// Gives the rows of each.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub async fn ask_each(&mut self, name: &str, deadline: Instant) -> Result<Vec<Rows>, StatementError> {
+        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        let each = self.manifest.sessions.get(&statement.session).is_some_and(|s| s.each.is_some());
+        let databases: Vec<Option<String>> = match each {
+            true => self.workload.databases.iter().cloned().map(Some).collect(),
+            false => vec![None],
+        };
+        let mut out = Vec::new();
+        for database in databases {
+            out.push(self.ask(name, database.as_deref(), &[], deadline).await?);
+        }
+        Ok(out)
     }
 
     async fn send(
@@ -413,8 +465,15 @@ impl Broker {
         question: &Answered,
         deadline: Instant,
     ) -> Result<Rows, StatementError> {
-        let ticket = self.sent(Sender::Host, &format!("{undo} (was it done?)"), key, &question.text)?;
-        let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        // Its own session may wait for the undo still.
+        let usable = |s: &Session| !s.is_busy() && !s.is_lost();
+        let other = || self.sessions.iter().find(|(k, s)| k.1 == key.1 && usable(s)).map(|(k, _)| k.clone());
+        let key = match self.sessions.get(key).is_some_and(usable) {
+            true => key.clone(),
+            false => other().unwrap_or_else(|| key.clone()),
+        };
+        let ticket = self.sent(Sender::Host, &format!("{undo} (was it done?)"), &key, &question.text)?;
+        let session = self.sessions.get_mut(&key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
         let answer = session.run(&question.text, &question.columns, deadline).await;
         self.book.audit.answered(ticket, Outcome::of(&answer));
         answer
@@ -567,6 +626,34 @@ impl Broker {
         }
         let deadline = Instant::now() + longest;
         self.open(&key).is_ok() && self.ask(cancel, None, std::slice::from_ref(id), deadline).await.is_ok()
+    }
+
+    /// Where this freeze may not have been answered yet, and its undo goes by another session, ends its session on the
+    /// server: what it would do later nobody takes back. A session that both share is left to what it does: that may be
+    /// the undo.
+    pub async fn end_unanswered(&mut self, froze: &str, undo: &SessionKey, longest: Duration) {
+        let Some(statement) = self.manifest.statements.get(froze) else { return };
+        let key = (statement.session.clone(), undo.1.clone());
+        let can_be_cancelled = self.manifest.sessions.get(&key.0).is_some_and(|s| s.cancel.is_some());
+        if key == *undo || !can_be_cancelled {
+            return;
+        }
+        if self.sessions.get(&key).is_some_and(crate::client::session::Session::is_busy) {
+            self.end_session(&key, longest).await;
+        }
+    }
+
+    /// Whether the database says that it cannot be held, and why.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub async fn unheld(&mut self, deadline: Instant) -> Result<Option<String>, StatementError> {
+        let Some(unheld) = self.manifest.data.unheld.clone() else { return Ok(None) };
+        let rows = self.ask(&unheld.statement, None, &[], deadline).await?;
+        match only(&rows) {
+            Some(Value::Text(state)) => Ok(unheld.states.get(&state).cloned()),
+            _ => Err(StatementError::Unexpected(format!("{} gave not one text", unheld.statement))),
+        }
     }
 
     /// Whether a client owes an answer: nothing more is asked of it.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use stillpoint_contract::manifest::{Each, Effect, Interface, Lasts, Manifest, Statement, Stops};
+use stillpoint_contract::manifest::{Each, Effect, Interface, Lasts, Manifest, Snapshot, Statement, Stops};
 use stillpoint_contract::message::{Notice, Phase, Reply, Request, Severity, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
 
@@ -40,6 +40,8 @@ pub struct Frozen {
     pub stops: Stops,
     /// Whether a copy is whole while it holds, though writes go on.
     pub recoverable: bool,
+    /// The kinds of snapshot that it makes consistent.
+    pub snapshots: Vec<Snapshot>,
     /// The answer that proves it, as it was just after the freeze.
     pub proof: Option<Vec<Value>>,
 }
@@ -57,6 +59,13 @@ pub struct Kept {
     pub database: Option<String>,
     /// Byte for byte.
     pub value: String,
+}
+
+impl Frozen {
+    /// Whether a copy is consistent while it holds.
+    pub fn counts(&self) -> bool {
+        self.stops == Stops::Writes || self.recoverable
+    }
 }
 
 /// A line that the module wrote.
@@ -299,8 +308,12 @@ impl Broker {
         if !freezes_each {
             return Vec::new();
         }
-        let covered: BTreeSet<&str> =
-            self.frozen.iter().filter(|f| f.stops == Stops::Writes).filter_map(|f| f.key.1.as_deref()).collect();
+        let covered: BTreeSet<&str> = self
+            .frozen
+            .iter()
+            .filter(|f| f.stops == Stops::Writes || f.recoverable)
+            .filter_map(|f| f.key.1.as_deref())
+            .collect();
         self.workload.databases.iter().filter(|d| !covered.contains(d.as_str())).cloned().collect()
     }
 }

@@ -1,6 +1,7 @@
 //! What the login may do beside what it needs: asked of the server, compared with the manifest.
 
-use stillpoint_contract::message::{StatementError, Value};
+use stillpoint_contract::manifest::Privileges;
+use stillpoint_contract::message::{Rows, StatementError, Value};
 use tokio::time::Instant;
 
 use super::Broker;
@@ -45,23 +46,32 @@ impl Broker {
     pub async fn login(&mut self, deadline: Instant) -> Result<Login, StatementError> {
         let Some(privileges) = self.manifest.privileges.clone() else { return Ok(Login::default()) };
         let Some(held) = &privileges.held else { return Ok(Login::default()) };
-        let rows = self.ask(held, None, &[], deadline).await?;
+        let mut out = Login::default();
+        for rows in self.ask_each(held, deadline).await? {
+            out.add(&privileges, &rows);
+        }
+        Ok(out)
+    }
+}
+
+impl Login {
+    /// What one answer adds: the login is another in each database.
+    fn add(&mut self, privileges: &Privileges, rows: &Rows) {
         let text = |v: Option<&Value>| match v {
             Some(Value::Text(text)) => Some(text.clone()),
             _ => None,
         };
         let role = rows.iter().find_map(|row| text(row.get(1)));
         let held: Vec<String> = rows.iter().filter_map(|row| text(row.first())).collect();
-        let mut out = Login::default();
         for (name, needed) in &privileges.needed {
             if held.contains(name) || needed.before.as_ref().is_some_and(|b| held.contains(b)) {
                 continue;
             }
             let words = format!("the login lacks the privilege {name}: {}", needed.why);
             match &role {
-                Some(role) => out.unsure.push(format!("unless its role {role} has it, {words}")),
-                None if needed.must => out.missing.push(words),
-                None => out.wanted.push(words),
+                Some(role) => push(&mut self.unsure, format!("unless its role {role} has it, {words}")),
+                None if needed.must => push(&mut self.missing, words),
+                None => push(&mut self.wanted, words),
             }
         }
         let known = |name: &String| {
@@ -69,7 +79,12 @@ impl Broker {
                 || privileges.usual.contains(name)
                 || privileges.needed.values().any(|n| n.before.as_ref() == Some(name))
         };
-        out.excess = held.into_iter().filter(|name| !known(name)).collect();
-        Ok(out)
+        held.into_iter().filter(|name| !known(name)).for_each(|name| push(&mut self.excess, name));
+    }
+}
+
+fn push(to: &mut Vec<String>, words: String) {
+    if !to.contains(&words) {
+        to.push(words);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -24,6 +25,7 @@ pub const RECOVERY_POINT: &str = "recovery-point.json";
 #[derive(Clone)]
 pub struct StateFolder {
     dir: Arc<Dir>,
+    folder: PathBuf,
     prefix: String,
     most: usize,
 }
@@ -48,6 +50,7 @@ impl StateFolder {
         let name: String = workload.name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
         Ok(Some(StateFolder {
             dir: Arc::new(dir),
+            folder: folder.clone(),
             prefix: format!("stillpoint.{name}."),
             most: most_kib as usize * 1024,
         }))
@@ -128,6 +131,13 @@ impl StateFolder {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e.to_string()),
             _ => Ok(()),
         }
+    }
+
+    /// The whole path of a file that the database is to write itself.
+    pub fn whole_path(&self, name: &str) -> Result<String, String> {
+        self.checked(name)?;
+        let path = self.folder.join(self.path(name));
+        path.into_os_string().into_string().map_err(|_| "ipc_folder's path is not UTF-8".into())
     }
 
     fn path(&self, name: &str) -> String {

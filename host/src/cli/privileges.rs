@@ -1,6 +1,7 @@
 //! `privileges`: the statements that make the least login a workload needs. They are printed, never run.
 
 use super::{Context, Output, screen};
+use crate::client::credential::known_as;
 use crate::fault::{Exit, Fault, plain};
 use crate::keeper::{self, Loaded};
 
@@ -27,8 +28,9 @@ fn run(context: &Context, name: &str) -> Result<Exit, Vec<Fault>> {
         let what = "the login's name holds a backslash or a control character, which cannot be quoted with certainty.";
         return Err(vec![Fault::new("SP-CFG-005", Exit::Usage, what).of(name).next("choose another name")]);
     }
-    let quoted = format!("'{}'", user.replace('\'', "''"));
     let manifest = module.manifest();
+    let user = &known_as(manifest.client.login.as_ref().map(|l| l.format), user);
+    let quoted = format!("'{}'", user.replace('\'', "''"));
     let privileges = manifest.privileges.as_ref();
     let q = manifest.client.identifier_quote.to_string();
     let role = format!("{q}{}{q}", user.replace(&q, &q.repeat(2)));

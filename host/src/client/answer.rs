@@ -20,6 +20,10 @@ pub fn parse(format: Rows, printed: &[u8], columns: &[Column], most: usize) -> R
         Rows::TabSeparated => tab_separated(printed)?,
         Rows::Csv => csv(printed)?,
         Rows::Quoted => quoted(printed)?,
+        // "Database altered.", as far as the client was not told to be quiet.
+        Rows::QuotedCsv if columns.is_empty() => Vec::new(),
+        Rows::QuotedCsv => quoted_csv(printed)?,
+        Rows::List => list(printed)?,
         Rows::Reply => reply(printed, columns)?,
     };
     if rows.len() > most {
@@ -49,10 +53,12 @@ fn typed(format: Rows, cell: Cell, column: &Column) -> Result<Value, StatementEr
     let bytes = match cell {
         Cell::Null => return null(column),
         Cell::Bare(bytes) => {
-            // The clients of MySQL's family and PostgreSQL's print NULL as a bare word. Where the column is encoded or a
+            // The clients of MySQL's family, PostgreSQL's and Firebird's print NULL as a bare word. Where the column is encoded or a
             // number, that word can be nothing else; for plain text the manifest may not say nullable.
             let certain = column.encoding.is_some() || column.kind == ColumnKind::Integer;
-            if matches!(format, Rows::TabSeparated | Rows::Csv) && certain && bytes == b"NULL" {
+            let word: &[u8] = if format == Rows::List { b"<null>" } else { b"NULL" };
+            let bare = matches!(format, Rows::TabSeparated | Rows::Csv | Rows::List);
+            if bare && certain && bytes == word {
                 return null(column);
             }
             bytes
@@ -116,6 +122,31 @@ fn unescape(cell: &[u8]) -> Result<Vec<u8>, StatementError> {
     Ok(out)
 }
 
+/// Where the value begins on a line of `isql`: a name has at most 31 letters.
+const VALUE: usize = 32;
+
+/// A name and a value on each line, and an empty line after each row. A value is one word, or empty.
+fn list(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    let mut rows = Vec::new();
+    for lines in printed.split(|b| *b == b'\n').collect::<Vec<_>>().split(|line| line.is_empty()) {
+        let cells: Result<Vec<Cell>, _> = lines.iter().map(|line| named(line).map(Cell::Bare)).collect();
+        let cells = cells?;
+        if !cells.is_empty() {
+            rows.push(cells);
+        }
+    }
+    Ok(rows)
+}
+
+/// The value of a line.
+fn named(line: &[u8]) -> Result<Vec<u8>, StatementError> {
+    let (name, value) = line.split_at_checked(VALUE).ok_or_else(|| unexpected("a line without a name and a value"))?;
+    if !name.first().is_some_and(u8::is_ascii_alphabetic) || !name.ends_with(b" ") || value.contains(&b' ') {
+        return Err(unexpected("a line that is not a name and a value of one word"));
+    }
+    Ok(value.to_vec())
+}
+
 /// One reply of `redis-cli --json`. Where no column is declared, it is an acknowledgement such as `OK`.
 fn reply(printed: &[u8], columns: &[Column]) -> Result<Vec<Vec<Cell>>, StatementError> {
     if printed.starts_with(b"#") {
@@ -173,6 +204,50 @@ fn csv(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
         }
         Ok((Cell::Bare(bare.to_vec()), rest))
     })
+}
+
+/// As [`csv`], but text is always quoted, so that a word of the client's own is no row; nothing is NULL, and empty lines
+/// between rows are nothing.
+fn quoted_csv(mut printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    let mut out = Vec::new();
+    loop {
+        while let Some(rest) = printed.strip_prefix(b"\n") {
+            printed = rest;
+        }
+        if printed.is_empty() {
+            return Ok(out);
+        }
+        let mut row = Vec::new();
+        loop {
+            let cell;
+            (cell, printed) = match printed.strip_prefix(b"\"") {
+                Some(body) => until_quote(body, b'"').map(|(text, rest)| (Cell::Text(text), rest))?,
+                None => {
+                    let end = printed.iter().position(|b| matches!(b, b',' | b'\n')).unwrap_or(printed.len());
+                    let (bare, rest) = printed.split_at(end);
+                    let digits = bare.strip_prefix(b"-").unwrap_or(bare);
+                    match bare {
+                        [] => (Cell::Null, rest),
+                        _ if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+                            (Cell::Bare(bare.to_vec()), rest)
+                        }
+                        _ => return Err(unexpected("a word of the client's own among the rows")),
+                    }
+                }
+            };
+            row.push(cell);
+            match printed.split_first() {
+                Some((b',', rest)) => printed = rest,
+                Some((b'\n', rest)) => {
+                    printed = rest;
+                    break;
+                }
+                None => break,
+                Some(_) => return Err(unexpected("neither a comma nor a line break after a value")),
+            }
+        }
+        out.push(row);
+    }
 }
 
 /// Rows of cells that `cell` takes from the front, each with what comes behind it.
@@ -293,6 +368,50 @@ mod tests {
         }
     }
 
+    /// As SQL*Plus 12.2 and later are documented to print it.
+    #[test]
+    fn words_of_sqlplus_are_no_rows() {
+        let two = [column(ColumnKind::Text, None, false), column(ColumnKind::Integer, None, false)];
+        let row = |text: &str, n| vec![Value::Text(text.into()), Value::Integer(n)];
+        assert_eq!(
+            parse(Rows::QuotedCsv, b"\n\"a,\"\"b\nc\",7\n\n\"\",\"-8\"\n\n\n", &two, 9).unwrap(),
+            vec![row("a,\"b\nc", 7), row("", -8)]
+        );
+        assert_eq!(parse(Rows::QuotedCsv, b"\n\n", &two, 9).unwrap(), Vec::<Vec<Value>>::new());
+        let text = &two[..1];
+        for printed in ["no rows selected\n", "Connected.\n\"a\"\n", "\"a\" b\n", "\"a\n", "SP2-0042: unknown\n", "-\n"]
+        {
+            let said = parse(Rows::QuotedCsv, printed.as_bytes(), text, 9);
+            assert!(matches!(said, Err(StatementError::Unexpected(_))), "{printed}");
+        }
+        assert!(parse(Rows::QuotedCsv, b"\"a\",\n", &two, 9).is_err(), "NULL was not declared");
+        assert_eq!(parse(Rows::QuotedCsv, b"\nDatabase altered.\n\n", &[], 9).unwrap(), Vec::<Vec<Value>>::new());
+    }
+
+    /// As isql 3.0 printed it.
+    #[test]
+    fn what_isql_prints_is_read_exactly() {
+        let hex = |nullable| column(ColumnKind::Text, Some(Encoding::Hex), nullable);
+        let number = column(ColumnKind::Integer, None, true);
+        let columns = [hex(false), hex(true), hex(true), number];
+        let line = |name: &str, value: &str| format!("{name:<32}{value}\n");
+        let row = |n: &str| line("X", "61C3A927") + &line("Y", "") + &line("CAST", "<null>") + &line("N", n);
+        let printed = format!("\n{}\n{}\n\n\n\n", row("-6"), row("<null>"));
+        let want = |n| vec![Value::Text("a\u{e9}'".into()), Value::Text(String::new()), Value::Null, n];
+        assert_eq!(
+            parse(Rows::List, printed.as_bytes(), &columns, 9).unwrap(),
+            vec![want(Value::Integer(-6)), want(Value::Null)]
+        );
+        assert_eq!(parse(Rows::List, b"\n\n\n", &columns, 9).unwrap(), Vec::<Vec<Value>>::new());
+        let one = [hex(true)];
+        for printed in [line("X", "a b"), line("", "61"), line("X", "6"), "X 61\n".into(), line("X", "61").repeat(2)] {
+            assert!(
+                matches!(parse(Rows::List, printed.as_bytes(), &one, 9), Err(StatementError::Unexpected(_))),
+                "{printed}"
+            );
+        }
+    }
+
     /// As redis-cli 7.0 printed it, with `-2 --json`.
     #[test]
     fn what_redis_cli_prints_is_read_exactly() {
@@ -371,6 +490,8 @@ mod tests {
             let _ = parse(Rows::TabSeparated, &printed, &columns, 9);
             let _ = parse(Rows::Quoted, &printed, &columns, 9);
             let _ = parse(Rows::Csv, &printed, &columns, 9);
+            let _ = parse(Rows::QuotedCsv, &printed, &columns, 9);
+            let _ = parse(Rows::List, &printed, &columns, 9);
             let _ = parse(Rows::Reply, &printed, &columns, 9);
         }
     }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use stillpoint_contract::manifest::{self, LoginFormat};
 
 use crate::client::reach::Reach;
-use crate::config::{Login, Secret};
+use crate::config::{As, Login, Secret};
 use crate::fault::{Exit, Fault};
 use crate::sys::sealed::sealed;
 
@@ -14,6 +14,8 @@ use crate::sys::sealed::sealed;
 pub struct Told {
     /// Its arguments. No secret is in them.
     pub arguments: Vec<String>,
+    /// What stands before the name of a database.
+    pub server: String,
     /// The sealed file, to be inherited.
     pub file: Option<OwnedFd>,
     /// The first line of its standard input.
@@ -28,9 +30,15 @@ pub fn login(reach: &Reach, secret: Option<&Secret>, way: &manifest::Login) -> R
     let content = match way.format {
         LoginFormat::OptionFile => option_file(reach, secret)?,
         LoginFormat::PassFile => pass_file(reach, secret)?,
+        LoginFormat::FetchPassword => first_line(reach, secret)?,
         LoginFormat::AskPass => {
             let arguments = asking(reach, secret)?;
-            return Ok(Told { arguments, file: None, line: secret.cloned() });
+            return Ok(Told { arguments, server: String::new(), file: None, line: secret.cloned() });
+        }
+        LoginFormat::ConnectLine => {
+            let line = connect_line(reach, secret)?;
+            let arguments = vec![way.argument.clone()];
+            return Ok(Told { arguments, server: String::new(), file: None, line: Some(line) });
         }
     };
     let file = sealed(content.as_bytes(), reach.user.uid, reach.user.gid).map_err(|e| {
@@ -38,11 +46,28 @@ pub fn login(reach: &Reach, secret: Option<&Secret>, way: &manifest::Login) -> R
             .of(&reach.workload)
     })?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let words = match way.format {
-        LoginFormat::PassFile => connection_words(&reach.login, &path),
-        LoginFormat::OptionFile | LoginFormat::AskPass => path,
-    };
-    Ok(Told { arguments: vec![way.argument.replace("{login}", &words)], file: Some(file), line: None })
+    let (mut server, mut words) = (String::new(), Vec::new());
+    match way.format {
+        LoginFormat::OptionFile | LoginFormat::AskPass | LoginFormat::ConnectLine => words.push(path),
+        LoginFormat::PassFile => words.push(connection_words(&reach.login, &path)),
+        LoginFormat::FetchPassword => {
+            words = user_and_password(&reach.login, secret.is_some(), path);
+            server = inet(&reach.login);
+        }
+    }
+    let arguments = words.iter().map(|word| way.argument.replace("{login}", word)).collect();
+    Ok(Told { arguments, server, file: Some(file), line: None })
+}
+
+/// How a database calls this user: Firebird in capitals, where the name is not quoted.
+pub fn known_as(format: Option<LoginFormat>, user: &str) -> String {
+    match format {
+        Some(LoginFormat::FetchPassword) => match user.strip_prefix('"').and_then(|u| u.strip_suffix('"')) {
+            Some(exact) => exact.replace("\"\"", "\""),
+            None => user.to_uppercase(),
+        },
+        _ => user.to_owned(),
+    }
 }
 
 /// The arguments of `redis-cli`, which reads the password from its standard input before anything else, and gives it
@@ -121,6 +146,49 @@ fn pass_file(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> {
     Ok(format!("*:*:*:*:{}\n", secret.expose().replace('\\', "\\\\").replace(':', "\\:")))
 }
 
+/// isql takes the first line of the file that `-fetch_password` names.
+fn first_line(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> {
+    let login = &reach.login;
+    for (key, value) in [("user", &login.user), ("host", &login.host)] {
+        without_control(reach, key, value.as_deref().unwrap_or_default())?;
+    }
+    without_login_path(reach)?;
+    let other = [("socket", &login.socket), ("database", &login.database)];
+    if let Some((key, _)) = other.iter().find(|(_, value)| value.is_some()) {
+        let what = format!("this client knows no {key} in credString.");
+        return Err(Fault::new("SP-CLIENT-003", Exit::Usage, what)
+            .of(&reach.workload)
+            .next("name host and port there, and the databases under  dbnames ="));
+    }
+    if login.host.as_deref().is_some_and(|h| h.contains('/')) {
+        return Err(Fault::new("SP-CLIENT-003", Exit::Usage, "host in credString holds a slash.").of(&reach.workload));
+    }
+    let secret = secret.map(Secret::expose).unwrap_or_default();
+    without_control(reach, "password", secret)?;
+    Ok(if secret.is_empty() { String::new() } else { format!("{secret}\n") })
+}
+
+fn user_and_password(login: &Login, has_password: bool, path: String) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(user) = &login.user {
+        words.extend(["-user".to_owned(), user.clone()]);
+    }
+    if has_password {
+        words.extend(["-fetch_password".to_owned(), path]);
+    }
+    words
+}
+
+/// A server of Firebird's, always by its network protocol: a client that opened the file itself would keep the server out.
+fn inet(login: &Login) -> String {
+    let host = login.host.as_deref().unwrap_or("localhost");
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+    match login.port {
+        Some(port) => format!("inet://{host}:{port}/"),
+        None => format!("inet://{host}/"),
+    }
+}
+
 /// The words of a connection of libpq's, each value in single quotes with backslash escapes
 /// (PostgreSQL manual, "Connection Strings"). Names are looked for among the server's own alone: nobody else's function
 /// can stand before them.
@@ -146,6 +214,42 @@ fn connection_words(login: &Login, pass_file: &str) -> String {
     let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
     let words = words.iter().filter_map(|(key, value)| Some(format!("{key}='{}'", quoted((*value)?))));
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// SQL*Plus' own command, which comes over its standard input (SQL*Plus User's Guide, "CONNECT"). Before it, `&` in a
+/// password is told to be nothing but a letter. Where the configuration says nothing, the machine's user is the login.
+fn connect_line(reach: &Reach, secret: Option<&Secret>) -> Result<Secret, Fault> {
+    let login = &reach.login;
+    let fault = |what: &str| Err(Fault::new("SP-CLIENT-003", Exit::Usage, what).of(&reach.workload));
+    without_login_path(reach)?;
+    if login.host.is_some() || login.port.is_some() || login.socket.is_some() {
+        return fault("this client's login has no host, port or socket: write  user/password@database as sysbackup.");
+    }
+    let plain = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+    let user = login.user.as_deref().unwrap_or_default();
+    let database = login.database.as_deref().unwrap_or_default();
+    if !plain(user, "_$#") || !plain(database, "_.:/-") {
+        return fault("the user or the database in credString holds what this client's login cannot carry.");
+    }
+    let who = match (user, secret.map(Secret::expose)) {
+        ("", None) => "/".to_owned(),
+        // A quote has no way into a password of Oracle's.
+        (_, Some(password)) if password.contains(|c: char| c.is_control() || c == '"') => {
+            return fault("the password holds a quote or a control character, which this client's login cannot carry.");
+        }
+        ("", Some(_)) => return fault("a password without a user is no login."),
+        (_, None) => return fault("a user without a password is no login: the client would ask for it."),
+        (user, Some(password)) => format!("{user}/\"{password}\""),
+    };
+    let at = if database.is_empty() { String::new() } else { format!("@{database}") };
+    let role = match login.role {
+        Some(As::Sysbackup) => " AS SYSBACKUP",
+        Some(As::Sysdba) => " AS SYSDBA",
+        Some(As::Sysoper) => " AS SYSOPER",
+        None if user.is_empty() && database.is_empty() => " AS SYSBACKUP",
+        None => "",
+    };
+    Ok(Secret::of(format!("SET DEFINE OFF\nCONNECT {who}{at}{role}\n")))
 }
 
 fn without_control(reach: &Reach, key: &str, value: &str) -> Result<(), Fault> {
@@ -186,6 +290,41 @@ mod tests {
              passfile='/proc/self/fd/7' client_encoding='UTF8' application_name='stillpoint' \
              options='-c search_path=pg_catalog'"
         );
+    }
+
+    #[test]
+    fn no_word_of_a_login_becomes_a_line_of_sqlplus() {
+        let mut reach = Reach::for_tests();
+        let line = |reach: &Reach, password: Option<&str>| {
+            let secret = password.map(|p| Secret::of(p.into()));
+            connect_line(reach, secret.as_ref()).map(|s| s.expose().to_owned()).map_err(|f| f.id.to_string())
+        };
+        let define = "SET DEFINE OFF\nCONNECT ";
+        assert_eq!(line(&reach, None), Ok(format!("{define}/ AS SYSBACKUP\n")));
+        reach.login.user = Some("c##b".into());
+        reach.login.database = Some("//h:1521/s".into());
+        assert_eq!(line(&reach, Some("&a@b;")), Ok(format!("{define}c##b/\"&a@b;\"@//h:1521/s\n")));
+        for password in [None, Some("a\nHOST id"), Some("a\" AS SYSDBA")] {
+            assert_eq!(line(&reach, password), Err("SP-CLIENT-003".into()), "{password:?}");
+        }
+        for database in ["a\nHOST id", "a b", "a\""] {
+            reach.login.database = Some(database.into());
+            assert_eq!(line(&reach, Some("p")), Err("SP-CLIENT-003".into()), "{database:?}");
+        }
+    }
+
+    #[test]
+    fn a_database_of_firebird_is_named_with_its_server() {
+        let login = Login { user: Some("bak".into()), host: Some("::1".into()), port: Some(3051), ..Login::default() };
+        assert_eq!(inet(&login), "inet://[::1]:3051/");
+        assert_eq!(inet(&Login::default()), "inet://localhost/");
+        let file = "/proc/self/fd/7";
+        assert_eq!(user_and_password(&login, true, file.into()), ["-user", "bak", "-fetch_password", file]);
+        assert_eq!(known_as(Some(LoginFormat::FetchPassword), "bak"), "BAK");
+        assert_eq!(known_as(Some(LoginFormat::FetchPassword), "\"b\"\"ak\""), "b\"ak");
+        let mut reach = Reach::for_tests();
+        reach.login.host = Some("other/".into());
+        assert_eq!(first_line(&reach, None).unwrap_err().id, "SP-CLIENT-003");
     }
 
     #[test]

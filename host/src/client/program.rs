@@ -14,9 +14,10 @@ const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr
 /// # Errors
 /// `SP-CLIENT-001`: none is there. `SP-CLIENT-002`: somebody else could change it.
 pub fn find(workload: &Workload, programs: &[String]) -> Result<PathBuf, Fault> {
-    let folders: Vec<PathBuf> = match &workload.command_path {
-        Some(folder) => vec![folder.clone()],
-        None => PATH.iter().map(PathBuf::from).collect(),
+    let folders: Vec<PathBuf> = match (&workload.command_path, &workload.instance) {
+        (Some(folder), _) => vec![folder.clone()],
+        (None, Some(instance)) => vec![instance.home.join("bin")],
+        (None, None) => PATH.iter().map(PathBuf::from).collect(),
     };
     let found = programs.iter().flat_map(|p| folders.iter().map(move |f| f.join(p))).find(|p| is_program(p));
     let Some(found) = found else {
@@ -34,7 +35,8 @@ pub fn find(workload: &Workload, programs: &[String]) -> Result<PathBuf, Fault> 
         .done("Nothing was started.")
         .next("install the database's client, or name its folder with  command_path ="));
     };
-    check(&found, workload.linux_user.uid).map_err(|problem| {
+    let owner = workload.instance.as_ref().map(|i| i.owner);
+    check(&found, workload.linux_user.uid, owner).map_err(|problem| {
         Fault::new(
             "SP-CLIENT-002",
             Exit::Usage,
@@ -42,17 +44,22 @@ pub fn find(workload: &Workload, programs: &[String]) -> Result<PathBuf, Fault> 
         )
         .of(&workload.name)
         .done("Nothing was started.")
-        .next("let only root or linux_user write to it and to the folders above it")
+        .next(match problem {
+            ownership::Problem::Writable { path } => format!("chmod go-w {}", path.display()),
+            _ => "let only root or linux_user write to it and to the folders above it".into(),
+        })
     })?;
     Ok(found)
 }
 
-/// Whether only root or this user could have written it.
+/// Whether only root, this user, or the owner of its instance's home could have written it. Who owns the database's own
+/// program may give its client to others; but not to root.
 ///
 /// # Errors
 /// Who else could.
-pub fn check(program: &Path, uid: u32) -> Result<(), ownership::Problem> {
-    ownership::check(program, &[uid])
+pub fn check(program: &Path, uid: u32, owner: Option<u32>) -> Result<(), ownership::Problem> {
+    let owner = owner.filter(|_| uid != 0);
+    ownership::check(program, &[uid].into_iter().chain(owner).collect::<Vec<_>>())
 }
 
 /// Whether there is a program that can be started.

@@ -47,6 +47,19 @@ fn literal(client: &Client, name: &str, parameter: &Parameter, value: &Value) ->
             Ok(n.to_string())
         }
         (Parameter::Session, Value::Integer(n)) => Ok(n.to_string()),
+        // Oracle's: two numbers and a comma, as text.
+        (Parameter::Session, Value::Text(id))
+            if !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit() || b == b',') =>
+        {
+            Ok(format!("'{id}'"))
+        }
+        // The host has made the name a path, and said no to a name that is none.
+        (Parameter::StateFile, Value::Text(path)) => {
+            if path.chars().any(|c| c.is_control() || matches!(c, '\\' | '\'' | '"')) {
+                return Err(refused("ipc_folder's path holds what cannot be quoted with certainty"));
+            }
+            Ok(format!("'{path}'"))
+        }
         (Parameter::Identifier, Value::Text(text)) if client.rows == Rows::Reply => bare(text).map_err(|e| refused(&e)),
         // Words are split by rules of the client's own, which no quoting here is made for.
         (Parameter::Text { .. } | Parameter::Bytes { .. }, _) if client.rows == Rows::Reply => {

@@ -1,13 +1,14 @@
 //! How to reach a database: all that is needed to start its client again, with *where* its secret is and never the
 //! secret itself. It stands in the ledger, so that recovery needs neither the module nor, as a rule, the configuration.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stillpoint_contract::manifest::Client;
 
 use crate::config::{self, Login, Secret, Workload};
-use crate::fault::Fault;
+use crate::fault::{Exit, Fault};
 use crate::sys::launch::Ids;
 
 use super::program;
@@ -19,8 +20,14 @@ pub struct Reach {
     pub workload: String,
     /// The program, found and checked.
     pub program: PathBuf,
+    /// Who may own it, beside root and who runs it.
+    #[serde(default)]
+    pub owner: Option<u32>,
     /// Who runs it.
     pub user: Ids,
+    /// Its environment, with the workload's own instance in it: never what a login or somebody's profile says.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
     /// The client as the manifest declared it.
     pub client: Client,
     /// The words of the login that are no secret.
@@ -45,8 +52,10 @@ impl Reach {
     /// Of a workload, by this client.
     ///
     /// # Errors
-    /// `SP-CLIENT-001`, `SP-CLIENT-002`: no program that can be trusted.
+    /// `SP-CLIENT-001`, `SP-CLIENT-002`: no program that can be trusted. `SP-CLIENT-007`: the configuration does not say
+    /// which instance it is.
     pub fn new(workload: &Workload, client: &Client, configuration: PathBuf) -> Result<Reach, Fault> {
+        let environment = environment(workload, client)?;
         let program = program::find(workload, &client.programs)?;
         let credential = &workload.credential;
         let user = &workload.linux_user;
@@ -58,6 +67,8 @@ impl Reach {
         Ok(Reach {
             workload: workload.name.clone(),
             program,
+            owner: workload.instance.as_ref().map(|i| i.owner),
+            environment,
             user: Ids { uid: user.uid, gid: user.gid, groups: user.groups.clone() },
             client: client.clone(),
             login: credential.login.clone(),
@@ -70,7 +81,7 @@ impl Reach {
     /// # Errors
     /// In words: what is no longer as it was.
     pub fn secret(&self) -> Result<Option<Secret>, String> {
-        program::check(&self.program, self.user.uid).map_err(|p| p.to_string())?;
+        program::check(&self.program, self.user.uid, self.owner).map_err(|p| p.to_string())?;
         match &self.secret {
             Where::Nowhere => Ok(None),
             Where::File(file) => Ok(config::credential_file(file, self.user.uid)?.password),
@@ -89,6 +100,8 @@ impl Reach {
         Reach {
             workload: "w".into(),
             program: "/bin/p".into(),
+            owner: None,
+            environment: BTreeMap::new(),
             user: Ids { uid: 0, gid: 0, groups: vec![] },
             client: Client {
                 read_only: None,
@@ -96,6 +109,9 @@ impl Reach {
                 programs: vec!["p".into()],
                 login: None,
                 arguments: vec![],
+                environment: BTreeMap::new(),
+                setup: vec![],
+                errors: stillpoint_contract::manifest::Printed::StandardError,
                 end: ";".into(),
                 tag: "{tag}".into(),
                 rows: Rows::Quoted,
@@ -107,4 +123,31 @@ impl Reach {
             secret: Where::Nowhere,
         }
     }
+}
+
+/// The variables that the manifest names, filled from the workload's instance.
+fn environment(workload: &Workload, client: &Client) -> Result<BTreeMap<String, String>, Fault> {
+    let fault = |what: &str, next: &str| {
+        let fault = Fault::new("SP-CLIENT-007", Exit::Usage, what).of(&workload.name).done("Nothing was started.");
+        Err(fault.next(next))
+    };
+    let named = client.environment.values().any(|v| v.contains("{instance}") || v.contains("{home}"));
+    let (name, home) = match &workload.instance {
+        None if named => {
+            return fault(
+                "the configuration does not say which instance it is.",
+                "name the list of instances, such as  configuration_path = /etc/oratab  , or  instance =  and  home =",
+            );
+        }
+        Some(_) if !named => {
+            return fault(
+                "its module's client cannot be told which instance it is.",
+                "remove  configuration_path, instance  and  home  from the section",
+            );
+        }
+        None => (String::new(), String::new()),
+        Some(instance) => (instance.name.clone(), instance.home.display().to_string()),
+    };
+    let fill = |value: &String| value.replace("{instance}", &name).replace("{home}", &home);
+    Ok(client.environment.iter().map(|(key, value)| (key.clone(), fill(value))).collect())
 }

@@ -10,8 +10,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use regex_lite::Regex;
-use stillpoint_contract::manifest::{self, Client, Column};
-use stillpoint_contract::message::{DatabaseError, Rows, StatementError};
+use stillpoint_contract::manifest::{Client, Column, LoginFormat, Printed, Rows};
+use stillpoint_contract::message::{self, DatabaseError, StatementError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -24,6 +24,9 @@ use crate::fault::{Exit, Fault};
 use crate::sys::cgroup;
 use crate::sys::launch::{Launch, spawn};
 use crate::sys::process::{self, ProcessId};
+
+/// How long after its first error a client may take to show that it is connected all the same.
+const REFUSED: Duration = Duration::from_secs(1);
 
 /// Most rows and bytes of one answer.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +56,8 @@ pub struct Session {
     /// The tag that has not come yet.
     open: Option<String>,
     lost: Option<String>,
+    /// What the client is told before the first statement.
+    first: Option<Secret>,
     client: Client,
     error: Regex,
     most: Most,
@@ -74,17 +79,28 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         .of(&reach.workload)
     })?;
     let mut arguments = Vec::new();
-    let (mut login, mut line) = (None, None);
+    let (mut login, mut line, mut server) = (None, None, String::new());
     if let Some(way) = &client.login {
         let told = credential::login(reach, secret, way)?;
         arguments.extend(told.arguments);
-        (login, line) = (told.file, told.line);
+        (login, line, server) = (told.file, told.line, told.server);
     }
-    arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", database.unwrap_or_default())));
+    // What is a line of its own for some clients is the first of several for others.
+    let mut first = None;
+    if client.login.as_ref().is_some_and(|l| l.format == LoginFormat::ConnectLine) {
+        first = line.take();
+    }
+    if !client.setup.is_empty() {
+        let before = first.as_ref().map(Secret::expose).unwrap_or_default();
+        first = Some(Secret::of(format!("{before}{}\n", client.setup.join("\n"))));
+    }
+    let database = format!("{server}{}", database.unwrap_or_default());
+    arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", &database)));
     let group = cgroup::make();
     let launch = Launch {
         program: reach.program.clone(),
         arguments,
+        environment: reach.environment.clone(),
         ids: Some(reach.user.clone()),
         keep: login.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
         parent: std::process::id().cast_signed(),
@@ -116,6 +132,7 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         line,
         open: None,
         lost: None,
+        first,
         client: client.clone(),
         error,
         most,
@@ -145,7 +162,12 @@ impl Session {
     ///
     /// # Errors
     /// [`StatementError`]; after `TimedOut` the statement may still be running, and the session is busy.
-    pub async fn run(&mut self, text: &str, columns: &[Column], deadline: Instant) -> Result<Rows, StatementError> {
+    pub async fn run(
+        &mut self,
+        text: &str,
+        columns: &[Column],
+        deadline: Instant,
+    ) -> Result<message::Rows, StatementError> {
         let end = &self.client.end;
         let printed = self.send(&format!("{text}{end}\n"), deadline).await?;
         let printed = printed.ok_or(StatementError::TooLarge)?;
@@ -164,12 +186,34 @@ impl Session {
     /// Sends lines and reads what is printed before the tag; `None` if that was more than the limit.
     async fn send(&mut self, lines: &str, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
         self.settle(deadline).await?;
+        // What is printed until then are greetings, of the client and of whoever configured it.
+        if let Some(first) = self.first.clone() {
+            if let Err(error) = self.exchange(first.expose(), deadline).await {
+                // Neither logged in nor set: nothing more may be sent to it.
+                self.gone(&error.to_string());
+                return Err(error);
+            }
+            self.first = None;
+        }
+        self.exchange(lines, deadline).await
+    }
+
+    async fn exchange(&mut self, lines: &str, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
         self.tags += 1;
         let tag = format!("stillpoint-{}-{}", self.secret, self.tags);
         let ask = self.client.tag.replace("{tag}", &tag);
+        let end = &self.client.end;
+        let sent = match self.client.rows {
+            // The first COMMIT belongs to the statement: its error comes before the tag.
+            Rows::List => {
+                let first = if self.tags == 1 { format!("SET LIST ON{end}\n") } else { String::new() };
+                format!("{first}{lines}COMMIT{end}\n{ask}{end}\nCOMMIT{end}\n")
+            }
+            _ => format!("{lines}{ask}{end}\n"),
+        };
         let sent = Zeroizing::new(match self.line.take() {
-            Some(line) => format!("{}\n{lines}{ask}{}\n", line.expose(), self.client.end),
-            None => format!("{lines}{ask}{}\n", self.client.end),
+            Some(line) => format!("{}\n{sent}", line.expose()),
+            None => sent,
         });
         self.printed.clear();
         self.said.clear();
@@ -185,6 +229,10 @@ impl Session {
             Ok(Ok(())) => {}
         }
         let printed = self.read_to_tag(deadline).await?;
+        if printed.is_none() && self.client.errors == Printed::StandardOutput {
+            // An error may be among what was too much to keep.
+            return Err(StatementError::TooLarge);
+        }
         if let Some(error) = self.errors().into_iter().next() {
             if self.client.lost.contains(&error.code) {
                 return Err(self.gone(&error.to_string()));
@@ -216,6 +264,13 @@ impl Session {
         }
     }
 
+    /// Lets the client come to the end of what it was told, up to `longest`.
+    pub async fn finish(mut self, longest: Duration) {
+        drop(self.stdin.take());
+        let _ = timeout(longest, self.child.wait()).await;
+        self.close().await;
+    }
+
     /// Kills the client and waits until it is gone, up to `longest`.
     pub async fn kill(&mut self, longest: Duration) -> bool {
         self.lost.get_or_insert_with(|| "we ended it".into());
@@ -238,11 +293,16 @@ impl Session {
     }
 
     /// Everything printed before the tag; `None` if that was more than the limit.
-    async fn read_to_tag(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
+    async fn read_to_tag(&mut self, mut deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
+        let mut refused = false;
         let Some(tag) = self.open.clone() else { return Ok(Some(Vec::new())) };
         let mut too_large = false;
         loop {
-            if let Some(end) = find_tag(&self.printed, tag.as_bytes()) {
+            let found = match self.client.rows {
+                Rows::List => find_named_tag(&self.printed, tag.as_bytes()),
+                _ => find_tag(&self.printed, tag.as_bytes()),
+            };
+            if let Some(end) = found {
                 let answer = self.printed[..end].to_vec();
                 self.open = None;
                 self.drain_errors();
@@ -266,6 +326,7 @@ impl Session {
             })
             .await;
             match read {
+                Err(_) if refused => return Err(self.gone("it did not connect")),
                 Err(_) => return Err(StatementError::TimedOut),
                 Ok((true, Ok(0) | Err(_))) => {
                     self.last_words().await;
@@ -276,12 +337,24 @@ impl Session {
                     return Err(self.gone("it closed its standard error"));
                 }
                 Ok((false, Ok(_))) => {
-                    if let Some(error) = self.errors().into_iter().find(|e| self.client.lost.contains(&e.code)) {
+                    let lost = |e: &DatabaseError| self.client.lost.contains(&e.code);
+                    if let Some(mut error) = self.errors().into_iter().find(lost) {
+                        if error.message.is_empty() {
+                            // It stands on the lines behind.
+                            self.last_words().await;
+                            error = self.errors().into_iter().find(|e| e.code == error.code).unwrap_or(error);
+                        }
                         return Err(self.gone(&error.to_string()));
+                    }
+                    // isql that could not log in says so, lives on and answers nothing: behind any other error of a first
+                    // statement comes the tag.
+                    if self.client.rows == Rows::List && self.tags == 1 && !refused && !self.errors().is_empty() {
+                        refused = true;
+                        deadline = deadline.min(Instant::now() + REFUSED);
                     }
                 }
                 // Where errors are printed among the answers, one may be the last thing that is said.
-                Ok((true, Ok(_))) if self.client.rows == manifest::Rows::Reply => {
+                Ok((true, Ok(_))) if self.client.rows == Rows::Reply => {
                     if let Some(error) = self.errors().into_iter().find(|e| self.client.lost.contains(&e.code)) {
                         return Err(self.gone(&error.to_string()));
                     }
@@ -312,7 +385,7 @@ impl Session {
 
     fn errors(&self) -> Vec<DatabaseError> {
         let mut out = errors(&self.error, &self.said);
-        if self.client.rows == manifest::Rows::Reply {
+        if self.client.rows == Rows::Reply || self.client.errors == Printed::StandardOutput {
             out.extend(errors(&self.error, &self.printed));
         }
         out
@@ -345,25 +418,81 @@ impl Drop for Session {
     }
 }
 
-/// The database's errors among the lines of a client's standard error: those that this pattern of the manifest's knows.
+/// Most bytes of a message that stands on several lines.
+const LONG: usize = 400;
+
+/// The database's errors among the lines that a client printed: those that this pattern of the manifest's knows.
+/// Where it has no group `message`, the lines that follow are the message, to the next error.
 pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
-    String::from_utf8_lossy(said)
-        .lines()
-        .filter_map(|line| {
-            let found = pattern.captures(line)?;
+    let mut out: Vec<DatabaseError> = Vec::new();
+    let follows = !pattern.as_str().contains("(?<message>") && !pattern.as_str().contains("(?P<message>");
+    for line in String::from_utf8_lossy(said).lines() {
+        if let Some(found) = pattern.captures(line) {
             let group = |name| found.name(name).map_or("", |m| m.as_str()).to_owned();
-            Some(DatabaseError { code: group("code"), state: group("state"), message: group("message") })
-        })
-        .collect()
+            out.push(DatabaseError { code: group("code"), state: group("state"), message: group("message") });
+        } else if let Some(error) = out.last_mut()
+            && follows
+            && error.message.len() + line.len() < LONG
+        {
+            let joint = if error.message.is_empty() { "" } else { ": " };
+            error.message.push_str(&format!("{joint}{}", line.trim_start_matches('-').trim_end()));
+        }
+    }
+    out
 }
 
 /// Where the tag begins, once it is the last line: nothing is printed after it until the next statement is sent.
 pub fn find_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
     let line = printed.strip_suffix(b"\n")?;
+    // What prints it may print the statement's end, too.
+    let line = line.strip_suffix(b";").unwrap_or(line);
     let quote = match line.last() {
         Some(quote @ (b'\'' | b'"')) => &[*quote][..],
         _ => &[],
     };
     let before = line.strip_suffix(quote)?.strip_suffix(tag)?.strip_suffix(quote)?;
     (before.is_empty() || before.ends_with(b"\n")).then_some(before.len())
+}
+
+/// Where the line with the tag begins, where a name stands before it: `isql` prints an empty line behind each row, so the
+/// tag is the last line but for empty ones.
+pub fn find_named_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
+    // A line that is not at its end may go on.
+    let lines = printed.strip_suffix(b"\n")?.trim_ascii_end();
+    let name = lines.strip_suffix(tag)?;
+    let begin = name.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let name = &name[begin..];
+    (name.starts_with(b"CONSTANT ") && name.len() == 32).then_some(begin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As isql 3.0 printed it.
+    #[test]
+    fn an_error_of_several_lines_is_told_in_one() {
+        let said = "Statement failed, SQLSTATE = 42000\nunsuccessful metadata update\n-ALTER DATABASE failed\n\
+                    -Database is already in the physical backup mode\nStatement failed, SQLSTATE = 08006\nError\n";
+        let pattern = Regex::new("^Statement failed, SQLSTATE = (?<code>[0-9A-Z]{5})$").unwrap();
+        let [first, second] = errors(&pattern, said.as_bytes()).try_into().unwrap();
+        assert_eq!((first.code.as_str(), second.code.as_str(), second.message.as_str()), ("42000", "08006", "Error"));
+        assert_eq!(
+            first.message,
+            "unsuccessful metadata update: ALTER DATABASE failed: Database is already in the physical backup mode"
+        );
+    }
+
+    #[test]
+    fn a_tag_behind_its_name_is_found_on_the_last_line_alone() {
+        let line = format!("{:<32}tag-1\n", "CONSTANT");
+        let before = format!("\n{:<32}1\n\n\n", "N");
+        for behind in ["", "\n", "\n\n"] {
+            let printed = format!("{before}\n{line}{behind}");
+            assert_eq!(find_named_tag(printed.as_bytes(), b"tag-1"), Some(before.len() + 1));
+        }
+        for printed in [&line[..line.len() - 1], "tag-1\n", &format!("{line}x\n"), &line.replace("CON", "OTH")] {
+            assert_eq!(find_named_tag(printed.as_bytes(), b"tag-1"), None, "{printed:?}");
+        }
+    }
 }

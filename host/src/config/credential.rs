@@ -11,7 +11,12 @@ use zeroize::Zeroize;
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret itself: for the sealed file alone.
+    /// Of these words.
+    pub fn of(text: String) -> Secret {
+        Secret(text)
+    }
+
+    /// The secret itself: for the sealed file, or the client's standard input, alone.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -50,6 +55,21 @@ pub struct Login {
     pub database: Option<String>,
     /// `--login-path`.
     pub login_path: Option<String>,
+    /// `as sysbackup`, behind a login of Oracle's.
+    #[serde(default)]
+    pub role: Option<As>,
+}
+
+/// As what an Oracle login connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum As {
+    /// What a backup needs.
+    Sysbackup,
+    /// Everything.
+    Sysdba,
+    /// Less than a backup needs.
+    Sysoper,
 }
 
 /// What a login needs.
@@ -77,6 +97,9 @@ impl Credential {
     pub fn parse(text: &str) -> Result<Credential, String> {
         if text.chars().any(|c| c.is_control() && !c.is_ascii_whitespace()) {
             return Err("it holds a control character".into());
+        }
+        if let Some(read) = as_sqlplus_takes_it(text.trim()) {
+            return read;
         }
         let mut out = Credential::default();
         let words = words(text).ok_or("a quote or a backslash in it is not closed")?;
@@ -125,6 +148,48 @@ impl Credential {
         }
         Ok(out)
     }
+}
+
+/// `[user/password | /][@database] [as role]`; `None` where it is no such string. The password may stand in double quotes.
+fn as_sqlplus_takes_it(text: &str) -> Option<Result<Credential, String>> {
+    let (name, behind) = text.split_once('/')?;
+    if name.contains(|c: char| c.is_whitespace() || matches!(c, '-' | '=' | '\'' | '"' | '@')) {
+        return None;
+    }
+    Some(behind_the_slash(name, behind))
+}
+
+fn behind_the_slash(name: &str, behind: &str) -> Result<Credential, String> {
+    let (password, rest) = match behind.strip_prefix('"') {
+        Some(quoted) => quoted.split_once('"').ok_or("a quote in it is not closed")?,
+        None => behind.split_at(behind.find(|c: char| c == '@' || c.is_whitespace()).unwrap_or(behind.len())),
+    };
+    let mut words = rest.split_whitespace();
+    let mut out = Credential::default();
+    let role = match rest.strip_prefix('@') {
+        Some(_) => {
+            out.login.database = words.next().and_then(|w| w.strip_prefix('@')).map(str::to_owned);
+            words.collect::<Vec<_>>()
+        }
+        None => words.collect(),
+    };
+    out.login.role = match role.as_slice() {
+        [] => None,
+        [word, role] if word.eq_ignore_ascii_case("as") => {
+            let known = [("sysbackup", As::Sysbackup), ("sysdba", As::Sysdba), ("sysoper", As::Sysoper)];
+            let known = known.into_iter().find(|(name, _)| role.eq_ignore_ascii_case(name));
+            Some(known.ok_or("behind  as  stands none of sysbackup, sysdba and sysoper")?.1)
+        }
+        _ => return Err("behind the login stands something else than  as sysbackup".into()),
+    };
+    if name.is_empty() != password.is_empty() {
+        return Err("it needs a user and a password, or neither, such as  / as sysbackup".into());
+    }
+    if !name.is_empty() {
+        out.login.user = Some(name.to_owned());
+        out.password = Some(Secret(password.to_owned()));
+    }
+    Ok(out)
 }
 
 /// The words of a text, quoted as in a shell. A `#` begins no comment: it may begin a password.
@@ -230,6 +295,31 @@ mod tests {
         ] {
             let read = Credential::parse(text).unwrap();
             assert_eq!(read.password.as_ref().map(Secret::expose), Some(password), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_logins_of_sqlplus_are_understood() {
+        for (text, user, password, database, role) in [
+            ("/ as sysbackup", None, None, None, Some(As::Sysbackup)),
+            ("/ AS SYSDBA", None, None, None, Some(As::Sysdba)),
+            ("/", None, None, None, None),
+            ("/@orders as sysbackup", None, None, Some("orders"), Some(As::Sysbackup)),
+            (
+                "c##backup/secret@//h:1521/s as sysbackup",
+                Some("c##backup"),
+                Some("secret"),
+                Some("//h:1521/s"),
+                Some(As::Sysbackup),
+            ),
+            ("b/\"a @b/c\"@orders", Some("b"), Some("a @b/c"), Some("orders"), None),
+        ] {
+            let c = Credential::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            let read = (c.login.user.as_deref(), c.password.as_ref().map(Secret::expose), c.login.database.as_deref());
+            assert_eq!((read, c.login.role), ((user, password, database), role), "{text}");
+        }
+        for text in ["u/hunter2 as root", "u/hunter2 x", "/hunter2 as sysbackup", "u/ as sysbackup", "u/\"hunter2"] {
+            assert!(!Credential::parse(text).unwrap_err().contains("hunter2"), "{text}");
         }
     }
 

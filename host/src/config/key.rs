@@ -1,7 +1,7 @@
 //! The keys of a workload's section.
 
 /// Every key that is honoured.
-pub const HONOURED: [&str; 17] = [
+pub const HONOURED: [&str; 20] = [
     "workload_name",
     "command_path",
     "linux_user",
@@ -19,6 +19,9 @@ pub const HONOURED: [&str; 17] = [
     "enforceSlaveOnly",
     "filesystems",
     "keep_records",
+    "configuration_path",
+    "instance",
+    "home",
 ];
 
 /// A key that is known and not honoured.
@@ -32,16 +35,11 @@ pub struct Refused {
 }
 
 /// Every key that is known and not honoured.
-pub const REFUSED: [Refused; 3] = [
+pub const REFUSED: [Refused; 2] = [
     Refused {
         name: "command",
         why: "it names the client of Azure's log backup alone, as one file",
         instead: "write the folder that the client is in:  command_path =",
-    },
-    Refused {
-        name: "configuration_path",
-        why: "lists of instances are not read",
-        instead: "write one [workload NAME] section for each instance",
     },
     Refused {
         name: "customScriptEnabled",

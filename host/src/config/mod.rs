@@ -16,6 +16,7 @@
 //! | `SP-CFG-010` | others could have written a file |
 //! | `SP-CFG-011` | two sections ask for what one cycle cannot do |
 //! | `SP-CFG-012` | a login string for a client that takes none |
+//! | `SP-CFG-014` | a line of a list of instances is not understood, or its home cannot be used |
 //! | `SP-CFG-020` | warning: `timeout` is below 60 seconds |
 //! | `SP-CFG-022` | warning: a key of Azure's log backup that is done without |
 //! | `SP-CFG-023` | warning: `dbnames`, where the whole server is frozen |
@@ -26,6 +27,7 @@
 mod credential;
 mod key;
 mod log_backup;
+mod oratab;
 mod place;
 mod section;
 
@@ -38,8 +40,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stillpoint_contract::manifest::Snapshot;
 
-pub use credential::{Credential, Login, Secret};
+pub use credential::{As, Credential, Login, Secret};
 pub use log_backup::LogBackup;
+pub use oratab::Instance;
 
 use crate::fault::{Exit, Fault};
 use crate::sys::ownership;
@@ -80,6 +83,8 @@ pub struct Workload {
     pub workload_name: String,
     /// The folder of the client program.
     pub command_path: Option<PathBuf>,
+    /// Which of several instances on this machine, where its client must be told.
+    pub instance: Option<Instance>,
     /// Who runs the client.
     pub linux_user: User,
     /// How it logs in.

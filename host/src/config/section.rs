@@ -11,6 +11,7 @@ use nix::unistd::{Gid, Uid, getgrouplist};
 use stillpoint_contract::manifest::Snapshot;
 
 use super::log_backup::{self, LogBackup};
+use super::oratab::{self, Instance};
 use super::place::{At, Places};
 use super::{Configuration, Credential, OnFailure, Role, User, Workload, key};
 use crate::azure;
@@ -65,6 +66,13 @@ struct Section<'s> {
     values: BTreeMap<&'static str, &'s str>,
 }
 
+/// A server that a section speaks of.
+struct Server {
+    name: String,
+    instance: Option<Instance>,
+    linux_user: User,
+}
+
 impl Section<'_> {
     /// An empty value is an absent one: Azure's template is full of them.
     fn get(&self, key: &str) -> Option<&str> {
@@ -112,7 +120,7 @@ impl Reader<'_> {
                 Some(heading) => match heading.strip_prefix("workload") {
                     Some(name) if name.is_empty() || name.starts_with([' ', '\t']) => {
                         let read = self.workload(heading, name.trim(), properties);
-                        out.extend(read.map(|w| (heading.to_owned(), w)));
+                        out.extend(read.into_iter().map(|w| (heading.to_owned(), w)));
                     }
                     _ => self.strange(heading),
                 },
@@ -168,11 +176,13 @@ impl Reader<'_> {
         }
     }
 
-    fn workload(&mut self, heading: &str, name: &str, properties: &Properties) -> Option<Workload> {
+    /// The workload of a section, or one for each instance of the list that it names.
+    fn workload(&mut self, heading: &str, name: &str, properties: &Properties) -> Vec<Workload> {
         let before = self.faults.len();
         let value = |key: &str| properties.iter().find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| v.trim());
         let workload_name = value("workload_name").filter(|v| !v.is_empty());
-        let name = if name.is_empty() { workload_name.unwrap_or("workload") } else { name };
+        let own_name = (!name.is_empty()).then_some(name);
+        let name = own_name.or(workload_name).unwrap_or("workload");
         let mut section = Section { heading, name, values: BTreeMap::new() };
         self.keys(&mut section, properties);
         let section = &section;
@@ -189,8 +199,9 @@ impl Reader<'_> {
         let timeout = self.seconds(section, "timeout", 90);
         let short = timeout.as_secs() < 60;
         let stall_budget = self.stall_budget(section, timeout);
-        let linux_user = self.user(section);
-        let owners: Vec<u32> = linux_user.iter().map(|u| u.uid).collect();
+        let servers = self.servers(section, own_name);
+        let mut owners: Vec<u32> = servers.iter().map(|s| s.linux_user.uid).collect();
+        owners.dedup();
         let credential = self.credential(section, &owners);
         let command_path = self.path(section, "command_path");
         let module = self.path(section, "module");
@@ -207,34 +218,153 @@ impl Reader<'_> {
         let databases = self.databases(section);
         let filesystems = self.filesystems(section);
         let keep_records = self.keep_records(section);
-        if self.faults.len() > before {
-            return None;
-        }
+        let Some(workload_name) = workload_name.filter(|_| self.faults.len() == before) else { return Vec::new() };
         if short {
             let what = format!("timeout = {} is below 60 seconds: a slow snapshot is cut off.", timeout.as_secs());
             let next = "write  timeout = 90  unless the snapshot is known to be quick";
             let fault = self.fault("SP-CFG-020", what, Some(heading), At::Value("timeout"), next);
             self.warnings.push(fault.of(name));
         }
-        Some(Workload {
-            name: name.to_owned(),
-            workload_name: workload_name?.to_owned(),
-            command_path,
-            linux_user: linux_user?,
-            credential,
-            ipc_folder,
+        let workload = |server: Server| Workload {
+            name: server.name,
+            workload_name: workload_name.to_owned(),
+            command_path: command_path.clone(),
+            instance: server.instance,
+            linux_user: server.linux_user,
+            credential: credential.clone(),
+            ipc_folder: ipc_folder.clone(),
             timeout,
-            databases,
+            databases: databases.clone(),
             role,
             only_replica,
             on_failure,
             order,
             snapshot,
             stall_budget,
-            module,
-            filesystems,
+            module: module.clone(),
+            filesystems: filesystems.clone(),
             keep_records,
-        })
+        };
+        servers.into_iter().map(workload).collect()
+    }
+
+    /// The servers that a section speaks of: its own, or those of its list of instances.
+    fn servers(&mut self, section: &Section<'_>, own_name: Option<&str>) -> Vec<Server> {
+        let single = (section.get("instance"), section.get("home"));
+        let Some(list) = self.path(section, "configuration_path") else {
+            let instance = match single {
+                (None, None) => None,
+                (Some(name), Some(home)) => match oratab::instance(name, Path::new(home)) {
+                    Ok(instance) => Some(instance),
+                    Err(why) => {
+                        let next = "such as  instance = orcl  and  home = /u01/app/oracle/product/19.0.0/dbhome_1";
+                        self.say("SP-CFG-005", format!("{why}."), section, At::Value("home"), next);
+                        return Vec::new();
+                    }
+                },
+                _ => {
+                    let what = "instance and home belong together, and one of them is missing.".into();
+                    let next = "write both, or name a list:  configuration_path = /etc/oratab";
+                    self.say("SP-CFG-006", what, section, At::Heading, next);
+                    return Vec::new();
+                }
+            };
+            let owner = instance.as_ref().map(|i| i.owner).filter(|_| section.get("linux_user").is_none());
+            let linux_user = match owner {
+                Some(uid) => self.owner(section, uid),
+                None => self.user(section),
+            };
+            let server = |linux_user| Server { name: section.name.to_owned(), instance, linux_user };
+            return linux_user.map(server).into_iter().collect();
+        };
+        if single != (None, None) {
+            let what = "configuration_path names a list of instances, and instance or home name one.".into();
+            self.say("SP-CFG-011", what, section, At::Value("configuration_path"), "keep one of them");
+        }
+        let named = section.get("linux_user").is_some();
+        let user = if named { self.user(section) } else { None };
+        if named && user.is_none() {
+            return Vec::new();
+        }
+        let Some(text) = self.list(section, &list, user.as_ref()) else { return Vec::new() };
+        let mut out = Vec::new();
+        for line in oratab::lines(&text) {
+            let found = line.and_then(|(line, name, home)| {
+                oratab::instance(&name, &home).map_err(|why| oratab::Wrong { line, why })
+            });
+            match found {
+                Err(wrong) => {
+                    let what =
+                        format!("a line of the list of instances {} cannot be used: {}.", list.display(), wrong.why);
+                    let fault = Fault::new("SP-CFG-014", Exit::Usage, what).at(wrong.excerpt(&list, &text));
+                    let next =
+                        "correct the line or put a # before it, or name a list of your own with  configuration_path =";
+                    self.faults.push(fault.next(next).of(section.name));
+                }
+                Ok(instance) => {
+                    let linux_user = match &user {
+                        Some(user) => Some(user.clone()),
+                        None => self.owner(section, instance.owner),
+                    };
+                    let name = match own_name {
+                        Some(section) => format!("{section}-{}", instance.name),
+                        None => instance.name.clone(),
+                    };
+                    out.extend(linux_user.map(|linux_user| Server { name, instance: Some(instance), linux_user }));
+                }
+            }
+        }
+        if out.is_empty() && self.faults.is_empty() {
+            let what = format!("the list of instances {} names no database.", list.display());
+            let next = "write a line  SID:HOME:N  for each database";
+            self.say("SP-CFG-014", what, section, At::Value("configuration_path"), next);
+        }
+        out
+    }
+
+    /// The text of a list of instances that only root, or `linux_user` where it is named, could have written: it says which
+    /// program is started.
+    fn list(&mut self, section: &Section<'_>, list: &Path, user: Option<&User>) -> Option<String> {
+        let (at, shown) = (At::Value("configuration_path"), list.display().to_string());
+        let read = super::slurp(list, super::LARGEST)
+            .and_then(|(bytes, _)| String::from_utf8(bytes).map_err(|_| "it is not UTF-8".into()));
+        let text = match read {
+            Ok(text) => text,
+            Err(why) => {
+                let what = format!("the list of instances {shown} cannot be read: {why}.");
+                self.say("SP-CFG-001", what, section, at, "write it there, a line  SID:HOME:N  for each database");
+                return None;
+            }
+        };
+        let owners: Vec<u32> = user.iter().map(|u| u.uid).collect();
+        if let Err(problem) = ownership::check(list, &owners) {
+            let what = format!(
+                "others than root{} could have written the list of instances: {problem}.",
+                if user.is_some() { " and linux_user" } else { "" }
+            );
+            let next = format!(
+                "chown root {shown} && chmod 644 {shown}  where Oracle's installer need not write to it, else copy it:  \
+                 cp {shown} /etc/stillpoint/oratab  and  configuration_path = /etc/stillpoint/oratab"
+            );
+            self.say("SP-CFG-010", what, section, at, &next);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Who owns an instance's programs runs its client where nobody is named: never root by accident.
+    fn owner(&mut self, section: &Section<'_>, uid: u32) -> Option<User> {
+        let name = nix::unistd::User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|u| u.name);
+        match name {
+            Some(name) if uid != 0 => self.user_named(section, &name, At::Heading),
+            _ => {
+                let what = format!(
+                    "linux_user is missing, and the owner of the server's program (user id {uid}) cannot stand for it."
+                );
+                self.say("SP-CFG-008", what, section, At::Heading, "write  linux_user =  such as  oracle");
+                None
+            }
+        }
     }
 
     /// Takes the keys that are honoured, and says what is wrong with the others.
@@ -495,7 +625,10 @@ impl Reader<'_> {
 
     fn user(&mut self, section: &Section<'_>) -> Option<User> {
         let name = section.get("linux_user").unwrap_or("root");
-        let at = At::Value("linux_user");
+        self.user_named(section, name, At::Value("linux_user"))
+    }
+
+    fn user_named(&mut self, section: &Section<'_>, name: &str, at: At<'_>) -> Option<User> {
         let Some(user) = nix::unistd::User::from_name(name).ok().flatten() else {
             let what = format!("linux_user {name} does not exist.");
             self.say("SP-CFG-008", what, section, at, "name a user of this machine");

@@ -207,7 +207,7 @@ fn every_mistake_is_named_with_its_place() {
         ("enforceSlaveOnly = 2", "SP-CFG-005", "neither 0 nor 1", 20),
         ("role = master\nenforceSlaveOnly = 1", "SP-CFG-005", "role = slave  or", 20),
         ("filesystems = srv", "SP-CFG-005", "absolute", 15),
-        ("configuration_path = /etc/oratab", "SP-CFG-007", "[workload NAME]", 1),
+        ("configuration_path = /there/is/none", "SP-CFG-001", "SID:HOME:N", 22),
         ("timeout 90", "SP-CFG-002", "there is no =", 1),
         ("= 90", "SP-CFG-002", "no key", 1),
         ("[workload", "SP-CFG-002", "] is missing", 1),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use stillpoint_contract::manifest::{Expected, Process};
-use stillpoint_contract::message::Value;
+use stillpoint_contract::message::{Rows, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::run::Run;
@@ -33,17 +33,14 @@ impl Run {
 
     async fn ask_durable(&mut self, deadline: Instant) -> Result<bool, Fault> {
         let Some(durable) = self.broker.manifest.data.durable.clone() else { return Ok(false) };
-        let rows = self
-            .broker
-            .ask(&durable.statement, None, &[], deadline)
-            .await
-            .map_err(|e| self.unknown_data(&e.to_string()))?;
-        let got = rows.first().and_then(|r| r.first());
-        Ok(match (got, &durable.answer) {
+        let rows =
+            self.broker.ask_each(&durable.statement, deadline).await.map_err(|e| self.unknown_data(&e.to_string()))?;
+        let is_durable = |rows: &Rows| match (rows.first().and_then(|r| r.first()), &durable.answer) {
             (Some(Value::Integer(n)), Expected::Integer(want)) => n == want,
             (Some(Value::Text(t)), Expected::Text(want)) => t == want,
             _ => false,
-        })
+        };
+        Ok(!rows.is_empty() && rows.iter().all(is_durable))
     }
 
     async fn ask_paths(&mut self, deadline: Instant) -> Result<Vec<PathBuf>, Fault> {
@@ -53,8 +50,8 @@ impl Run {
         let Some(paths) = self.broker.manifest.data.paths.clone() else {
             return Ok(self.broker.workload.databases.iter().map(PathBuf::from).collect());
         };
-        let rows = self.broker.ask(&paths, None, &[], deadline).await.map_err(|e| self.unknown_data(&e.to_string()))?;
-        let text = rows.into_iter().filter_map(|r| match r.into_iter().next() {
+        let rows = self.broker.ask_each(&paths, deadline).await.map_err(|e| self.unknown_data(&e.to_string()))?;
+        let text = rows.into_iter().flatten().filter_map(|r| match r.into_iter().next() {
             Some(Value::Text(t)) => Some(PathBuf::from(t)),
             _ => None,
         });

@@ -204,6 +204,7 @@ async fn walled(workload: &str, content: &[u8], memory: u64, deadline: Instant) 
     let launch = Launch {
         program: program().map_err(failed)?,
         arguments: Vec::new(),
+        environment: std::collections::BTreeMap::new(),
         ids: None,
         keep: Vec::new(),
         parent: std::process::id().cast_signed(),

@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use crate::audit;
+use crate::client::session::Session;
 use crate::compiled::Store;
 use crate::config::Configuration;
 use crate::crash::{self, Step};
@@ -271,6 +272,11 @@ impl Cycle {
         self.thawed = Some(Timestamp::now());
         let data = serde_json::json!({ "cycle": self.id, "released_by": self.released_by });
         self.events.publish("cycle.thawed", None, data);
+    }
+
+    /// The clients that still take back what counts as taken back: after [`Cycle::close`].
+    pub fn unfinished(&mut self) -> Vec<Session> {
+        self.runs.iter_mut().flat_map(|r| r.unfinished.drain(..)).collect()
     }
 
     /// The last frozen first; but one that hangs does not keep the others waiting.

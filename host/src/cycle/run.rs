@@ -18,7 +18,8 @@ use super::engine::{self, Component, Engine, Stopped};
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
 use crate::azure;
-use crate::broker::Broker;
+use crate::broker::{Broker, Frozen, SessionKey};
+use crate::client::session::Session;
 use crate::compiled::Store;
 use crate::config::{Configuration, OnFailure, Role, Workload};
 use crate::crash::{self, Step};
@@ -57,11 +58,16 @@ pub(super) struct Run {
     pub(super) point: Vec<Coordinate>,
     pub(super) frozen_at: Option<Instant>,
     pub(super) thawed_at: Option<Instant>,
+    /// Sessions in which the server still takes back what counts as taken back; and their clients, once the cycle is over.
+    pub(super) at_it: Vec<SessionKey>,
+    pub(super) unfinished: Vec<Session>,
     /// It stands still now.
     pub(super) stands: bool,
     /// It stood still when the agent was told.
     pub(super) stood: bool,
     pub(super) faults: Vec<Fault>,
+    /// The database cannot be held: why. Its snapshot is crash-consistent, and may be taken.
+    pub(super) unheld: Option<String>,
     /// The phase that failed last did so because the database refused a statement.
     refused: bool,
     /// Its freeze failed so: who holds it is looked for once nobody waits any more.
@@ -114,9 +120,12 @@ impl Run {
             point: Vec::new(),
             frozen_at: None,
             thawed_at: None,
+            at_it: Vec::new(),
+            unfinished: Vec::new(),
             stands: false,
             stood: false,
             faults: Vec::new(),
+            unheld: None,
             refused: false,
             blocked: false,
             reason: None,
@@ -186,6 +195,17 @@ impl Run {
                 "{}: the verdict will be crash-consistent. Say  snapshot =  what the agent really does",
                 NOT_THIS_SNAPSHOT
             );
+            self.findings.push(Finding { level: "warning".into(), text });
+        }
+        if self.faults.is_empty() {
+            let asked = self.broker.unheld(deadline).await;
+            self.unheld = asked.map_err(|e| {
+                let what = format!("the database did not say whether it can be held: {e}.");
+                Fault::new("SP-DB-015", Exit::NotFrozen, what).of(&name).done("It was not frozen.")
+            })?;
+        }
+        if let Some(why) = &self.unheld {
+            let text = format!("nothing will be held, and the verdict will be crash-consistent: {why}");
             self.findings.push(Finding { level: "warning".into(), text });
         }
         self.look_at_logs(deadline).await;
@@ -345,7 +365,11 @@ impl Run {
                 .done("What it froze is thawed.")
                 .next("raise  stall_budget  if the database needs more, or report it to the module's author"));
         }
-        if let Some(why) = self.froze_too_little() {
+        if self.unheld.is_some() {
+            // Nothing was sent from which `timeout` would count.
+            self.broker.book.sends_freeze(Stops::Nothing);
+            // The snapshot may be taken; what was frozen all the same counts for nothing.
+        } else if let Some(why) = self.froze_too_little() {
             return Err(Fault::new("SP-MODULE-003", Exit::NotFrozen, format!("freeze ended well, but {why}."))
                 .of(&name)
                 .done("What it froze is thawed.")
@@ -390,8 +414,15 @@ impl Run {
         let missing = self.broker.not_covered();
         if self.broker.frozen.is_empty() {
             Some("its module froze nothing".into())
-        } else if !self.broker.frozen.iter().any(|f| f.stops == Stops::Writes || f.recoverable) {
+        } else if !self.broker.frozen.iter().any(Frozen::counts) {
             Some("its module froze nothing that makes a copy consistent".into())
+        } else if self.broker.manifest.snapshots.contains(&self.plan.snapshot)
+            && !self.broker.frozen.iter().any(|f| f.counts() && f.snapshots.contains(&self.plan.snapshot))
+        {
+            Some(
+                "its module froze nothing that makes a copy consistent under the kind of snapshot that is configured"
+                    .into(),
+            )
         } else if self.broker.is_waiting() {
             Some("a statement has not been answered yet".into())
         } else if missing.is_empty() {
@@ -438,8 +469,9 @@ impl Run {
         if let Some(engine) = self.engine.as_mut() {
             engine.kill();
         }
-        let sessions = std::mem::take(&mut self.broker.sessions);
-        join_all(sessions.into_values().map(crate::client::session::Session::close)).await;
+        let mut sessions = std::mem::take(&mut self.broker.sessions);
+        self.unfinished = self.at_it.drain(..).filter_map(|key| sessions.remove(&key)).collect();
+        join_all(sessions.into_values().map(Session::close)).await;
     }
 
     pub(super) fn record(&self, cycle: &Cycle) -> WorkloadRecord {
@@ -477,7 +509,7 @@ impl Run {
             let own = self.faults.first().map(|f| f.what.clone());
             return (Verdict::Failed, None, Some(own.unwrap_or_else(|| cycle.given_up())));
         }
-        if let Some(reason) = &self.reason {
+        if let Some(reason) = self.reason.as_ref().or(self.unheld.as_ref()) {
             return crash(reason.clone());
         }
         if !self.broker.manifest.snapshots.contains(&self.plan.snapshot) {

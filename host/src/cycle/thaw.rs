@@ -10,6 +10,7 @@ use super::Release;
 use super::record::microseconds;
 use super::run::Run;
 use crate::broker::SessionKey;
+use crate::client::session::Session;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
 use crate::ledger::Statement;
@@ -69,11 +70,12 @@ impl Run {
     pub(super) async fn take_back(&mut self) {
         let armed = !self.broker.book.armed(&self.broker.workload.name).is_empty();
         let callable = self.engine.as_ref().is_some_and(|e| !e.is_lost());
+        let longest = Duration::from_secs(u64::from(self.broker.manifest.limits.thaw_seconds)).max(GRACEFUL);
         if armed
             && callable
             // A client that hangs would hang the module, too.
             && !self.broker.is_waiting()
-            && let Err(fault) = self.call(Phase::Thaw, Instant::now() + GRACEFUL).await
+            && let Err(fault) = self.call(Phase::Thaw, Instant::now() + longest).await
             // After a freeze that failed, the first fault is the story: a module may find nothing to take back.
             && self.stood
         {
@@ -88,6 +90,9 @@ impl Run {
         for entry in self.broker.book.armed(&name) {
             let Some(undo) = entry.statement() else { continue };
             let key = (undo.session.clone(), undo.database.clone());
+            if entry.lasts == Lasts::Disk {
+                self.broker.end_unanswered(&entry.froze, &key, UNDO).await;
+            }
             let deadline = Instant::now() + UNDO;
             let failed = crash::may_fail(Step::Undoing).map_err(|e| StatementError::Lost(e.to_string()));
             let settled = match failed {
@@ -109,8 +114,15 @@ impl Run {
                         self.not_thawed(&undo.name, "its session could not be ended");
                     }
                 }
+                Err(StatementError::Failed(e)) if undo.nothing.contains(&e.code) => {
+                    self.broker.taken_back("found undone", &key, &undo.text);
+                }
                 // An undo that finds nothing to undo is done.
                 Err(_) if self.is_undone(&key, undo).await => {
+                    // The server is at it, and would not come to the end of it for a client that is gone.
+                    if self.broker.sessions.get(&key).is_some_and(Session::is_busy) {
+                        self.at_it.push(key.clone());
+                    }
                     self.broker.taken_back("found undone", &key, &undo.text);
                 }
                 Err(e) => self.not_thawed(&undo.name, &e.to_string()),

@@ -91,6 +91,12 @@ pub struct Statement {
     /// The statement that ends the session on the server, where one is declared: a killed client does not free a lock
     /// that its statement still waits for.
     pub cancel: Option<String>,
+    /// Codes of errors that say that there is nothing to take back.
+    #[serde(default)]
+    pub nothing: Vec<String>,
+    /// What a person must know where it cannot be sent.
+    #[serde(default)]
+    pub by_hand: Option<String>,
 }
 
 /// A question to the database, and its answer.
@@ -142,9 +148,9 @@ impl Entry {
     pub fn by_hand(&self) -> String {
         match &self.undo {
             Undo::Statement(s) => {
+                let first = s.by_hand.as_deref().unwrap_or("see that the server is up");
                 format!(
-                    "see that the server is up, then  stillpoint recover ; else type  {}{}  in its client, and move the \
-                     ledger away",
+                    "{first}, then  stillpoint recover ; else type  {}{}  in its client, and move the ledger away",
                     s.text, s.reach.client.end
                 )
             }
@@ -280,6 +286,8 @@ mod tests {
                 identity: None,
                 set: None,
                 cancel: None,
+                nothing: vec![],
+                by_hand: None,
             })),
         }
     }

@@ -99,7 +99,7 @@ async fn try_back_up(
     let sums = to.sums().map_err(|e| unusable(to.path(), &e))?;
     report.newest = sums.keys().next_back().cloned();
     if let Some(rotate) = &logs.rotate
-        && !is_replica(broker).await
+        && broker.role(Instant::now() + PATIENCE).await != Ok(Some(Role::Replica))
         && let Err(e) = broker.ask(rotate, None, &[], Instant::now() + PATIENCE).await
     {
         let what = format!("the log that is written could not be closed: {e}.");
@@ -165,11 +165,6 @@ fn next(why: &str, folder: &Path) -> String {
     } else {
         "see whether the destination is full, and run  stillpoint log-backup  again".into()
     }
-}
-
-/// Whether the server is a replica: it writes no log of its own that could be closed.
-async fn is_replica(broker: &mut Broker) -> bool {
-    matches!(broker.role(Instant::now() + PATIENCE).await, Ok(Some(Role::Replica)))
 }
 
 /// The folder of this series. One that was there and is not any more is an absent mount: nothing is copied below it.

@@ -3,6 +3,7 @@
 //! The keeper never forks by itself: it starts this binary once more as `stillpoint launch PLAN`, which changes itself
 //! and then becomes the program. So nothing runs between `fork` and `exec` but what the standard library does.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -41,6 +42,9 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Variables of its environment, beside the few that each has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
     /// Who it runs as; `None` leaves that as it is.
     pub ids: Option<Ids>,
     /// Descriptors that it inherits besides the standard streams.
@@ -98,6 +102,7 @@ pub fn become_it(launch: &Launch) -> io::Error {
         Ok(()) => Command::new(&launch.program)
             .args(&launch.arguments)
             .env_clear()
+            .envs(&launch.environment)
             .env("LC_ALL", "C.UTF-8")
             .env("PATH", "/usr/bin:/bin")
             .exec(),

@@ -152,6 +152,8 @@ impl Authority {
         changed(Kind::Claim, "[data] paths", &self.data.paths, &after.data.paths, true, &mut out);
         changed(Kind::Claim, "[data] process", &self.data.process, &after.data.process, true, &mut out);
         changed(Kind::Claim, "[data] durable", &self.data.durable, &after.data.durable, true, &mut out);
+        // Where nothing is held the agent may snapshot all the same.
+        changed(Kind::Claim, "[data.unheld]", &self.data.unheld, &after.data.unheld, true, &mut out);
         changed(Kind::Claim, "[role]", &self.role, &after.role, true, &mut out);
         // Which files the host reads, and copies.
         changed(Kind::Claim, "[logs]", &self.logs, &after.logs, true, &mut out);
@@ -181,17 +183,22 @@ impl Authority {
         changed(Kind::Client, "[client] tag", &a.tag, &b.tag, true, out);
         changed(Kind::Client, "[client] rows", &a.rows, &b.rows, true, out);
         changed(Kind::Client, "[client] error", &a.error, &b.error, true, out);
+        changed(Kind::Client, "[client] errors", &a.errors, &b.errors, true, out);
+        changed(Kind::Argument, "[client] environment", &a.environment, &b.environment, true, out);
+        changed(Kind::Client, "[client] setup", &a.setup, &b.setup, true, out);
         changed(Kind::Client, "[client] lost", &a.lost, &b.lost, true, out);
         let quotes = (&a.identifier_quote, &b.identifier_quote);
         changed(Kind::Client, "[client] identifier_quote", quotes.0, quotes.1, true, out);
     }
 
     fn limit_changes(&self, after: &Authority, out: &mut Vec<Change>) {
-        let Limits { memory_mib, prepare_seconds, rows, answer_kib, state_kib, events, log_lines } = self.limits;
+        let Limits { memory_mib, prepare_seconds, thaw_seconds, rows, answer_kib, state_kib, events, log_lines } =
+            self.limits;
         let b = &after.limits;
         for (name, before, after) in [
             ("memory_mib", memory_mib, b.memory_mib),
             ("prepare_seconds", prepare_seconds, b.prepare_seconds),
+            ("thaw_seconds", thaw_seconds, b.thaw_seconds),
             ("rows", rows, b.rows),
             ("answer_kib", answer_kib, b.answer_kib),
             ("state_kib", state_kib, b.state_kib),
@@ -242,6 +249,12 @@ fn statement(name: &str, before: Option<&Statement>, after: Option<&Statement>, 
     changed(Kind::Effect, &of("undo"), &a.undo, &b.undo, true, out);
     changed(Kind::Effect, &of("holds"), &a.holds, &b.holds, true, out);
     changed(Kind::Effect, &of("recoverable"), &a.recoverable, &b.recoverable, b.recoverable, out);
+    // Without, it counts under all kinds.
+    let more = b.snapshots.is_empty() || b.snapshots.iter().any(|kind| !a.snapshots.contains(kind));
+    let more = more && !a.snapshots.is_empty();
+    changed(Kind::Effect, &of("snapshots"), &a.snapshots, &b.snapshots, more, out);
+    // Of what is said to be somebody else's nothing is taken back.
+    changed(Kind::Effect, &of("foreign"), &a.foreign, &b.foreign, b.foreign.is_some(), out);
 }
 
 /// Whether every argument that `b` takes is one that `a` takes.

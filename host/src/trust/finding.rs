@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use regex_lite::Regex;
 use serde::Serialize;
 use stillpoint_contract::Manifest;
-use stillpoint_contract::manifest::{Effect, Lasts};
+use stillpoint_contract::manifest::{Effect, Lasts, Rows};
 
 use super::dialect::{Dialect, INTERPRETERS, Token, tokens};
 
@@ -110,6 +110,14 @@ fn programs(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
 }
 
 fn arguments(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
+    for name in manifest.client.environment.keys().filter(|n| !dialect.language().environment.contains(&n.as_str())) {
+        let words = format!("{name}: a variable that this build does not know can make the client do anything");
+        say(out, Severity::Danger, "client.environment", words);
+    }
+    for line in manifest.client.setup.iter().filter(|l| !dialect.language().setup.contains(&l.as_str())) {
+        let words = format!("{line}: sent first of all, and this build does not know what it does");
+        say(out, Severity::Danger, "client.setup", words);
+    }
     if dialect == Dialect::Unknown {
         if !manifest.client.arguments.is_empty() || manifest.client.login.is_some() {
             say(out, Severity::Look, "client.arguments", "arguments of a program that this build does not know");
@@ -226,7 +234,8 @@ fn talk(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
     if error.is_match("") || error.is_match("a row") || error.is_match("Warning: something else") {
         say(out, Severity::Look, at, "takes lines for errors that are none");
     }
-    if !error.capture_names().flatten().any(|n| n == "message") {
+    // isql's message stands on the lines behind.
+    if client.rows != Rows::List && !error.capture_names().flatten().any(|n| n == "message") {
         say(out, Severity::Look, at, "has no group  message : what the database says is not told");
     }
     for lines in language.errors {
@@ -254,9 +263,7 @@ fn proofs(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
         let words = "the same for every server: what was frozen on one would be taken back on another";
         say(out, Severity::Danger, format!("statements.{}", identity.statement), words);
     }
-    if manifest.identity.is_none()
-        && manifest.freezes().any(|(_, s)| matches!(s.lasts, Some(Lasts::Server | Lasts::Disk)))
-    {
+    if manifest.identity.is_none() && manifest.freezes().any(|(_, s)| s.lasts == Some(Lasts::Server)) {
         let words = "a freeze outlasts the session, and without it a restarted server is taken for the same";
         say(out, Severity::Look, "identity", words);
     }

@@ -4,9 +4,6 @@ use stillpoint_sdk::prelude::*;
 
 stillpoint_sdk::module!("module.toml");
 
-/// A statement or a transaction that is older than this is worth a line in the report, in seconds.
-const LONG: i64 = 30;
-
 /// The login lacks a privilege for this statement.
 const ACCESS_DENIED: &str = "1227";
 
@@ -28,7 +25,9 @@ impl Workload for MariaDb {
             number(&version).is_some_and(|v| v >= (10, 4)),
             format_args!("BACKUP STAGE needs MariaDB 10.4 or later; this is {version}"),
         )?;
-        for s in sql::long_statements(cx, LONG)? {
+        // Whatever has lasted that long may outlast the freeze as well.
+        let long = i64::try_from(cx.stall_budget().as_secs()).unwrap_or(i64::MAX).clamp(1, 86_400);
+        for s in sql::long_statements(cx, long)? {
             let state = s.state.unwrap_or_default();
             cx.warn(format_args!(
                 "connection {} has been running one statement for {} s ({state}); if it changes a schema or a table \
@@ -36,7 +35,7 @@ impl Workload for MariaDb {
                 s.id, s.seconds
             ));
         }
-        match sql::idle_transactions(cx, LONG) {
+        match sql::idle_transactions(cx, long) {
             Ok(found) => {
                 for t in found {
                     cx.note(format_args!("connection {} has a transaction open for {} s", t.id, t.seconds));

@@ -123,8 +123,12 @@ fn head(page: &Page) -> Markup {
             (row("serves", html! { "workload_name = " (code(&page.workloads.join(", "))) ", consistent under a snapshot of " (snapshots.join(", or ")) }))
             (row("runs", html! { (code(&client.programs.join(", else "))) " as linux_user, " (mode) br;
                 @for argument in &client.arguments { code.word { (plain(argument)) } " " } }))
+            @for (name, value) in &client.environment { (row("knows", code(&format!("{name} = {value}")))) }
+            @if let Some(connects) = client.connects { (row("first sends", html! { (connects) })) }
+            @for line in &client.setup { (row("then", code(line))) }
             @if let Some(first) = &client.read_only { (row("first sends", code(first))) }
-            (row("then sends", html! { "after each statement " (code(&client.end)) " and " (code(&client.tag)) }))
+            (row("then sends", html! { "after each statement " (code(&client.end)) " and " (code(&client.tag))
+                @if let Some(more) = client.more { br; (more) } }))
             (row("errors are", html! { (code(&client.error))
                 @if !client.lost.is_empty() { br; "the session is lost after " (plain(&client.lost.join(", "))) } }))
             (row("sessions", html! {
@@ -174,6 +178,7 @@ fn statement(statement: &Statement) -> Markup {
         Checked::Unknown => "unknown",
         Checked::Doubted => "doubted",
     };
+    let kinds: Vec<&str> = statement.snapshots.iter().map(|s| snapshot_word(*s)).collect();
     html! {
         article class=(class) {
             strong { (plain(&statement.name)) } " " span.quiet { "in session " (plain(&statement.session)) }
@@ -184,13 +189,19 @@ fn statement(statement: &Statement) -> Markup {
                     (row("declared", html! {
                         "freeze: stops " strong { (stops_word(statement.stops)) } "; lasts " strong { (lasts_word(statement.lasts)) }
                         @if statement.recoverable { "; a copy is made whole by recovery" }
+                        @if !kinds.is_empty() { "; counts only under a snapshot of " (kinds.join(", or ")) }
                     }))
                 }
                 @if let Some(undo) = &statement.undo {
                     (row("undone by", html! {
                         (plain(&undo.statement)) ": " (code(&undo.text))
                         @for (parameter, from) in &undo.arguments { br; (code(&format!("{{{parameter}}}"))) " is " (plain(from)) }
+                        @if !undo.nothing.is_empty() { br; "counts as done after " (plain(&undo.nothing.join(", "))) }
+                        @if let Some(words) = &undo.by_hand { br; "by hand: " (plain(words)) }
                     }))
+                }
+                @if let Some(foreign) = &statement.foreign {
+                    (row("not undone", html! { "where the database says that it is somebody else's: " (code(foreign)) }))
                 }
                 @if let Some(proof) = &statement.proof {
                     (row("proved by", html! { (plain(&proof.statement)) ": " (code(&proof.text)) " must answer " (plain(&proof.answer)) }))

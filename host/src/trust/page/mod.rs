@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::{
-    self, Effect, Expected, Interface, Lasts, Limits, Mode, Parameter, Privileges, Route, Snapshot, Step, Stops,
+    self, Effect, Expected, Interface, Lasts, Limits, Mode, Parameter, Privileges, Route, Rows, Snapshot, Step, Stops,
     UndoArgument,
 };
 
@@ -160,12 +160,24 @@ pub struct Client {
     pub end: String,
     /// Sent after that: marks the end of the answer.
     pub tag: String,
+    /// What the host sends beside that, to be able to read this client's rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more: Option<&'static str>,
     /// What a line of an error looks like.
     pub error: String,
     /// Errors after which the session is gone.
     pub lost: Vec<String>,
     /// Sent first of all.
     pub read_only: Option<String>,
+    /// Variables of its environment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// Sent after the login, before all else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub setup: Vec<String>,
+    /// How it logs in, where that is a line that it is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connects: Option<&'static str>,
     /// The language that this build reads its statements as.
     pub dialect: &'static str,
 }
@@ -202,8 +214,14 @@ pub struct Statement {
     pub lasts: Option<Lasts>,
     /// By the author: a copy made meanwhile is made whole by recovery.
     pub recoverable: bool,
+    /// By the author: the kinds of snapshot under which it counts, where those are not all of the module's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<Snapshot>,
     /// What takes it back.
     pub undo: Option<Undo>,
+    /// The database's words for one that is somebody else's, and not taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<String>,
     /// What proves that it holds.
     pub proof: Option<Proof>,
     /// By this build.
@@ -219,6 +237,12 @@ pub struct Undo {
     pub text: String,
     /// Each parameter, and where its value comes from.
     pub arguments: BTreeMap<String, String>,
+    /// Errors after which it counts as done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nothing: Vec<String>,
+    /// What a person is told who cannot have it sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<String>,
 }
 
 /// What proves that a freeze still holds.
@@ -311,9 +335,13 @@ impl Page {
                 arguments: client.login.iter().map(|l| &l.argument).chain(&client.arguments).cloned().collect(),
                 end: client.end.clone(),
                 tag: client.tag.clone(),
+                more: (client.rows == Rows::List).then_some("SET LIST ON before the first; COMMIT behind each"),
                 error: client.error.clone(),
                 lost: client.lost.clone(),
                 read_only: client.read_only.clone(),
+                environment: client.environment.clone(),
+                setup: client.setup.clone(),
+                connects: connects(client.login.as_ref()),
                 dialect: Dialect::of(client).name(),
             },
             sessions: manifest
@@ -421,6 +449,9 @@ fn parameter_words(parameter: &Parameter) -> String {
         Parameter::Bytes { most } => format!("at most {most} bytes, written as X'...' by the host"),
         Parameter::Identifier => "a name, quoted by the host".into(),
         Parameter::Session => "the id of a session of ours, bound by the host".into(),
+        Parameter::StateFile => {
+            "the name of a file in ipc_folder, made a path by the host; the database writes it".into()
+        }
     }
 }
 
@@ -441,6 +472,8 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
                 (parameter.clone(), from)
             })
             .collect(),
+        nothing: undo.nothing.clone(),
+        by_hand: undo.by_hand.clone(),
     });
     let proof = statement.holds.as_ref().map(|holds| Proof {
         statement: holds.statement.clone(),
@@ -464,10 +497,17 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
         stops: statement.stops,
         lasts: statement.lasts,
         recoverable: statement.recoverable,
+        snapshots: statement.snapshots.clone(),
         undo,
+        foreign: statement.foreign.clone(),
         proof,
         checked,
     })
+}
+
+fn connects(login: Option<&manifest::Login>) -> Option<&'static str> {
+    login.filter(|l| l.format == manifest::LoginFormat::ConnectLine)?;
+    Some("SET DEFINE OFF, CONNECT as the configuration says; without a login there: / AS SYSBACKUP")
 }
 
 fn recipe(step: &Step) -> Recipe {
@@ -489,6 +529,9 @@ pub fn route_word(route: Route) -> &'static str {
 
 fn believed(manifest: &Manifest) -> Vec<Believed> {
     let durable = manifest.data.durable.as_ref();
+    let unheld = manifest.data.unheld.as_ref();
+    let states =
+        |u: &manifest::Unheld| u.states.iter().map(|(s, why)| format!("{s} ({why})")).collect::<Vec<_>>().join("; ");
     let role = manifest.role.as_ref();
     let logs = manifest.logs.as_ref();
     [
@@ -500,6 +543,11 @@ fn believed(manifest: &Manifest) -> Vec<Believed> {
             None,
         ),
         ("that commits are on disk", durable.map(|d| &d.statement), durable.map(|d| expected(&d.answer))),
+        (
+            "that nothing can be held, and that a snapshot is crash-consistent",
+            unheld.map(|u| &u.statement),
+            unheld.map(states),
+        ),
         ("that it is a replica", role.map(|r| &r.statement), role.map(|r| expected(&r.replica))),
         ("whose logs they are", logs.map(|l| &l.series), None),
         ("which logs there are", logs.and_then(|l| l.list.as_ref()), None),
@@ -638,8 +686,12 @@ fn given(imports: &[Interface]) -> String {
 }
 
 fn limits_words(limits: &Limits) -> Vec<String> {
+    let thaw = match limits.thaw_seconds {
+        ..=2 => String::new(),
+        seconds => format!(", {seconds} s for its own thaw"),
+    };
     vec![
-        format!("{} MiB memory, {} s for check and for prepare", limits.memory_mib, limits.prepare_seconds),
+        format!("{} MiB memory, {} s for check and for prepare{thaw}", limits.memory_mib, limits.prepare_seconds),
         format!("{} rows and {} KiB in one answer", limits.rows, limits.answer_kib),
         format!(
             "{} KiB of state, {} events, {} log lines in one cycle",

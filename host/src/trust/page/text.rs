@@ -151,11 +151,19 @@ fn head(page: &Page, out: &mut Sheet) {
     };
     out.field(2, "runs", &format!("{}: as linux_user, {mode}", client.programs.join(", else ")));
     out.field(2, "with", &client.arguments.iter().map(|a| quoted(a)).collect::<Vec<_>>().join(" "));
+    out.fields("knows", client.environment.iter().map(|(name, value)| format!("{name} = {value}")));
+    if let Some(connects) = client.connects {
+        out.field(2, "first sends", connects);
+    }
+    out.fields("then", &client.setup);
     if let Some(read_only) = &client.read_only {
         out.field(2, "first sends", read_only);
     }
     let end = if client.end.is_empty() { "a line break".to_owned() } else { format!(" {} ", client.end) };
     out.field(2, "then sends", &format!("after each statement {end} and  {}", client.tag));
+    if let Some(more) = client.more {
+        out.field(2, "", more);
+    }
     out.field(2, "errors are", &client.error);
     if !client.lost.is_empty() {
         out.field(2, "", &format!("the session is lost after {}", client.lost.join(", ")));
@@ -211,12 +219,25 @@ fn statement(statement: &Statement, out: &mut Sheet) {
         let declared = format!("stops {}; lasts {}", stops_word(statement.stops), lasts_word(statement.lasts));
         let recoverable = if statement.recoverable { "; a copy is made whole by recovery" } else { "" };
         out.field(6, "declared", &format!("freeze: {declared}{recoverable}"));
+        if !statement.snapshots.is_empty() {
+            let kinds: Vec<&str> = statement.snapshots.iter().map(|s| snapshot_word(*s)).collect();
+            out.field(6, "", &format!("counts only under a snapshot of {}", kinds.join(", or ")));
+        }
     }
     if let Some(undo) = &statement.undo {
         out.field(6, "undone by", &format!("{}:  {}", undo.statement, undo.text));
         for (parameter, from) in &undo.arguments {
             out.field(6, "", &format!("{{{parameter}}} is {from}"));
         }
+        if !undo.nothing.is_empty() {
+            out.field(6, "", &format!("counts as done after {}", undo.nothing.join(", ")));
+        }
+        if let Some(words) = &undo.by_hand {
+            out.field(6, "by hand", words);
+        }
+    }
+    if let Some(foreign) = &statement.foreign {
+        out.field(6, "not undone", &format!("where the database says that it is somebody else's:  {foreign}"));
     }
     if let Some(proof) = &statement.proof {
         out.field(6, "proved by", &format!("{}:  {}   must answer {}", proof.statement, proof.text, proof.answer));

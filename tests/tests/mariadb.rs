@@ -1,0 +1,179 @@
+//! MariaDB beside what never ends; and MariaDB 11, in all that matters.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, Instant};
+
+use stillpoint_tests::mariadb::{MariaDb, Programs};
+use stillpoint_tests::site::{Said, Site};
+
+fn configuration(programs: &Programs, server: &MariaDb, more: &str) -> String {
+    format!(
+        "[workload orders]\nworkload_name = mariadb\ntimeout = 60\ncommand_path = {}\ncredString = -u root --socket={}\n{more}",
+        programs.command_path().display(),
+        server.socket().display()
+    )
+}
+
+fn findings(said: &Said) -> Vec<String> {
+    let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
+    all.map(|f| format!("{}: {}", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
+}
+
+/// Statements that have run for this long, and a transaction that has been idle for as long.
+fn what_never_ends(programs: &Programs, age: Duration) {
+    let server = programs.private(&["--log-bin=binlog"]);
+    server.make_table();
+    server.sql(
+        "CREATE TABLE app.seen (a INT PRIMARY KEY) ENGINE = InnoDB; INSERT INTO app.seen VALUES (1), (2); \
+         CREATE TABLE app.slow (a INT) ENGINE = MyISAM; \
+         CREATE TABLE app.plain (writer INT, sequence BIGINT, KEY (writer, sequence)) ENGINE = MyISAM;",
+    );
+    let site = Site::with(&configuration(programs, &server, "stall_budget = 2\n"));
+    let all = [server.writers(2), server.writers_into(1, "app.plain")];
+    let idle = server.hold("BEGIN; INSERT INTO app.seen VALUES (3)");
+    let reads = server.busy_with("SELECT SLEEP(3600) FROM app.seen");
+    let old = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist AS p JOIN information_schema.innodb_trx AS t \
+         ON t.trx_started < NOW() - INTERVAL {0} SECOND WHERE p.info LIKE 'SELECT SLEEP%' AND p.time > {0};",
+        age.as_secs()
+    );
+    let began = Instant::now();
+    while server.sql(&old).trim() == "0" {
+        assert!(began.elapsed() < age + stillpoint_tests::PATIENCE);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let told = findings(&site.json(&["check"])).join("\n");
+    for words in ["has been running one statement for", "has a transaction open for"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    // What reads, and what is only open, is no hindrance.
+    let said = site.json(&["run", "--", "true"]);
+    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    let gap = all.iter().map(|w| w.log().longest_gap()).max().unwrap();
+    assert!(gap < Duration::from_secs(1), "a writer waited {gap:?}");
+
+    // What writes to a table outside of transactions is one.
+    let writes = server.busy_with("INSERT INTO app.slow SELECT SLEEP(3600)");
+    let said = site.json(&["run", "--", "true"]);
+    assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-014".to_owned()]), "{}", said.text);
+    all.iter().for_each(|w| w.get_on(5));
+    let pending = server
+        .sql("SELECT id, info FROM information_schema.processlist WHERE info LIKE 'BACKUP%' OR state LIKE '%backup%';");
+    assert_eq!(pending, "", "{}", said.text);
+    // Nor is anything held.
+    server.sql("SET lock_wait_timeout = 1; BACKUP STAGE START; BACKUP STAGE END; CREATE TABLE app.new (a INT);");
+    for writers in all {
+        let gap = writers.stop().longest_gap();
+        assert!(gap < Duration::from_millis(2500), "a writer waited {gap:?}");
+    }
+    drop((idle, reads, writes));
+}
+
+#[test]
+fn a_long_statement_and_an_idle_transaction() {
+    let Some(programs) = Programs::debian("a_long_statement_and_an_idle_transaction") else { return };
+    what_never_ends(&programs, Duration::from_secs(2));
+}
+
+mod five_minutes {
+    use super::*;
+
+    /// `cargo test -p stillpoint-tests --test mariadb -- --ignored five_minutes`
+    #[test]
+    #[ignore = "it takes five minutes"]
+    fn a_statement_and_an_idle_transaction() {
+        let Some(programs) = Programs::debian("a_statement_and_an_idle_transaction") else { return };
+        what_never_ends(&programs, Duration::from_secs(300));
+    }
+}
+
+mod newer {
+    use super::*;
+    use nix::sys::signal::{Signal, kill};
+    use stillpoint_tests::comparison::{Window, assert_same};
+    use stillpoint_tests::volume::Volume;
+    use stillpoint_tests::wait_until;
+
+    fn comes_to_a_standstill(test: &str, options: &[&str]) {
+        let (Some(programs), Some(volume)) = (Programs::newer(test), Volume::make(test)) else { return };
+        let data = |volume: &std::path::Path| volume.join("mysql");
+        programs.fresh(&data(&volume.data()));
+        let server = programs.on(&data(&volume.data()), options);
+        server.make_table();
+        let site = Site::with(&configuration(&programs, &server, ""));
+        let writers = server.writers(4);
+        writers.get_on(20);
+        site.freeze();
+        let frozen = Instant::now();
+        let image = volume.block_image();
+        let snapshot = volume.snapshot("copy");
+        let window = Window { frozen, thaw_asked: Instant::now() };
+        let said = site.json(&["thaw"]);
+        writers.get_on(20);
+        let log = writers.stop();
+        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+        let version = said.json["workloads"][0]["database"].as_str().unwrap();
+        assert!(version.starts_with("11.") || version.starts_with("12."), "{version}");
+        drop(server);
+        assert_same("the snapshot", &log, window, &programs.on(&data(&snapshot), options).rows());
+        let volume = volume.replaced_by(image);
+        assert_same("the block image", &log, window, &programs.on(&data(&volume.data()), options).rows());
+    }
+
+    #[test]
+    #[ignore = "newer: MariaDB 11"]
+    fn mariadb_11_that_flushes_at_each_commit() {
+        comes_to_a_standstill("mariadb_11_that_flushes_at_each_commit", &["--log-bin=binlog"]);
+    }
+
+    #[test]
+    #[ignore = "newer: MariaDB 11"]
+    fn mariadb_11_that_flushes_once_a_second() {
+        let options = ["--innodb-flush-log-at-trx-commit=0", "--log-bin=binlog", "--sync-binlog=0"];
+        comes_to_a_standstill("mariadb_11_that_flushes_once_a_second", &options);
+    }
+
+    #[test]
+    #[ignore = "newer: MariaDB 11"]
+    fn what_never_ends_in_mariadb_11() {
+        let Some(programs) = Programs::newer("what_never_ends_in_mariadb_11") else { return };
+        what_never_ends(&programs, Duration::from_secs(2));
+    }
+
+    #[test]
+    #[ignore = "newer: MariaDB 11"]
+    fn the_least_login_of_mariadb_11() {
+        let test = "the_least_login_of_mariadb_11";
+        if !nix::unistd::geteuid().is_root() {
+            return stillpoint_tests::missing::missing(test, "only root can run a client as somebody else");
+        }
+        let Some(programs) = Programs::newer(test) else { return };
+        let server = programs.private(&["--log-bin=binlog"]);
+        server.make_table();
+        let least = configuration(&programs, &server, "linux_user = nobody\n").replace("-u root", "-u nobody");
+        let site = Site::with(&least);
+        server.sql(&site.call(&["privileges", "orders"]).stdout);
+        let said = site.json(&["check"]);
+        assert_eq!((said.code, findings(&said)), (Some(0), Vec::new()), "{}", said.text);
+        let said = site.json(&["run", "--", "true"]);
+        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+        assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 3, "{}", said.text);
+    }
+
+    #[test]
+    #[ignore = "newer: MariaDB 11"]
+    fn the_keeper_of_mariadb_11_is_killed() {
+        let Some(programs) = Programs::newer("the_keeper_of_mariadb_11_is_killed") else { return };
+        let server = programs.private(&[]);
+        server.make_table();
+        let site = Site::with(&configuration(&programs, &server, ""));
+        let writers = server.writers(2);
+        site.freeze();
+        kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+        writers.get_on(10);
+        wait_until("the guard is done", || site.json(&["status"]).code == Some(0));
+        assert_eq!(site.json(&["thaw"]).code, Some(5));
+        assert_eq!(site.json(&["run", "--", "true"]).code, Some(0));
+    }
+}
