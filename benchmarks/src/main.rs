@@ -62,7 +62,11 @@ enum Part {
     /// What it costs to verify a module and load what was compiled of it, part by part.
     Load,
     /// How long eight workloads stand still in one cycle, beside each of them alone.
-    Workloads,
+    Workloads {
+        /// How long the snapshot takes, in milliseconds.
+        #[arg(long, default_value_t = 0)]
+        snapshot: u16,
+    },
     /// The minimal program: one cycle.
     #[command(hide = true)]
     Minimal { plan: String },
@@ -124,7 +128,7 @@ fn main() -> ExitCode {
         Some(Part::Minimal { plan }) => minimal(plan),
         Some(Part::Promise) => promise(&arguments),
         Some(Part::Load) => load(&arguments),
-        Some(Part::Workloads) => workloads(&arguments),
+        Some(Part::Workloads { snapshot }) => workloads(&arguments, *snapshot),
         None => benchmark(&arguments),
     };
     match done {
@@ -163,8 +167,8 @@ fn load(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn workloads(arguments: &Arguments) -> Result<()> {
-    let measured = workloads::measure(&programs(arguments)?, arguments.rounds.into())?;
+fn workloads(arguments: &Arguments, snapshot_ms: u16) -> Result<()> {
+    let measured = workloads::measure(&programs(arguments)?, arguments.rounds.into(), snapshot_ms)?;
     match arguments.output {
         Output::Text => print!("{}", workloads::text(&measured)),
         Output::Json => println!("{}", workloads::json(&measured)),

@@ -66,14 +66,15 @@ struct Row {
 pub struct Measured {
     rows: Vec<Row>,
     rounds: usize,
+    snapshot_ms: u16,
     load: String,
 }
 
-/// Measures this many rounds with the programs in this folder.
+/// Measures this many rounds with the programs in this folder, and a snapshot that takes so long.
 ///
 /// # Errors
 /// When a server is missing, or a cycle does not end well.
-pub fn measure(programs: &Path, rounds: usize) -> Result<Measured> {
+pub fn measure(programs: &Path, rounds: usize, snapshot_ms: u16) -> Result<Measured> {
     let test = "the benchmark";
     let maria = || MariaDb::private(test, &[]).context("MariaDB is needed");
     let postgres = || Postgres::private(test, &[]).context("PostgreSQL is needed");
@@ -130,7 +131,7 @@ pub fn measure(programs: &Path, rounds: usize) -> Result<Measured> {
         for i in 0..sites.len() {
             let (name, site) = &sites[(round + i) % sites.len()];
             std::thread::sleep(PAUSE);
-            let one = cycle(programs, site).with_context(|| (*name).to_owned())?;
+            let one = cycle(programs, site, snapshot_ms).with_context(|| (*name).to_owned())?;
             if round >= WARM_UP {
                 times.entry(name).or_default().push(one);
             }
@@ -152,12 +153,14 @@ pub fn measure(programs: &Path, rounds: usize) -> Result<Measured> {
         }
     };
     let names = sections.iter().map(|(name, _)| *name).chain([ALL]);
-    Ok(Measured { rows: names.map(row).collect(), rounds, load: load() })
+    Ok(Measured { rows: names.map(row).collect(), rounds, snapshot_ms, load: load() })
 }
 
-/// One cycle with a snapshot of zero length.
-fn cycle(programs: &Path, site: &Site) -> Result<Times> {
-    let call = site.command(&["--output", "json", "run", "--", "true"]);
+/// One cycle, with a command for a snapshot that does nothing for so long.
+fn cycle(programs: &Path, site: &Site, snapshot_ms: u16) -> Result<Times> {
+    let seconds = format!("{}.{:03}", snapshot_ms / 1000, snapshot_ms % 1000);
+    let snapshot: &[&str] = if snapshot_ms == 0 { &["true"] } else { &["sleep", &seconds] };
+    let call = site.command(&[&["--output", "json", "run", "--"], snapshot].concat());
     let mut command = Command::new("setsid");
     command.arg("--wait").arg(programs.join("stillpoint")).args(call.get_args());
     let ended = run(&mut command, "");
@@ -218,8 +221,9 @@ impl Measured {
 pub fn text(measured: &Measured) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut out = format!(
-        "\n  Eight workloads with a writer each, {} rounds, {cores} cores, load average {}. All times in ms.\n\n",
-        measured.rounds, measured.load
+        "\n  Eight workloads with a writer each, a snapshot of {} ms, {} rounds, {cores} cores, load average {}. All times in \
+         ms.\n\n",
+        measured.snapshot_ms, measured.rounds, measured.load
     );
     let mut table = |name: &str, figure: &dyn Fn(&Row) -> Option<Range>| {
         let _ = writeln!(out, "{}", heading(name));
@@ -287,6 +291,7 @@ pub fn json(measured: &Measured) -> Value {
     json!({
         "unit": "milliseconds",
         "rounds": measured.rounds,
+        "snapshot": measured.snapshot_ms,
         "load": measured.load,
         "workloads": measured.rows.iter().map(row).collect::<Vec<_>>(),
         "targets": figures(measured).map(target),
