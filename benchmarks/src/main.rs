@@ -1,6 +1,6 @@
 //! What Stillpoint costs the application: a cycle with a snapshot of zero length, beside the least that could do the
 //! same, and the longest that a writer waited. How soon Stillpoint lets go what it froze when something fails. And what
-//! verifying and loading a module costs.
+//! verifying and loading a module costs. And whether eight workloads take longer than the slowest of them.
 
 mod cycle;
 mod figures;
@@ -8,6 +8,7 @@ mod load;
 mod minimal;
 mod promise;
 mod report;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -60,6 +61,8 @@ enum Part {
     Promise,
     /// What it costs to verify a module and load what was compiled of it, part by part.
     Load,
+    /// How long eight workloads stand still in one cycle, beside each of them alone.
+    Workloads,
     /// The minimal program: one cycle.
     #[command(hide = true)]
     Minimal { plan: String },
@@ -121,6 +124,7 @@ fn main() -> ExitCode {
         Some(Part::Minimal { plan }) => minimal(plan),
         Some(Part::Promise) => promise(&arguments),
         Some(Part::Load) => load(&arguments),
+        Some(Part::Workloads) => workloads(&arguments),
         None => benchmark(&arguments),
     };
     match done {
@@ -155,6 +159,15 @@ fn load(arguments: &Arguments) -> Result<()> {
     match arguments.output {
         Output::Text => print!("{}", load::text(&measured)),
         Output::Json => println!("{}", load::json(&measured)),
+    }
+    Ok(())
+}
+
+fn workloads(arguments: &Arguments) -> Result<()> {
+    let measured = workloads::measure(&programs(arguments)?, arguments.rounds.into())?;
+    match arguments.output {
+        Output::Text => print!("{}", workloads::text(&measured)),
+        Output::Json => println!("{}", workloads::json(&measured)),
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use stillpoint_tests::comparison::{Row, Window, assert_same};
+use stillpoint_tests::firebird::{self, Firebird, PASSWORD};
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::postgres::{self, Postgres};
 use stillpoint_tests::program::succeed;
@@ -263,6 +264,59 @@ fn a_hundred_cycles_of_redis_with_its_log() {
 #[ignore = "takes minutes"]
 fn a_hundred_cycles_of_redis_with_its_dump() {
     redis("a_hundred_cycles_of_redis_with_its_dump", &[("save", "3600 1")]);
+}
+
+/// A server of its own, and its one database.
+struct InFirebird {
+    server: Firebird,
+    database: PathBuf,
+}
+
+impl InFirebird {
+    /// Opens what a snapshot or a loss of power left: what was written beside the database goes back into it.
+    fn open(test: &str, folder: &Path) -> InFirebird {
+        let server = Firebird::private(test).unwrap();
+        let database = folder.join("db/a.fdb");
+        if server.backup_state(&database) != "0" {
+            server.sql(&database, "ALTER DATABASE END BACKUP;");
+        }
+        InFirebird { server, database }
+    }
+}
+
+impl Database for InFirebird {
+    fn configuration(&self) -> String {
+        format!(
+            "[workload]\nworkload_name = firebird\ndbnames = {}\ncredString = -u sysdba -p{PASSWORD} -h 127.0.0.1 -P {}\n",
+            self.database.display(),
+            self.server.port()
+        )
+    }
+
+    fn empty(&self) {
+        self.server.sql(&self.database, "DELETE FROM writes;");
+    }
+
+    fn writers(&self) -> Writers {
+        self.server.writers(&self.database, 3)
+    }
+
+    fn rows(&self) -> BTreeSet<Row> {
+        self.server.rows(&self.database)
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_cycles_of_firebird() {
+    let test = "a_hundred_cycles_of_firebird";
+    let make = |folder: &Path| {
+        let server = Firebird::private(test)?;
+        firebird::folder(&folder.join("db"));
+        server.make(&folder.join("db/a.fdb"));
+        Some(())
+    };
+    cycles(test, Promise::Recoverable, &make, &|folder| Box::new(InFirebird::open(test, folder)));
 }
 
 /// A database that is a file.

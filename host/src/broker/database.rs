@@ -417,6 +417,17 @@ impl Broker {
         }))
     }
 
+    /// Waits for the answer that this session owes, if it owes one.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Lost`.
+    pub async fn settle(&mut self, key: &SessionKey, deadline: Instant) -> Result<(), StatementError> {
+        match self.sessions.get_mut(key) {
+            Some(session) => session.settle(deadline).await,
+            None => Err(StatementError::Lost("it is not open".into())),
+        }
+    }
+
     /// Sends an undo as it stands in the ledger.
     ///
     /// # Errors

@@ -134,17 +134,30 @@ fn text(record: &Record) -> String {
         out += "  ✘ A THAW FAILED: SOMETHING MAY STILL STAND STILL. Run  stillpoint recover\n";
     } else if record.frozen_at.is_none() && record.verdict == Verdict::Failed {
         out += "  ✘ nothing may be snapshotted, and nothing is frozen\n";
+        // Those that failed have said so above.
+        for w in record.workloads.iter().filter(|w| count > 1 && w.faults.is_empty()) {
+            out += &format!("    {:<name_width$}  {}\n", w.name, plain(w.reason.as_deref().unwrap_or_default()));
+        }
     } else {
         let mark = if record.verdict == Verdict::ApplicationConsistent { "✔" } else { "✘" };
         let kind = record.kind.map(|k| format!(" ({k})")).unwrap_or_default();
         out += &format!("  {mark} {}{kind}\n", record.verdict);
         for w in &record.workloads {
-            if let Some(reason) = &w.reason {
-                let number = w.azure.map(|n| format!(" (Azure: {n})")).unwrap_or_default();
-                out += &format!("    {:<name_width$}  {}: {}{number}\n", w.name, w.verdict, plain(reason));
-            } else if !w.point.is_empty() {
-                let point: Vec<_> = w.point.iter().map(|p| plain(&format!("{} {}", p.name, p.value))).collect();
-                out += &format!("    {:<name_width$}  {}\n", w.name, point.join(", "));
+            let point: Vec<_> = w.point.iter().map(|p| plain(&format!("{} {}", p.name, p.value))).collect();
+            let words = match &w.reason {
+                Some(reason) => {
+                    let number = w.azure.map(|n| format!(" (Azure: {n})")).unwrap_or_default();
+                    format!("{}: {}{number}", w.verdict, plain(reason))
+                }
+                // Of one alone the line above says it.
+                None if count == 1 => point.join(", "),
+                None => {
+                    let kind = w.kind.map(|k| format!(" ({k})")).unwrap_or_default();
+                    std::iter::once(format!("{}{kind}", w.verdict)).chain(point).collect::<Vec<_>>().join(", ")
+                }
+            };
+            if !words.is_empty() {
+                out += &format!("    {:<name_width$}  {words}\n", w.name);
             }
             if let Some(on) = &w.untried {
                 out += &format!("    {:<name_width$}  UNTRIED ON A REAL SERVER: {}\n", w.name, plain(on));

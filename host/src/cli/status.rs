@@ -54,5 +54,7 @@ fn words(status: &Status) -> String {
     }
     let left = screen::time(status.left_ms.unwrap_or(0) * 1000);
     let what = if status.complete { "frozen" } else { "freezing, not yet to be snapshotted" };
-    format!("{what}: {} · cycle {} · thaws by itself in {left}", status.frozen.join(", "), status.cycle)
+    let missing: Vec<&str> = status.failed.iter().filter_map(|f| f.workload.as_deref()).collect();
+    let without = if missing.is_empty() { String::new() } else { format!(" · without {}", missing.join(", ")) };
+    format!("{what}: {}{without} · cycle {} · thaws by itself in {left}", status.frozen.join(", "), status.cycle)
 }

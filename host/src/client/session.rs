@@ -264,6 +264,13 @@ impl Session {
         }
     }
 
+    /// Lets the client come to the end of what it was told, up to `longest`.
+    pub async fn finish(mut self, longest: Duration) {
+        drop(self.stdin.take());
+        let _ = timeout(longest, self.child.wait()).await;
+        self.close().await;
+    }
+
     /// Kills the client and waits until it is gone, up to `longest`.
     pub async fn kill(&mut self, longest: Duration) -> bool {
         self.lost.get_or_insert_with(|| "we ended it".into());

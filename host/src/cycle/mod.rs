@@ -16,13 +16,16 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::audit;
+use crate::client::session::Session;
 use crate::compiled::Store;
-use crate::config::{Configuration, OnFailure};
+use crate::config::Configuration;
 use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
@@ -33,6 +36,9 @@ use book::Book;
 use filesystems::Filesystems;
 use record::{Record, Verdict, WorkloadRecord, microseconds};
 use run::Run;
+
+/// How long those of one order are waited for before the next are thawed.
+const NEXT_ORDER: Duration = Duration::from_millis(250);
 
 /// One cycle.
 pub struct Cycle {
@@ -150,9 +156,8 @@ impl Cycle {
 
     /// Check, prepare and freeze. True when the agent may snapshot.
     pub async fn freeze(&mut self) -> bool {
-        let abort = self.configuration.workloads.iter().any(|w| w.on_failure == OnFailure::Abort);
-        let passed = self.check().await;
-        if !passed && (abort || self.runs.iter().all(|r| !r.faults.is_empty())) {
+        self.check().await;
+        if self.must_give_up() {
             return false;
         }
         // What is sent from here on may be lost with the keeper; what was sent before is not.
@@ -171,7 +176,7 @@ impl Cycle {
         self.events.publish("cycle.prepare", None, serde_json::json!({ "cycle": self.id }));
         let cycle = self.id.clone();
         join_all(self.runs.iter_mut().filter(|r| r.faults.is_empty()).map(|r| r.prepare(&cycle))).await;
-        if abort && self.runs.iter().any(|r| !r.faults.is_empty()) {
+        if self.must_give_up() {
             return false;
         }
         crash::step(Step::Prepared);
@@ -179,12 +184,20 @@ impl Cycle {
         self.take_back_failed().await;
         for order in self.orders() {
             let group = self.runs.iter_mut().filter(|r| r.faults.is_empty() && r.broker.workload.order == order);
-            join_all(group.map(Run::freeze)).await;
-            if abort && self.runs.iter().any(|r| !r.faults.is_empty()) {
-                return false;
+            let mut freezing: FuturesUnordered<_> = group
+                .map(|run| async move {
+                    run.freeze().await;
+                    run.faults.is_empty() || !run.must_freeze()
+                })
+                .collect();
+            while let Some(goes_on) = freezing.next().await {
+                if !goes_on {
+                    // The others stand still for nothing: what is still under way is dropped, and taken back by the host.
+                    return false;
+                }
             }
         }
-        if self.runs.iter().all(|r| !r.stands) || (abort && self.runs.iter().any(|r| !r.stands)) {
+        if self.must_give_up() || self.runs.iter().any(|r| !r.stands && r.must_freeze()) {
             return false;
         }
         crash::step(Step::AllFrozen);
@@ -213,6 +226,22 @@ impl Cycle {
         self.configuration.warnings.push(warning);
     }
 
+    /// Whether there is nothing left to snapshot, or one failed without which it must not be.
+    fn must_give_up(&self) -> bool {
+        let mut failed = self.runs.iter().filter(|r| !r.faults.is_empty());
+        failed.clone().count() == self.runs.len() || failed.any(Run::must_freeze)
+    }
+
+    /// Why a workload that did not fail itself was not frozen.
+    fn given_up(&self) -> String {
+        let mut failed = self.runs.iter().filter(|r| !r.faults.is_empty());
+        match (failed.find(|r| r.must_freeze()), self.faults.first()) {
+            (Some(run), _) => format!("it was given up, because {} could not be frozen", run.name()),
+            (None, Some(fault)) => format!("it was given up: {}", fault.what.trim_end_matches('.')),
+            (None, None) => "it was not frozen".into(),
+        }
+    }
+
     /// Takes back what failed workloads hold: nobody waits for them to the end of the hold.
     async fn take_back_failed(&mut self) {
         join_all(self.runs.iter_mut().filter(|r| !r.faults.is_empty()).map(Run::take_back)).await;
@@ -237,15 +266,34 @@ impl Cycle {
         for run in self.runs.iter_mut().filter(|r| r.stands) {
             run.reason.clone_from(&reason);
         }
-        for order in self.orders().into_iter().rev() {
-            let group = self.runs.iter_mut().filter(|r| r.broker.workload.order == order);
-            join_all(group.map(|r| r.thaw(why))).await;
-        }
+        self.thaw_in_reverse(why).await;
         faults.extend(self.filesystems.thaw_late(&self.book).await);
         self.faults.extend(faults);
         self.thawed = Some(Timestamp::now());
         let data = serde_json::json!({ "cycle": self.id, "released_by": self.released_by });
         self.events.publish("cycle.thawed", None, data);
+    }
+
+    /// The clients that still take back what counts as taken back: after [`Cycle::close`].
+    pub fn unfinished(&mut self) -> Vec<Session> {
+        self.runs.iter_mut().flat_map(|r| r.unfinished.drain(..)).collect()
+    }
+
+    /// The last frozen first; but one that hangs does not keep the others waiting.
+    async fn thaw_in_reverse(&mut self, why: &Release) {
+        let mut runs: Vec<&mut Run> = self.runs.iter_mut().collect();
+        runs.sort_by_key(|r| std::cmp::Reverse(r.broker.workload.order));
+        let mut thawing = FuturesUnordered::new();
+        for group in runs.chunk_by_mut(|a, b| a.broker.workload.order == b.broker.workload.order) {
+            let order = group.first().map(|r| r.broker.workload.order);
+            thawing.push(async move {
+                join_all(group.iter_mut().map(|r| r.thaw(why))).await;
+                order
+            });
+            let all_of_it = async { while thawing.next().await.is_some_and(|done| done != order) {} };
+            let _ = timeout(NEXT_ORDER, all_of_it).await;
+        }
+        while thawing.next().await.is_some() {}
     }
 
     /// Ends clients and engines, and has the guard take back what is still armed. Waits for no disk.

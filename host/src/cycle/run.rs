@@ -18,9 +18,10 @@ use super::engine::{self, Component, Engine, Stopped};
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
 use crate::azure;
-use crate::broker::{Broker, Frozen};
+use crate::broker::{Broker, Frozen, SessionKey};
+use crate::client::session::Session;
 use crate::compiled::Store;
-use crate::config::{Configuration, Role, Workload};
+use crate::config::{Configuration, OnFailure, Role, Workload};
 use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
@@ -57,6 +58,9 @@ pub(super) struct Run {
     pub(super) point: Vec<Coordinate>,
     pub(super) frozen_at: Option<Instant>,
     pub(super) thawed_at: Option<Instant>,
+    /// Sessions in which the server still takes back what counts as taken back; and their clients, once the cycle is over.
+    pub(super) at_it: Vec<SessionKey>,
+    pub(super) unfinished: Vec<Session>,
     /// It stands still now.
     pub(super) stands: bool,
     /// It stood still when the agent was told.
@@ -65,7 +69,9 @@ pub(super) struct Run {
     /// The database cannot be held: why. Its snapshot is crash-consistent, and may be taken.
     pub(super) unheld: Option<String>,
     /// The phase that failed last did so because the database refused a statement.
-    pub(super) refused: bool,
+    refused: bool,
+    /// Its freeze failed so: who holds it is looked for once nobody waits any more.
+    blocked: bool,
     pub(super) reason: Option<String>,
 }
 
@@ -114,11 +120,14 @@ impl Run {
             point: Vec::new(),
             frozen_at: None,
             thawed_at: None,
+            at_it: Vec::new(),
+            unfinished: Vec::new(),
             stands: false,
             stood: false,
             faults: Vec::new(),
             unheld: None,
             refused: false,
+            blocked: false,
             reason: None,
         })
     }
@@ -313,18 +322,34 @@ impl Run {
 
     pub(super) async fn freeze(&mut self) {
         let began = Instant::now();
-        if let Err(mut fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
-            let refused = self.refused;
-            // At once: its writers do not wait for what becomes of the others.
-            self.take_back().await;
-            let others = if refused { self.broker.locked_by_others() } else { Vec::new() };
-            if !others.is_empty() {
-                fault = fault.next(format!("locks on it are held by {}, and are left alone", others.join(", ")));
-            }
+        if let Err(fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
+            self.blocked = self.refused;
             self.faults.push(fault);
+            // At once: its writers do not wait for what becomes of the others. Where it is all or nothing, those are thawed
+            // now, and do not wait for it either.
+            if !self.must_freeze() {
+                self.take_back().await;
+                self.name_who_blocks();
+            }
         }
         self.phases.freeze_us = microseconds(began.elapsed());
         self.frozen_at = Some(Instant::now());
+    }
+
+    /// Whether nothing may be snapshotted without it.
+    pub(super) fn must_freeze(&self) -> bool {
+        self.broker.workload.on_failure == OnFailure::Abort
+    }
+
+    /// Adds to what its freeze failed for who holds locks on its files.
+    pub(super) fn name_who_blocks(&mut self) {
+        if !std::mem::take(&mut self.blocked) {
+            return;
+        }
+        let others = self.broker.locked_by_others();
+        if let (Some(fault), false) = (self.faults.first_mut(), others.is_empty()) {
+            fault.next = Some(format!("locks on it are held by {}, and are left alone", others.join(", ")));
+        }
     }
 
     async fn try_freeze(&mut self, deadline: Instant) -> Result<(), Fault> {
@@ -444,8 +469,9 @@ impl Run {
         if let Some(engine) = self.engine.as_mut() {
             engine.kill();
         }
-        let sessions = std::mem::take(&mut self.broker.sessions);
-        join_all(sessions.into_values().map(crate::client::session::Session::close)).await;
+        let mut sessions = std::mem::take(&mut self.broker.sessions);
+        self.unfinished = self.at_it.drain(..).filter_map(|key| sessions.remove(&key)).collect();
+        join_all(sessions.into_values().map(Session::close)).await;
     }
 
     pub(super) fn record(&self, cycle: &Cycle) -> WorkloadRecord {
@@ -480,8 +506,8 @@ impl Run {
     fn verdict(&self, cycle: &Cycle) -> (Verdict, Option<Kind>, Option<String>) {
         let crash = |why: String| (Verdict::CrashConsistent, None, Some(why));
         if cycle.frozen.is_none() || !self.stood {
-            let why = self.faults.first().map_or("it was not frozen".into(), |f| f.what.clone());
-            return (Verdict::Failed, None, Some(why));
+            let own = self.faults.first().map(|f| f.what.clone());
+            return (Verdict::Failed, None, Some(own.unwrap_or_else(|| cycle.given_up())));
         }
         if let Some(reason) = self.reason.as_ref().or(self.unheld.as_ref()) {
             return crash(reason.clone());

@@ -10,6 +10,7 @@ use super::Release;
 use super::record::microseconds;
 use super::run::Run;
 use crate::broker::SessionKey;
+use crate::client::session::Session;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
 use crate::ledger::Statement;
@@ -18,6 +19,9 @@ use crate::ledger::Statement;
 const GRACEFUL: Duration = Duration::from_secs(2);
 const UNDO: Duration = Duration::from_secs(2);
 const PROOF: Duration = Duration::from_secs(1);
+
+/// How long a statement that is still under way is waited for, where the end of its session ends it, too.
+const SETTLE: Duration = Duration::from_millis(250);
 
 impl Run {
     pub(super) async fn thaw(&mut self, why: &Release) {
@@ -50,6 +54,7 @@ impl Run {
             self.take_back().await;
         }
         self.thawed_at = Some(Instant::now());
+        self.name_who_blocks();
         // After the undo, for it touches a disk.
         if self.stands
             && self.reason.is_none()
@@ -90,7 +95,11 @@ impl Run {
             }
             let deadline = Instant::now() + UNDO;
             let failed = crash::may_fail(Step::Undoing).map_err(|e| StatementError::Lost(e.to_string()));
-            let undone = match failed {
+            let settled = match failed {
+                Ok(()) if entry.lasts == Lasts::Session => self.broker.settle(&key, Instant::now() + SETTLE).await,
+                other => other,
+            };
+            let undone = match settled {
                 Err(e) => Err(e),
                 Ok(()) => self.broker.send_undo(&key, undo, deadline).await,
             };
@@ -110,6 +119,10 @@ impl Run {
                 }
                 // An undo that finds nothing to undo is done.
                 Err(_) if self.is_undone(&key, undo).await => {
+                    // The server is at it, and would not come to the end of it for a client that is gone.
+                    if self.broker.sessions.get(&key).is_some_and(Session::is_busy) {
+                        self.at_it.push(key.clone());
+                    }
                     self.broker.taken_back("found undone", &key, &undo.text);
                 }
                 Err(e) => self.not_thawed(&undo.name, &e.to_string()),

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use stillpoint_contract::manifest::Mode as ClientMode;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::audit::{self, chain::Chain};
+use crate::client::session::Session;
 use crate::compiled::Store;
 use crate::config::{self, Configuration};
 use crate::crash::{self, Step};
@@ -38,6 +40,9 @@ use places::Places;
 
 /// A keeper that was just killed, or a guard that is done, is about to let go of the lock.
 pub const ENDING: Duration = Duration::from_secs(1);
+
+/// How long a client may go on with what counts as taken back already.
+const FINISH: Duration = Duration::from_secs(3600);
 
 /// How long the verdict waits for our own disk.
 const OWN_DISK: Duration = Duration::from_secs(5);
@@ -198,8 +203,10 @@ async fn hold(start: &Start, agent: UnixStream, left: io::Result<()>) -> Exit {
     crash::step(Step::Released);
     let waiting = reply.into_iter().collect();
     let ending = Ending { places: &start.places, speaker: &speaker, events: &events, asked, waiting, raise };
-    let exit = ending.conclude(cycle, &release, lock).await;
+    let (exit, unfinished) = ending.conclude(cycle, &release, lock).await;
     control::drain(&open).await;
+    // Everybody has their answer, and the lock is free.
+    join_all(unfinished.into_iter().map(|session| session.finish(FINISH))).await;
     exit
 }
 
@@ -300,7 +307,7 @@ struct Ending<'a> {
 
 impl Ending<'_> {
     /// Thaws, writes down what the cycle did, and tells the verdict.
-    async fn conclude(mut self, mut cycle: Cycle, release: &Release, lock: std::fs::File) -> Exit {
+    async fn conclude(mut self, mut cycle: Cycle, release: &Release, lock: std::fs::File) -> (Exit, Vec<Session>) {
         let (id, book, limit) = (cycle.id.clone(), Rc::clone(&cycle.book), cycle.configuration.timeout);
         let status = || control::Status::now(&id, &book, limit);
         self.answering(&status, async {
@@ -325,6 +332,7 @@ impl Ending<'_> {
         }
         book.end_guard().await;
         crash::step(Step::Verdict);
+        let unfinished = cycle.unfinished();
         // Who hears the verdict may begin the next cycle at once. A cycle that came to no guard holds the lock for it.
         drop(cycle);
         drop(lock);
@@ -332,7 +340,7 @@ impl Ending<'_> {
             let _ = self.speaker.say(Say::Record(Box::new(record.clone()))).await;
         }
         self.tell_who_waits(&record);
-        record.exit
+        (record.exit, unfinished)
     }
 
     /// The agent may have frozen our own disk and wait for this answer before it lets it go on. Whoever asks from here on is

@@ -17,8 +17,7 @@ const LONG: i64 = 30;
 const BEHIND: i64 = 100_000;
 
 /// The catalogue says what the state does not.
-const MARKED: &str = "comes to the end of its last backup mode; if that does not change, a server was lost while it took back \
-                      what was written, and  ALTER DATABASE END BACKUP  mends the mark that it left";
+const MARKED: &str = "comes to the end of its last backup mode, or was interrupted while it took back what was written";
 
 impl Workload for Firebird {
     fn check(cx: &Check) -> Result<()> {
@@ -38,7 +37,17 @@ impl Workload for Firebird {
         Ok(())
     }
 
-    fn prepare(_: &Prepare) -> Result<()> {
+    fn prepare(cx: &Prepare) -> Result<()> {
+        for database in cx.databases() {
+            // In this order: while the mark stands nobody can begin, so with a state of 0 it is nobody's.
+            let marked = sql::marked(cx, database)?.one()?.marks > 0;
+            if marked && sql::backup_state(cx, database)?.one()?.state == 0 {
+                // Whoever is about to end it himself comes first, and then this is an error; freeze looks again.
+                if let Err(e) = sql::end_backup(cx, database) {
+                    log::info(format_args!("{database}: the mark of its last backup mode: {e}"));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -72,7 +81,7 @@ fn look_at(cx: &Check, database: &str) -> Result<()> {
     cx.version(format!("{version}, ODS {}.{}", now.ods_major, now.ods_minor));
     let marked = sql::marked(cx, database)?.one()?.marks > 0;
     match now.state {
-        0 if marked => cx.problem(format_args!("{database} {MARKED}")),
+        0 if marked => cx.note(format_args!("{database} {MARKED}: prepare takes away the mark that is left")),
         0 => {}
         1 => cx.problem(format_args!(
             "{database} is in backup mode already: by nbackup, by another tool, or because a snapshot was restored. It is \
@@ -173,8 +182,20 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_that_is_nobodys_is_taken_away() {
+        for (state, marks, ended) in [(0, 1, true), (1, 1, false), (2, 1, false), (0, 0, false)] {
+            let mut host = FakeHost::new();
+            host.plan().databases = vec!["/srv/a.fdb".into()];
+            host.answer("backup_state", [row![state]]).answer("marked", [row![marks]]);
+            host.prepare::<Firebird>().expect("prepare");
+            let sent = host.sent();
+            assert_eq!(sent.iter().any(|s| s.starts_with("end_backup")), ended, "{state} {marks}: {sent:?}");
+        }
+    }
+
+    #[test]
     fn what_somebody_else_began_is_not_begun_again() {
-        for (state, marks, words) in [(1, 1, "somebody else"), (2, 1, "still taking back"), (0, 1, "mends the mark")] {
+        for (state, marks, words) in [(1, 1, "somebody else"), (2, 1, "still taking back"), (0, 1, "was interrupted")] {
             let mut host = FakeHost::new();
             host.plan().databases = vec!["/srv/a.fdb".into()];
             host.answer("backup_state", [row![state]]).answer("marked", [row![marks]]);

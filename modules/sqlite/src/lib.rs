@@ -15,6 +15,13 @@ pub struct Sqlite;
 /// its turn beside applications that write all the time; so it is asked again and again instead.
 const NAP_MS: i64 = 8;
 
+/// How long a lock is waited for while others are held, at first. An application that writes to several databases in one
+/// transaction may have locked this one and wait for ours; then both would wait in vain.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// What must be left for the host: to take back, or to prove that it holds.
+const LEFT: Duration = Duration::from_millis(200);
+
 impl Workload for Sqlite {
     fn check(cx: &Check) -> Result<()> {
         cx.require(
@@ -50,17 +57,26 @@ impl Workload for Sqlite {
     }
 
     fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
-        for database in cx.databases() {
-            patiently(clock::remaining(), || sql::begin_immediate(cx, database)).map_err(|e| {
-                if is_busy(&e) {
-                    e.context(format_args!(
+        let mut order: Vec<&String> = cx.databases().iter().collect();
+        let mut patience = PATIENCE;
+        while let Some((busy, error)) = freeze_in(cx, &order, patience) {
+            if busy == 0 || !is_busy(&error) || clock::remaining() < LEFT {
+                let database = order[busy];
+                return Err(if is_busy(&error) {
+                    error.context(format_args!(
                         "somebody wrote to {database} for longer than stall_budget allows: run the backup at another \
                          time, or raise stall_budget"
                     ))
                 } else {
-                    e.context(database)
-                }
-            })?;
+                    error.context(database)
+                });
+            }
+            // Who holds this one may wait for one that we hold: let go, and begin with this one.
+            for database in order[..busy].iter().rev() {
+                sql::rollback(cx, database)?;
+            }
+            order[..=busy].rotate_right(1);
+            patience *= 2;
         }
         // SQLite has no log that could be rolled forward: the snapshot itself is the point.
         Ok(RecoveryPoint::new())
@@ -74,6 +90,15 @@ impl Workload for Sqlite {
     }
 }
 
+/// Locks them one after the other; gives the place of one that could not be, and why.
+fn freeze_in(cx: &Freeze, order: &[&String], patience: Duration) -> Option<(usize, Error)> {
+    let longest = |place| if place == 0 { clock::remaining() } else { patience };
+    let lock = |(place, database): (usize, &&String)| {
+        patiently(longest(place), || sql::begin_immediate(cx, database)).err().map(|error| (place, error))
+    };
+    order.iter().enumerate().find_map(lock)
+}
+
 /// `SQLITE_BUSY`: somebody else holds the lock.
 fn is_busy(error: &Error) -> bool {
     error.code() == Some("5")
@@ -81,7 +106,7 @@ fn is_busy(error: &Error) -> bool {
 
 /// Asks again while the database is locked, for this long, and never to the very end of the phase.
 fn patiently<T>(longest: Duration, mut statement: impl FnMut() -> Result<T>) -> Result<T> {
-    let end = clock::remaining().saturating_sub(longest).max(Duration::from_millis(200));
+    let end = clock::remaining().saturating_sub(longest).max(LEFT);
     loop {
         match statement() {
             Err(e) if is_busy(&e) && clock::remaining() > end => {}
@@ -141,6 +166,25 @@ mod tests {
         host.freeze::<Sqlite>().expect("freeze");
         let sent = host.sent();
         assert_eq!(sent.iter().filter(|s| s.starts_with("begin_immediate@/srv/a.db")).count(), 2, "{sent:?}");
+    }
+
+    #[test]
+    fn what_is_held_is_let_go_for_one_that_is_locked() {
+        let host = two_databases();
+        host.answer("begin_immediate", []).fail("begin_immediate", "5", "database is locked");
+        // The clock of this host stands: so little is left that nothing is asked twice.
+        host.answer("begin_immediate", []).remaining(Duration::from_millis(200));
+        host.freeze::<Sqlite>().expect("freeze");
+        assert_eq!(
+            host.sent(),
+            [
+                "begin_immediate@/srv/a.db()",
+                "begin_immediate@/srv/b.db()",
+                "rollback@/srv/a.db()",
+                "begin_immediate@/srv/b.db()",
+                "begin_immediate@/srv/a.db()",
+            ]
+        );
     }
 
     #[test]

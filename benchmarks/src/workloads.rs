@@ -1,0 +1,267 @@
+//! Whether a cycle of eight workloads takes longer than the slowest of them alone.
+//!
+//! All eight servers and their writers run all the time, so what is alone in its cycle is not alone on the machine: only
+//! what the cycle itself adds is in the ratio. Each round holds a cycle of each workload alone and one of all eight, and
+//! who goes first changes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use stillpoint_tests::mariadb::MariaDb;
+use stillpoint_tests::postgres::Postgres;
+use stillpoint_tests::program::run;
+use stillpoint_tests::redis::Redis;
+use stillpoint_tests::site::Site;
+use stillpoint_tests::sqlite::{self, Journal};
+use stillpoint_tests::writers::Writers;
+use tempfile::TempDir;
+
+use crate::PAUSE;
+use crate::figures::{Range, heading, milliseconds};
+
+/// Rounds that are run first and not counted.
+const WARM_UP: usize = 2;
+
+/// The most that all together may take, as a multiple of the slowest alone.
+const MOST: f64 = 1.3;
+
+/// All together, among the names of the workloads.
+const ALL: &str = "all eight";
+
+/// What one cycle said of itself, in microseconds.
+#[derive(Clone, Copy)]
+struct Times {
+    /// From the first freezing statement of any kind to the last undo: in it are PostgreSQL's checkpoint and whatever
+    /// else is done in prepare once something is held.
+    frozen: u64,
+    /// From the begin of freeze to the last undo, of the workload that takes longest.
+    window: u64,
+    /// From the first statement that stops writes to the last undo; PostgreSQL has none.
+    standstill: Option<u64>,
+    /// From the first workload that stood still to the last.
+    skew: Option<u64>,
+}
+
+/// All cycles of one workload, or of all together.
+struct Row {
+    name: &'static str,
+    frozen: Range,
+    window: Range,
+    standstill: Option<Range>,
+    skew: Option<Range>,
+}
+
+/// What was measured.
+pub struct Measured {
+    rows: Vec<Row>,
+    rounds: usize,
+    load: String,
+}
+
+/// Measures this many rounds with the programs in this folder.
+///
+/// # Errors
+/// When a server is missing, or a cycle does not end well.
+pub fn measure(programs: &Path, rounds: usize) -> Result<Measured> {
+    let test = "the benchmark";
+    let maria = || MariaDb::private(test, &[]).context("MariaDB is needed");
+    let postgres = || Postgres::private(test, &[]).context("PostgreSQL is needed");
+    let appending = [("appendonly", "yes"), ("appendfsync", "everysec")];
+    let redis = || Redis::private(test, &appending).context("Redis is needed");
+    let (marias, postgreses, redises) = ([maria()?, maria()?], [postgres()?, postgres()?], [redis()?, redis()?]);
+    let folder = TempDir::new()?;
+    let files = ["a.db", "b.db"].map(|name| folder.path().join(name));
+    marias.iter().for_each(MariaDb::make_table);
+    postgreses.iter().for_each(Postgres::make_table);
+    files.iter().for_each(|file| sqlite::make(file, Journal::Wal));
+
+    let mut sections: Vec<(&'static str, String)> = Vec::new();
+    for (name, server) in ["mariadb 1", "mariadb 2"].into_iter().zip(&marias) {
+        let socket = server.socket();
+        sections.push((name, format!("workload_name = mariadb\ncredString = -u root -S {}\n", socket.display())));
+    }
+    for (name, server) in ["postgres 1", "postgres 2"].into_iter().zip(&postgreses) {
+        let login = format!("linux_user = postgres\ncredString = -u postgres -S {}\n", server.socket().display());
+        sections.push((name, format!("workload_name = postgres\n{login}")));
+    }
+    for (name, file) in ["sqlite 1", "sqlite 2"].into_iter().zip(&files) {
+        sections.push((name, format!("workload_name = sqlite\ndbnames = {}\n", file.display())));
+    }
+    for (name, server) in ["redis 1", "redis 2"].into_iter().zip(&redises) {
+        sections.push((name, server.configuration("").replace("[workload]\n", "")));
+    }
+    let section = |(name, lines): &(&str, String)| {
+        let ipc = folder.path().join(name.replace(' ', "-"));
+        std::fs::create_dir_all(&ipc)?;
+        let heading = name.replace(' ', "-");
+        anyhow::Ok(format!("[workload {heading}]\n{lines}ipc_folder = {}\ntimeout = 60\n", ipc.display()))
+    };
+    let sections: Vec<(&str, String)> =
+        sections.iter().map(|s| anyhow::Ok((s.0, section(s)?))).collect::<Result<_>>()?;
+    let together: String = sections.iter().map(|(_, section)| section.as_str()).collect();
+    let sites: Vec<(&str, Site)> = std::iter::once((ALL, &together))
+        .chain(sections.iter().map(|(name, section)| (*name, section)))
+        .map(|(name, configuration)| (name, Site::with(configuration)))
+        .collect();
+
+    let mut writers: Vec<Writers> = Vec::new();
+    writers.extend(marias.iter().map(|s| s.writers(1)));
+    writers.extend(postgreses.iter().map(|s| s.writers(1)));
+    writers.extend(redises.iter().map(|s| s.writers(1)));
+    writers.extend(files.iter().map(|file| sqlite::writers(file, 1)));
+    writers.iter().for_each(|w| w.get_on(100));
+    let mut times: BTreeMap<&str, Vec<Times>> = BTreeMap::new();
+    for round in 0..WARM_UP + rounds {
+        for i in 0..sites.len() {
+            let (name, site) = &sites[(round + i) % sites.len()];
+            std::thread::sleep(PAUSE);
+            let one = cycle(programs, site).with_context(|| (*name).to_owned())?;
+            if round >= WARM_UP {
+                times.entry(name).or_default().push(one);
+            }
+        }
+    }
+    for log in writers.into_iter().map(Writers::stop) {
+        ensure!(log.errors.is_empty(), "a writer saw errors: {:?}", log.errors);
+    }
+    let row = |name: &'static str| {
+        let all = times.get(name).map(Vec::as_slice).unwrap_or_default();
+        let some = |values: Vec<u64>| (!values.is_empty()).then(|| Range::of(values));
+        Row {
+            name,
+            frozen: Range::of(all.iter().map(|t| t.frozen)),
+            window: Range::of(all.iter().map(|t| t.window)),
+            standstill: some(all.iter().filter_map(|t| t.standstill).collect()),
+            skew: some(all.iter().filter_map(|t| t.skew).collect()),
+        }
+    };
+    let names = sections.iter().map(|(name, _)| *name).chain([ALL]);
+    Ok(Measured { rows: names.map(row).collect(), rounds, load: load() })
+}
+
+/// One cycle with a snapshot of zero length.
+fn cycle(programs: &Path, site: &Site) -> Result<Times> {
+    let call = site.command(&["--output", "json", "run", "--", "true"]);
+    let mut command = Command::new("setsid");
+    command.arg("--wait").arg(programs.join("stillpoint")).args(call.get_args());
+    let ended = run(&mut command, "");
+    ensure!(ended.code == Some(0), "it ended with {:?}: {}{}", ended.code, ended.stdout, ended.stderr);
+    let record: Value = serde_json::from_str(&ended.stdout)?;
+    let window = |w: &Value| ["freeze_us", "held_us", "thaw_us"].iter().map(|p| w["phases"][p].as_u64()).sum();
+    let workloads = record["workloads"].as_array().context("no workloads")?;
+    let windows: Option<Vec<u64>> = workloads.iter().map(window).collect();
+    Ok(Times {
+        frozen: record["frozen_us"].as_u64().context("nothing was frozen")?,
+        window: windows.and_then(|w| w.into_iter().max()).context("a phase has no time")?,
+        standstill: record["standstill_us"].as_u64(),
+        skew: record["skew_us"].as_u64(),
+    })
+}
+
+/// How busy the machine was.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// All together beside the slowest alone.
+struct Compared {
+    all: u64,
+    slowest: u64,
+    name: &'static str,
+}
+
+impl Compared {
+    #[allow(clippy::cast_precision_loss)]
+    fn ratio(&self) -> f64 {
+        self.all as f64 / self.slowest.max(1) as f64
+    }
+
+    fn holds(&self) -> bool {
+        self.ratio() <= MOST
+    }
+}
+
+impl Measured {
+    fn compared(&self, figure: impl Fn(&Row) -> &Range) -> Compared {
+        let alone = self.rows.iter().filter(|r| r.name != ALL).map(|r| (figure(r).median, r.name));
+        let (slowest, name) = alone.max().unwrap_or_default();
+        let all = self.rows.iter().find(|r| r.name == ALL).map(|r| figure(r).median).unwrap_or_default();
+        Compared { all, slowest, name }
+    }
+}
+
+/// For people.
+pub fn text(measured: &Measured) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let mut out = format!(
+        "\n  Eight workloads with a writer each, {} rounds, {cores} cores, load average {}. All times in ms.\n\n",
+        measured.rounds, measured.load
+    );
+    let mut table = |name: &str, figure: &dyn Fn(&Row) -> Option<Range>| {
+        let _ = writeln!(out, "{}", heading(name));
+        for row in &measured.rows {
+            if let Some(range) = figure(row) {
+                let _ = writeln!(out, "{}", range.line(row.name));
+            }
+        }
+        out.push('\n');
+    };
+    table("first freeze to last undo", &|r| Some(r.frozen));
+    table("freeze, hold and thaw", &|r| Some(r.window));
+    table("writers stand still", &|r| r.standstill);
+    table("skew", &|r| r.skew);
+    for (what, compared) in figures(measured) {
+        let _ = writeln!(
+            out,
+            "  {} {what}: {:.2} ms, {:.2} × the {:.2} ms of {} alone, and at most {MOST:.1} ×",
+            if compared.holds() { '✔' } else { '✘' },
+            milliseconds(compared.all),
+            compared.ratio(),
+            milliseconds(compared.slowest),
+            compared.name,
+        );
+    }
+    out + "\n"
+}
+
+fn figures(measured: &Measured) -> [(&'static str, Compared); 2] {
+    [
+        ("first freeze to last undo", measured.compared(|r| &r.frozen)),
+        ("freeze, hold and thaw", measured.compared(|r| &r.window)),
+    ]
+}
+
+/// For programs.
+pub fn json(measured: &Measured) -> Value {
+    let row = |r: &Row| {
+        json!({
+            "name": r.name,
+            "frozen": r.frozen.json(),
+            "window": r.window.json(),
+            "standstill": r.standstill.map(|s| s.json()),
+            "skew": r.skew.map(|s| s.json()),
+        })
+    };
+    let target = |(what, c): (&str, Compared)| {
+        json!({
+            "figure": what,
+            "all": milliseconds(c.all),
+            "slowest": { "name": c.name, "median": milliseconds(c.slowest) },
+            "ratio": c.ratio(),
+            "most": MOST,
+            "holds": c.holds(),
+        })
+    };
+    json!({
+        "unit": "milliseconds",
+        "rounds": measured.rounds,
+        "load": measured.load,
+        "workloads": measured.rows.iter().map(row).collect::<Vec<_>>(),
+        "targets": figures(measured).map(target),
+    })
+}
