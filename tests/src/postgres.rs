@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::comparison::Row;
 use crate::dist;
 use crate::missing::{find, program};
+use crate::newer;
 use crate::program::{Ended, run, succeed};
 use crate::wait_until;
 use crate::writers::{Writers, by_client};
@@ -21,10 +22,57 @@ use crate::writers::{Writers, by_client};
 const SMALL: [&str; 4] =
     ["-cshared_buffers=16MB", "-cmax_connections=30", "-clisten_addresses=", "-cunix_socket_permissions=0777"];
 
+/// The programs of one version of PostgreSQL.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    server: PathBuf,
+    client: PathBuf,
+    initdb: PathBuf,
+}
+
+impl Programs {
+    /// PostgreSQL as Debian 12 has it. `None` where it is missing.
+    pub fn debian(test: &str) -> Option<Programs> {
+        Some(Programs {
+            server: program(test, &["postgres"], "postgresql-15")?,
+            client: program(test, &["psql"], "postgresql-client-15")?,
+            initdb: program(test, &["initdb"], "postgresql-15")?,
+        })
+    }
+
+    /// PostgreSQL 18. `None` where it is missing.
+    pub fn newer(test: &str) -> Option<Programs> {
+        Some(Programs {
+            server: newer::program(test, "postgres")?,
+            client: newer::program(test, "psql")?,
+            initdb: newer::program(test, "initdb")?,
+        })
+    }
+
+    /// The folder of the client: `command_path`.
+    pub fn command_path(&self) -> &Path {
+        self.client.parent().unwrap_or(&self.client)
+    }
+
+    /// Fills a folder with a fresh data folder, whose superuser is `postgres`, by its socket.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn fresh(&self, data: &Path) {
+        copy(&template(&self.initdb), data);
+    }
+
+    /// Starts a server on this data folder, as [`Postgres::on`] does.
+    pub fn on(&self, data: &Path, settings: &[&str]) -> Postgres {
+        Postgres::start(self.clone(), open_folder(), data, settings)
+    }
+}
+
 /// A server under way.
 pub struct Postgres {
     // First: the server must have ended before its folder goes.
     server: Server,
+    programs: Programs,
     own: TempDir,
     data: PathBuf,
     options: Vec<String>,
@@ -57,16 +105,15 @@ impl Drop for Server {
 /// # Panics
 /// When it cannot be made.
 pub fn fresh(test: &str, data: &Path) -> Option<()> {
-    program(test, &["postgres"], "postgresql-15")?;
-    program(test, &["psql"], "postgresql-client-15")?;
-    copy(template(&program(test, &["initdb"], "postgresql-15")?), data);
+    Programs::debian(test)?.fresh(data);
     Some(())
 }
 
 /// Making one takes a second, so it is made once and kept with what cargo built.
-fn template(initdb: &Path) -> &'static Path {
-    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
-    TEMPLATE.get_or_init(|| {
+fn template(initdb: &Path) -> PathBuf {
+    static TEMPLATES: Mutex<()> = Mutex::new(());
+    let _alone = TEMPLATES.lock();
+    {
         let version = succeed(Command::new(initdb).arg("--version"), "");
         let version = version.split_whitespace().nth(2).unwrap_or_default().to_owned();
         let kept = dist::target().join("stillpoint-tests").join(format!("postgres-{version}"));
@@ -87,7 +134,7 @@ fn template(initdb: &Path) -> &'static Path {
             let _ = std::fs::remove_dir_all(&new);
         }
         kept
-    })
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -117,9 +164,9 @@ fn as_postgres(program: &Path) -> Command {
     command
 }
 
-fn spawn(own: &Path, data: &Path, options: &[String]) -> Server {
+fn spawn(server: &Path, own: &Path, data: &Path, options: &[String]) -> Server {
     let errors = std::fs::File::options().create(true).append(true).open(own.join("errors")).unwrap();
-    let mut command = as_postgres(&find(&["postgres"]).expect("it was there a moment ago"));
+    let mut command = as_postgres(server);
     command.args(SMALL).args(options).arg("-D").arg(data).arg("-k").arg(own);
     command.stdin(Stdio::null()).stdout(errors.try_clone().unwrap()).stderr(errors);
     Server(command.spawn().unwrap())
@@ -130,8 +177,9 @@ impl Postgres {
     pub fn private(test: &str, settings: &[&str]) -> Option<Postgres> {
         let own = open_folder();
         let data = own.path().join("data");
-        fresh(test, &data)?;
-        Some(Postgres::start(own, &data, settings))
+        let programs = Programs::debian(test)?;
+        programs.fresh(&data);
+        Some(Postgres::start(programs, own, &data, settings))
     }
 
     /// Starts a standby that follows this server.
@@ -145,20 +193,20 @@ impl Postgres {
         let mut copy = as_postgres(&tool);
         copy.args(["-U", "postgres", "-X", "stream", "-c", "fast", "--write-recovery-conf", "-h"]);
         succeed(copy.arg(primary.socket()).arg("-D").arg(&data), "");
-        Postgres::start(own, &data, &[])
+        Postgres::start(primary.programs.clone(), own, &data, &[])
     }
 
     /// Starts a server on this data folder. What a crash or a snapshot left of another one there is no hindrance.
     pub fn on(data: &Path, settings: &[&str]) -> Postgres {
-        Postgres::start(open_folder(), data, settings)
+        Programs::debian("a server that was there a moment ago").unwrap().on(data, settings)
     }
 
-    fn start(own: TempDir, data: &Path, settings: &[&str]) -> Postgres {
+    fn start(programs: Programs, own: TempDir, data: &Path, settings: &[&str]) -> Postgres {
         // In a snapshot: of the server that still runs beside it, on another folder.
         let _ = std::fs::remove_file(data.join("postmaster.pid"));
         let options: Vec<String> = settings.iter().map(|s| format!("-c{s}")).collect();
-        let server = spawn(own.path(), data, &options);
-        Postgres { server, own, data: data.to_owned(), options }.answering()
+        let server = spawn(&programs.server, own.path(), data, &options);
+        Postgres { server, programs, own, data: data.to_owned(), options }.answering()
     }
 
     fn answering(mut self) -> Postgres {
@@ -182,7 +230,7 @@ impl Postgres {
     #[must_use]
     pub fn start_again(mut self) -> Postgres {
         self.crash();
-        self.server = spawn(self.own.path(), &self.data, &self.options);
+        self.server = spawn(&self.programs.server, self.own.path(), &self.data, &self.options);
         self.answering()
     }
 
@@ -215,7 +263,7 @@ impl Postgres {
     }
 
     fn client(&self) -> Command {
-        let mut command = as_postgres(&find(&["psql"]).expect("it was there a moment ago"));
+        let mut command = as_postgres(&self.programs.client);
         command.args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres"]);
         command.arg("-h").arg(self.socket());
         command

@@ -41,6 +41,14 @@ impl Programs {
         }
     }
 
+    /// Valkey 9. `None` where it is missing.
+    pub fn newer(test: &str) -> Option<Programs> {
+        let server = crate::newer::program(test, "valkey-server")?;
+        let client = crate::newer::program(test, "valkey-cli")?;
+        let folder = client.parent().map(Path::to_owned);
+        Some(Programs { server, client, folder })
+    }
+
     /// Those in a folder, of either make.
     pub fn of(test: &str, folder: &Path) -> Option<Programs> {
         let found = |names: [&str; 2]| names.map(|n| folder.join(n)).into_iter().find(|p| p.is_file());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::comparison::Row;
 use stillpoint_tests::missing::missing;
-use stillpoint_tests::postgres::{self, Postgres};
+use stillpoint_tests::postgres::{self, Postgres, Programs};
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::site::{Said, Site};
 use stillpoint_tests::volume::Volume;
@@ -73,14 +73,16 @@ fn kept(said: &Said, name: &str) -> String {
 }
 
 /// One cycle on a volume: a block image and a snapshot, each opened by a second server.
-fn cycle(test: &str, settings: &[&str]) {
+fn cycle(test: &str, programs: Option<Programs>, settings: &[&str]) {
+    let Some(programs) = programs else { return };
     let Some(volume) = Volume::make(test) else { return };
-    let Some(()) = postgres::fresh(test, &volume.data().join("pg")) else { return };
-    let server = Postgres::on(&volume.data().join("pg"), settings);
+    programs.fresh(&volume.data().join("pg"));
+    let server = programs.on(&volume.data().join("pg"), settings);
     server.make_table();
     let ipc = volume.data().join("ipc");
     std::fs::create_dir(&ipc).unwrap();
-    let site = Site::with(&configuration(&server, &format!("ipc_folder = {}\n", ipc.display())));
+    let more = format!("ipc_folder = {}\ncommand_path = {}\n", ipc.display(), programs.command_path().display());
+    let site = Site::with(&configuration(&server, &more));
     let writers = server.writers(4);
     writers.get_on(20);
     let asked = Instant::now();
@@ -110,7 +112,7 @@ fn cycle(test: &str, settings: &[&str]) {
         let inside = std::fs::read_to_string(data.join("ipc/stillpoint.postgres.recovery-point.json")).unwrap();
         let inside: serde_json::Value = serde_json::from_str(&inside).unwrap();
         assert_eq!(inside["cycle"], said.json["cycle"]);
-        let copy = Postgres::on(&data.join("pg"), settings);
+        let copy = programs.on(&data.join("pg"), settings);
         let reached = format!("SELECT pg_current_wal_insert_lsn() >= '{}';", point["lsn"]);
         assert_eq!(copy.sql(&reached), "t\n", "recovery ends before the recorded point {point:?}: {}", copy.errors());
         copy.rows()
@@ -124,13 +126,26 @@ fn cycle(test: &str, settings: &[&str]) {
 
 #[test]
 fn postgres_that_flushes_at_each_commit() {
-    cycle("postgres_that_flushes_at_each_commit", &[]);
+    let test = "postgres_that_flushes_at_each_commit";
+    cycle(test, Programs::debian(test), &[]);
+}
+
+mod newer {
+    use super::*;
+
+    #[test]
+    #[ignore = "newer: PostgreSQL 18"]
+    fn postgres_18_that_flushes_at_each_commit() {
+        let test = "postgres_18_that_flushes_at_each_commit";
+        cycle(test, Programs::newer(test), &[]);
+    }
 }
 
 /// Its commits are acknowledged before the log is written: the freeze waits for that.
 #[test]
 fn postgres_that_acknowledges_first() {
-    cycle("postgres_that_acknowledges_first", &["synchronous_commit=off", "wal_writer_delay=500ms"]);
+    let test = "postgres_that_acknowledges_first";
+    cycle(test, Programs::debian(test), &["synchronous_commit=off", "wal_writer_delay=500ms"]);
 }
 
 /// Restored as the manual says of a backup: with the label and the map that only the answer has, and the log that was

@@ -58,8 +58,8 @@ fn writes_go_on(server: &Redis) -> bool {
 }
 
 /// One cycle on a volume: a block image, a snapshot and a copy of files, each opened by a second server.
-fn cycle(test: &str, settings: Settings<'_>) {
-    let Some(programs) = Programs::find(test) else { return };
+fn cycle(test: &str, programs: Option<Programs>, settings: Settings<'_>) {
+    let Some(programs) = programs else { return };
     let Some(volume) = Volume::make(test) else { return };
     let server = Redis::on(&programs, &volume.data().join("redis"), settings);
     let appends = settings[0].1 == "yes";
@@ -101,17 +101,38 @@ fn cycle(test: &str, settings: Settings<'_>) {
 
 #[test]
 fn an_append_only_file_that_is_synced_each_second() {
-    cycle("an_append_only_file_that_is_synced_each_second", EVERYSEC);
+    let test = "an_append_only_file_that_is_synced_each_second";
+    cycle(test, Programs::find(test), EVERYSEC);
 }
 
 #[test]
 fn an_append_only_file_that_is_synced_always() {
-    cycle("an_append_only_file_that_is_synced_always", ALWAYS);
+    let test = "an_append_only_file_that_is_synced_always";
+    cycle(test, Programs::find(test), ALWAYS);
 }
 
 #[test]
 fn dumps_alone() {
-    cycle("dumps_alone", DUMPS);
+    let test = "dumps_alone";
+    cycle(test, Programs::find(test), DUMPS);
+}
+
+mod newer {
+    use super::*;
+
+    #[test]
+    #[ignore = "newer: Valkey 9"]
+    fn an_append_only_file_of_valkey() {
+        let test = "an_append_only_file_of_valkey";
+        cycle(test, Programs::newer(test), EVERYSEC);
+    }
+
+    #[test]
+    #[ignore = "newer: Valkey 9"]
+    fn dumps_of_valkey() {
+        let test = "dumps_of_valkey";
+        cycle(test, Programs::newer(test), DUMPS);
+    }
 }
 
 /// Each sync takes longer than a second, so the server keeps what it has acknowledged for up to two: the freeze waits.

@@ -58,7 +58,7 @@ pub fn fetch(into: &Path) -> Result<()> {
         unpack(&new)?;
         let loader = loader(&new)?;
         for programs in PROGRAMS {
-            start_by(&loader, &new.join(programs), &folder.join(programs), &folder)?;
+            start_by(&new, &loader, programs, &folder)?;
         }
         fs::rename(&new, &folder)?;
     }
@@ -102,12 +102,17 @@ fn loader(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Puts in place of each program a script that starts it by the loader, and with the libraries, of its own folder: so that
-/// it runs outside of it, for every user, with any environment, and finds what lies beside it.
-fn start_by(loader: &Path, programs: &Path, final_programs: &Path, folder: &Path) -> Result<()> {
+/// it runs outside of it, for every user, with any environment, and finds what lies beside it. The loader is called by the
+/// program's name, for that is what the kernel calls the process.
+fn start_by(new: &Path, loader: &Path, programs: &str, folder: &Path) -> Result<()> {
+    let (programs, final_programs) = (new.join(programs), folder.join(programs));
+    let loaders = new.join("loaders");
+    fs::create_dir_all(&loaders)?;
     let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-    for entry in fs::read_dir(programs).into_iter().flatten() {
+    for entry in fs::read_dir(&programs).into_iter().flatten() {
         let program = entry?.path();
         let Some(name) = program.file_name().and_then(|n| n.to_str()).map(str::to_owned) else { continue };
+        let _ = std::os::unix::fs::symlink(folder.join(loader), loaders.join(&name));
         let mut magic = [0; 4];
         let file = fs::symlink_metadata(&program)?.is_file();
         if !file || fs::File::open(&program)?.read_exact(&mut magic).is_err() || magic != *b"\x7fELF" {
@@ -116,8 +121,8 @@ fn start_by(loader: &Path, programs: &Path, final_programs: &Path, folder: &Path
         let real = format!("{name}.real");
         fs::rename(&program, programs.join(&real))?;
         let script = format!(
-            "#!/bin/sh\nexec '{}' --library-path '{}' --argv0 \"$0\" '{}' \"$@\"\n",
-            folder.join(loader).display(),
+            "#!/bin/sh\nexec '{}'/\"${{0##*/}}\" --library-path '{}' --argv0 \"$0\" '{}' \"$@\"\n",
+            folder.join("loaders").display(),
             folder.join(&libraries).display(),
             final_programs.join(&real).display(),
         );
