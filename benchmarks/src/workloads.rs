@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -29,6 +30,9 @@ const WARM_UP: usize = 2;
 /// The most that all together may take, as a multiple of the slowest alone.
 const MOST: f64 = 1.3;
 
+/// Between two commits of a writer. Eight that never rest would measure how two cores are shared out among them.
+const REST: Duration = Duration::from_millis(5);
+
 /// All together, among the names of the workloads.
 const ALL: &str = "all eight";
 
@@ -44,6 +48,8 @@ struct Times {
     standstill: Option<u64>,
     /// From the first workload that stood still to the last.
     skew: Option<u64>,
+    /// Of the window: the longest freeze, the shortest hold, the longest thaw.
+    parts: [u64; 3],
 }
 
 /// All cycles of one workload, or of all together.
@@ -53,6 +59,7 @@ struct Row {
     window: Range,
     standstill: Option<Range>,
     skew: Option<Range>,
+    parts: [Range; 3],
 }
 
 /// What was measured.
@@ -98,7 +105,10 @@ pub fn measure(programs: &Path, rounds: usize) -> Result<Measured> {
         let ipc = folder.path().join(name.replace(' ', "-"));
         std::fs::create_dir_all(&ipc)?;
         let heading = name.replace(' ', "-");
-        anyhow::Ok(format!("[workload {heading}]\n{lines}ipc_folder = {}\ntimeout = 60\n", ipc.display()))
+        anyhow::Ok(format!(
+            "[workload {heading}]\n{lines}ipc_folder = {}\ntimeout = 60\nstall_budget = 30\n",
+            ipc.display()
+        ))
     };
     let sections: Vec<(&str, String)> =
         sections.iter().map(|s| anyhow::Ok((s.0, section(s)?))).collect::<Result<_>>()?;
@@ -113,7 +123,8 @@ pub fn measure(programs: &Path, rounds: usize) -> Result<Measured> {
     writers.extend(postgreses.iter().map(|s| s.writers(1)));
     writers.extend(redises.iter().map(|s| s.writers(1)));
     writers.extend(files.iter().map(|file| sqlite::writers(file, 1)));
-    writers.iter().for_each(|w| w.get_on(100));
+    let writers: Vec<Writers> = writers.into_iter().map(|w| w.resting(REST)).collect();
+    writers.iter().for_each(|w| w.get_on(20));
     let mut times: BTreeMap<&str, Vec<Times>> = BTreeMap::new();
     for round in 0..WARM_UP + rounds {
         for i in 0..sites.len() {
@@ -137,6 +148,7 @@ pub fn measure(programs: &Path, rounds: usize) -> Result<Measured> {
             window: Range::of(all.iter().map(|t| t.window)),
             standstill: some(all.iter().filter_map(|t| t.standstill).collect()),
             skew: some(all.iter().filter_map(|t| t.skew).collect()),
+            parts: [0, 1, 2].map(|part| Range::of(all.iter().map(|t| t.parts[part]))),
         }
     };
     let names = sections.iter().map(|(name, _)| *name).chain([ALL]);
@@ -151,14 +163,21 @@ fn cycle(programs: &Path, site: &Site) -> Result<Times> {
     let ended = run(&mut command, "");
     ensure!(ended.code == Some(0), "it ended with {:?}: {}{}", ended.code, ended.stdout, ended.stderr);
     let record: Value = serde_json::from_str(&ended.stdout)?;
-    let window = |w: &Value| ["freeze_us", "held_us", "thaw_us"].iter().map(|p| w["phases"][p].as_u64()).sum();
+    let phases = |w: &Value| -> Option<[u64; 3]> {
+        let phase = |name: &str| w["phases"][name].as_u64();
+        Some([phase("freeze_us")?, phase("held_us")?, phase("thaw_us")?])
+    };
     let workloads = record["workloads"].as_array().context("no workloads")?;
-    let windows: Option<Vec<u64>> = workloads.iter().map(window).collect();
+    let all: Option<Vec<[u64; 3]>> = workloads.iter().map(phases).collect();
+    let all = all.context("a phase has no time")?;
+    let part = |n: usize| all.iter().map(move |phases| phases[n]);
+    let (freeze, hold, thaw) = (part(0).max(), part(1).min(), part(2).max());
     Ok(Times {
         frozen: record["frozen_us"].as_u64().context("nothing was frozen")?,
-        window: windows.and_then(|w| w.into_iter().max()).context("a phase has no time")?,
+        window: all.iter().map(|phases| phases.iter().sum()).max().unwrap_or_default(),
         standstill: record["standstill_us"].as_u64(),
         skew: record["skew_us"].as_u64(),
+        parts: [freeze, hold, thaw].map(Option::unwrap_or_default),
     })
 }
 
@@ -215,6 +234,11 @@ pub fn text(measured: &Measured) -> String {
     table("freeze, hold and thaw", &|r| Some(r.window));
     table("writers stand still", &|r| r.standstill);
     table("skew", &|r| r.skew);
+    for (part, name) in ["freeze", "hold", "thaw"].iter().enumerate() {
+        let medians = measured.rows.iter().map(|r| format!("{} {:.2}", r.name, milliseconds(r.parts[part].median)));
+        let _ = writeln!(out, "  {name}: {}", medians.collect::<Vec<_>>().join(", "));
+    }
+    out.push('\n');
     for (what, compared) in figures(measured) {
         let _ = writeln!(
             out,
@@ -245,6 +269,9 @@ pub fn json(measured: &Measured) -> Value {
             "window": r.window.json(),
             "standstill": r.standstill.map(|s| s.json()),
             "skew": r.skew.map(|s| s.json()),
+            "freeze": r.parts[0].json(),
+            "hold": r.parts[1].json(),
+            "thaw": r.parts[2].json(),
         })
     };
     let target = |(what, c): (&str, Compared)| {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -57,6 +57,8 @@ impl Log {
 /// Writers under way.
 pub struct Writers {
     stop: Arc<AtomicBool>,
+    /// Between two commits of one, in microseconds.
+    rest: Arc<AtomicU64>,
     notes: Vec<Arc<Mutex<Log>>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -64,15 +66,22 @@ pub struct Writers {
 impl Writers {
     /// Starts as many; `open` connects each. It is given the flag that tells it to wait no more.
     pub fn start(count: u32, mut open: impl FnMut(u32, Arc<AtomicBool>) -> Write) -> Writers {
-        let mut out = Writers { stop: Arc::default(), notes: Vec::new(), threads: Vec::new() };
+        let mut out = Writers { stop: Arc::default(), rest: Arc::default(), notes: Vec::new(), threads: Vec::new() };
         let all: Vec<Write> = (0..count).map(|writer| open(writer, Arc::clone(&out.stop))).collect();
         for (writer, write) in (0..).zip(all) {
             let notes = Arc::new(Mutex::new(Log::default()));
             out.notes.push(Arc::clone(&notes));
-            let stop = Arc::clone(&out.stop);
-            out.threads.push(std::thread::spawn(move || keep_writing(writer, write, &stop, &notes)));
+            let (stop, rest) = (Arc::clone(&out.stop), Arc::clone(&out.rest));
+            out.threads.push(std::thread::spawn(move || keep_writing(writer, write, &stop, &rest, &notes)));
         }
         out
+    }
+
+    /// From here on each rests for so long between two commits, and leaves the machine to others.
+    #[must_use]
+    pub fn resting(self, between: Duration) -> Writers {
+        self.rest.store(u64::try_from(between.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self
     }
 
     /// What was noted until now.
@@ -120,10 +129,14 @@ impl Drop for Writers {
     }
 }
 
-fn keep_writing(writer: u32, mut write: Write, stop: &AtomicBool, notes: &Mutex<Log>) {
+fn keep_writing(writer: u32, mut write: Write, stop: &AtomicBool, rest: &AtomicU64, notes: &Mutex<Log>) {
     for sequence in 1.. {
         if stop.load(Ordering::Relaxed) {
             return;
+        }
+        match rest.load(Ordering::Relaxed) {
+            0 => {}
+            us => std::thread::sleep(Duration::from_micros(us)),
         }
         let begun = Instant::now();
         {

@@ -156,7 +156,13 @@ impl Broker {
             .ok_or_else(|| StatementError::Refused(format!("more than {MOST_STATEMENTS} statements in one cycle")))?;
         let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
         match effect {
-            Effect::Freeze => self.freeze(name, &key, arguments, deadline).await,
+            Effect::Freeze => {
+                if self.phase == Phase::Prepare {
+                    self.has_come();
+                    timeout_at(deadline, self.book.all_have_come()).await.map_err(|_| StatementError::TimedOut)?;
+                }
+                self.freeze(name, &key, arguments, deadline).await
+            }
             Effect::Undo => {
                 let text = render(&self.manifest.client, statement, arguments)?;
                 // Before it is sent: whatever comes back, nothing that it may have undone counts as frozen any more.

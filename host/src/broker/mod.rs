@@ -117,6 +117,8 @@ pub struct Broker {
     statements_left: u32,
     /// Whether the statement that the module asked for was sent.
     sent: bool,
+    /// In prepare, it has come to what holds something, or to its end.
+    come: bool,
 }
 
 impl Broker {
@@ -139,6 +141,7 @@ impl Broker {
             lines_left: manifest.limits.log_lines,
             statements_left: MOST_STATEMENTS,
             sent: false,
+            come: false,
             workload,
             manifest,
             reach,
@@ -164,6 +167,13 @@ impl Broker {
     pub fn enter(&mut self, phase: Phase, deadline: Instant) {
         self.phase = phase;
         self.deadline = deadline;
+    }
+
+    /// All slow work of this workload is done, or will never be: the others need not wait for it in prepare any more.
+    pub fn has_come(&mut self) {
+        if !std::mem::replace(&mut self.come, true) {
+            self.book.has_come();
+        }
     }
 
     /// The deadline of the phase.

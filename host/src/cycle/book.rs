@@ -58,6 +58,9 @@ pub struct Book {
     first_stop: Cell<Option<Instant>>,
     last_undo: Cell<Option<Instant>>,
     began: Notify,
+    /// How many workloads have not come yet, in prepare, to what holds something or to their end.
+    preparing: Cell<usize>,
+    all_have_come: Notify,
 }
 
 impl Book {
@@ -91,6 +94,8 @@ impl Book {
             first_stop: Cell::new(None),
             last_undo: Cell::new(None),
             began: Notify::new(),
+            preparing: Cell::new(0),
+            all_have_come: Notify::new(),
         }
     }
 
@@ -231,6 +236,28 @@ impl Book {
     pub async fn end_guard(&self) {
         if let Some(guard) = self.guard.lock().await.take() {
             guard.end().await;
+        }
+    }
+
+    /// So many workloads begin to prepare.
+    pub fn prepare(&self, workloads: usize) {
+        self.preparing.set(workloads);
+    }
+
+    /// One of them has come to what holds something, or to its end.
+    pub fn has_come(&self) {
+        self.preparing.set(self.preparing.get().saturating_sub(1));
+        if self.preparing.get() == 0 {
+            self.all_have_come.notify_waiters();
+        }
+    }
+
+    /// Waits until all of them have: the clock of `timeout` begins with the first that is held, and must not run while
+    /// another does slow work.
+    pub async fn all_have_come(&self) {
+        let come = self.all_have_come.notified();
+        if self.preparing.get() > 0 {
+            come.await;
         }
     }
 

@@ -175,6 +175,7 @@ impl Cycle {
         crash::step(Step::Guarded);
         self.events.publish("cycle.prepare", None, serde_json::json!({ "cycle": self.id }));
         let cycle = self.id.clone();
+        self.book.prepare(self.runs.iter().filter(|r| r.faults.is_empty()).count());
         join_all(self.runs.iter_mut().filter(|r| r.faults.is_empty()).map(|r| r.prepare(&cycle))).await;
         if self.must_give_up() {
             return false;

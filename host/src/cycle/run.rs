@@ -290,6 +290,7 @@ impl Run {
         if let Err(fault) = self.try_prepare(cycle).await {
             self.faults.push(fault);
         }
+        self.broker.has_come();
         self.phases.prepare_us = microseconds(began.elapsed());
     }
 
