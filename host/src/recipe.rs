@@ -76,6 +76,11 @@ pub fn steps(workload: &WorkloadRecord, wish: &Wish, frozen_at: Option<Timestamp
         wish.to = To::Recorded;
     }
     let values = values(workload, &wish, recovery)?;
+    let odd = |c: char| c.is_control() && c != '\n' && c != '\t' || is_direction(c);
+    if let Some((name, _)) = values.iter().find(|(_, v)| v.iter().any(|v| v.contains(odd))) {
+        let what = format!("{{{name}}} holds a character that a terminal acts on, so no command is made of it.");
+        return Err(fault("SP-RECOVERY-007", what).next("look at the record itself:  --output json  of that cycle"));
+    }
     let mut out = Vec::new();
     for step in &recovery.steps {
         let here = step.routes.is_empty() || step.routes.contains(&wish.route);
@@ -133,6 +138,10 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
     if wish.to == To::Snapshot {
         return Ok(out);
     }
+    if wish.apart && recovery.apart_needs_logs && workload.kept.is_empty() {
+        let what = "the copy is of more than one instant, and what makes it whole is not in the record.".into();
+        return Err(fault("SP-RECOVERY-005", what).next("take another cycle's"));
+    }
     let folder = wish.logs.clone().or_else(|| workload.log_folder.as_ref().map(PathBuf::from));
     let folder = folder.ok_or_else(|| {
         fault("SP-RECOVERY-006", "nobody knows where its logs were copied to.".into())
@@ -164,18 +173,45 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
     Ok(out)
 }
 
+/// Turns the direction of what follows on a terminal.
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The logs from this one on, in the order of their names.
 fn logs(folder: &Path, first: &str) -> Result<Vec<String>, String> {
     let read =
         std::fs::read_dir(folder).map_err(|e| format!("the logs in {} cannot be read: {e}", folder.display()))?;
     let mut names: Vec<String> = read.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
     // What begins with a dot is being copied.
-    names.retain(|n| n.as_str() >= first && !n.starts_with('.') && n != SUMS);
+    names.retain(|n| !n.starts_with('.') && n != SUMS);
+    let (stem, number) = numbered(first);
+    let mut names: Vec<(u64, String)> = names
+        .into_iter()
+        .map(|n| (numbered(&n), n))
+        .filter(|((s, n), _)| *s == stem && *n >= number)
+        .map(|((_, n), name)| (n, name))
+        .collect();
     names.sort();
-    if names.first().is_none_or(|n| n != first) {
-        return Err(format!("the log {first}, with which recovery begins, is not in {}", folder.display()));
+    for (expected, (found, _)) in
+        (number..).zip(&names).chain(names.is_empty().then_some((number, &(number + 1, String::new()))))
+    {
+        if *found != expected {
+            let gap = if expected == number { first.to_owned() } else { format!("number {expected} of {stem}") };
+            return Err(format!(
+                "the log {gap}, without which those after it are of no use, is not in {}",
+                folder.display()
+            ));
+        }
     }
-    Ok(names.into_iter().map(|n| folder.join(n).display().to_string()).collect())
+    let names = names.into_iter().map(|(_, name)| name);
+    Ok(names.map(|n| folder.join(n).display().to_string()).collect())
+}
+
+/// A log's name before its number, and the number.
+fn numbered(name: &str) -> (String, u64) {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (stem.to_owned(), name.get(stem.len()..).unwrap_or_default().parse().unwrap_or_default())
 }
 
 /// As a POSIX shell reads it back, bare where that is certain.

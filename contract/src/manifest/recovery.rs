@@ -90,6 +90,10 @@ impl Recovery {
             {
                 say("a value stands within quotes, after a backslash or in a comment: the host quotes it".into());
             }
+            // Who owns it may have put a link there, and root would follow it.
+            if step.run.as_ref().is_some_and(|run| run.replace("> ", ">").contains(">{folder}")) {
+                say("root writes into the database's own folder: write there as its owner, or into $work".into());
+            }
             for name in step.with.iter().chain(&step.without).filter(|n| !known(manifest, n)) {
                 say(format!("{name} is nothing that has a value"));
             }

@@ -744,6 +744,7 @@ effect = "undo"
             ("[data]", "[role]\nstatement = \"unlock\"\nreplica = { integer = 1 }\n[data]", "must be a read"),
             ("[data]", "[logs]\nseries = \"datadir\"\nrotate = \"unlock\"\n[data]", "must be a change"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp '{data}' x\" }]\n[data]", "within quotes"),
+            ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"id >> {folder}/x\" }]\n[data]", "as its owner"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp {dato} x\" }]\n[data]", "{dato}"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", with = [\"kept.label\"] }]\n[data]", "kept.label"),
             ("world = \"stillpoint:workload/module@0.1.0\"", "world = \"other\"", "not offered"),

@@ -225,6 +225,9 @@ impl Broker {
         }
         let rows = self.send(Sender::Module, name, key.1.as_deref(), arguments, deadline).await;
         crash::step(Step::Froze);
+        if matches!(rows, Err(StatementError::TimedOut | StatementError::Lost(_))) {
+            self.unanswered.insert((name.into(), key.1.clone()));
+        }
         if let (Err(StatementError::Failed(error)), Some(foreign)) = (&rows, &foreign)
             && error.message.contains(foreign.as_str())
             // Whoever sends it twice is told the same, of what is ours.
@@ -635,17 +638,22 @@ impl Broker {
     }
 
     /// Where this freeze may not have been answered yet, and its undo goes by another session, ends its session on the
-    /// server: what it would do later nobody takes back. A session that both share is left to what it does: that may be
-    /// the undo.
-    pub async fn end_unanswered(&mut self, froze: &str, undo: &SessionKey, longest: Duration) {
-        let Some(statement) = self.manifest.statements.get(froze) else { return };
+    /// server: what it would do later nobody takes back. A session that both share is waited for. True when nothing of it can
+    /// come later.
+    pub async fn end_unanswered(&mut self, froze: &str, undo: &SessionKey, longest: Duration) -> bool {
+        let Some(statement) = self.manifest.statements.get(froze) else { return true };
+        let unanswered = self.unanswered.contains(&(froze.to_owned(), undo.1.clone()));
         let key = (statement.session.clone(), undo.1.clone());
         let can_be_cancelled = self.manifest.sessions.get(&key.0).is_some_and(|s| s.cancel.is_some());
-        if key == *undo || !can_be_cancelled {
-            return;
-        }
-        if self.sessions.get(&key).is_some_and(crate::client::session::Session::is_busy) {
-            self.end_session(&key, longest).await;
+        let busy = self.sessions.get(&key).is_some_and(crate::client::session::Session::is_busy);
+        if !unanswered && (!busy || key == *undo) {
+            true
+        } else if key == *undo {
+            self.settle(&key, Instant::now() + longest).await.is_ok()
+        } else if can_be_cancelled {
+            self.end_session(&key, longest).await
+        } else {
+            !unanswered
         }
     }
 

@@ -99,6 +99,8 @@ pub struct Broker {
     pub identity: Option<Answered>,
     /// The module's log lines.
     pub log: Vec<LogLine>,
+    /// What was sent to freeze and never answered: it may still take effect.
+    pub unanswered: BTreeSet<(String, Option<String>)>,
     /// What the thaw answered and the record must hold.
     pub kept: Vec<Kept>,
     kept_left: usize,
@@ -149,6 +151,7 @@ impl Broker {
             files: Vec::new(),
             identity: None,
             log: Vec::new(),
+            unanswered: BTreeSet::new(),
             kept: Vec::new(),
             kept_left: MOST_KEPT,
             book,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use stillpoint_contract::manifest::Stops;
+use stillpoint_contract::manifest::{Snapshot, Stops};
 use stillpoint_contract::message::{
     Coordinate, LONGEST_POINT, Level, MOST_COORDINATES, MOST_FINDINGS, Outcome, Phase, Plan, StatementError,
 };
@@ -533,6 +533,10 @@ impl Run {
         }
         if let Some(why) = self.froze_too_little() {
             return crash(why);
+        }
+        let needs = self.broker.manifest.recovery.as_ref().is_some_and(|r| r.apart_needs_logs);
+        if needs && self.plan.snapshot != Snapshot::Atomic && self.broker.kept.is_empty() {
+            return crash("what makes a copy of more than one instant whole did not come with the thaw".into());
         }
         let still = self.broker.frozen.iter().any(|f| f.stops == Stops::Writes);
         (Verdict::ApplicationConsistent, Some(if still { Kind::Still } else { Kind::Recoverable }), None)

@@ -90,9 +90,8 @@ impl Run {
         for entry in self.broker.book.armed(&name) {
             let Some(undo) = entry.statement() else { continue };
             let key = (undo.session.clone(), undo.database.clone());
-            if entry.lasts == Lasts::Disk {
-                self.broker.end_unanswered(&entry.froze, &key, UNDO).await;
-            }
+            // What was never answered may still take effect: that it is not there yet is no undo.
+            let certain = entry.lasts != Lasts::Disk || self.broker.end_unanswered(&entry.froze, &key, UNDO).await;
             let deadline = Instant::now() + UNDO;
             let failed = crash::may_fail(Step::Undoing).map_err(|e| StatementError::Lost(e.to_string()));
             let settled = match failed {
@@ -114,11 +113,11 @@ impl Run {
                         self.not_thawed(&undo.name, "its session could not be ended");
                     }
                 }
-                Err(StatementError::Failed(e)) if undo.nothing.contains(&e.code) => {
+                Err(StatementError::Failed(e)) if certain && undo.nothing.contains(&e.code) => {
                     self.broker.taken_back("found undone", &key, &undo.text);
                 }
                 // An undo that finds nothing to undo is done.
-                Err(_) if self.is_undone(&key, undo).await => {
+                Err(_) if certain && self.is_undone(&key, undo).await => {
                     // The server is at it, and would not come to the end of it for a client that is gone.
                     if self.broker.sessions.get(&key).is_some_and(Session::is_busy) {
                         self.at_it.push(key.clone());

@@ -18,6 +18,9 @@ pub const SUMS: &str = "SHA256SUMS";
 /// How much is read at once, in bytes.
 const BLOCK: usize = 256 * 1024;
 
+/// The largest list that is read, in bytes.
+const LARGEST_SUMS: u64 = 256 * 1024 * 1024;
+
 /// What became of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copied {
@@ -66,9 +69,12 @@ impl Folder {
     /// # Errors
     /// What the system gives.
     pub fn sums(&self) -> io::Result<BTreeMap<String, String>> {
-        let text = match self.dir.read_to_string(SUMS) {
+        let text = match self.dir.symlink_metadata(SUMS) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            read => read?,
+            Ok(meta) if !meta.is_file() || meta.len() > LARGEST_SUMS => {
+                return Err(io::Error::other(format!("{SUMS} is no file of ours")));
+            }
+            _ => self.dir.read_to_string(SUMS)?,
         };
         Ok(text.lines().filter_map(|l| l.split_once("  ")).map(|(sum, name)| (name.into(), sum.into())).collect())
     }
@@ -90,6 +96,7 @@ impl Folder {
             Ok(there) if sums.contains_key(name) && there.is_file() && there.len() == before.len() => {
                 return Ok(Copied::Before);
             }
+            Ok(there) if !there.is_file() => return Err("something that is no file has its name".into()),
             Ok(_) => return self.compare(source, name, sums),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(words("its copy cannot be looked at")(e)),
@@ -100,6 +107,10 @@ impl Folder {
             .open_with(&hidden, OpenOptions::new().read(true).write(true).create(true).mode(0o600))
             .map_err(words("the copy cannot be begun"))?
             .into_std();
+        // A second name would be of another file, which is not ours to write.
+        if part.metadata().is_ok_and(|m| !m.is_file() || std::os::unix::fs::MetadataExt::nlink(&m) != 1) {
+            return Err(format!("{hidden} is no file of ours"));
+        }
         flock(&part, FlockOperation::NonBlockingLockExclusive).map_err(|_| "somebody else copies it now")?;
         let mut hash = Sha256::new();
         let resumed = resume(source, &mut part, &mut hash).map_err(words("what was copied before cannot be read"))?;

@@ -19,6 +19,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 use stillpoint_contract::manifest::Logs;
 use stillpoint_contract::message::{Rows, StatementError, Value};
@@ -114,6 +115,7 @@ async fn try_back_up(
     let listed = broker.ask(list, None, &[], Instant::now() + PATIENCE).await;
     let mut names: Vec<String> =
         listed.map_err(|e| unknown(e.to_string()))?.iter().filter_map(|row| cell(row.first())).collect();
+    let any = !names.is_empty();
     if logs.last_is_open {
         names.pop();
     }
@@ -129,7 +131,7 @@ async fn try_back_up(
         names.iter().map(|name| folder.as_ref().map_or_else(|| name.into(), |f| f.join(name))).collect();
     let last = |path: &Path| path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
     if let Some(newest) = &report.newest
-        && !paths.is_empty()
+        && any
         && !paths.iter().any(|p| last(p) == *newest)
     {
         let what = format!("{newest}, the last that was copied, is no longer among the database's logs.");
@@ -171,6 +173,12 @@ fn next(why: &str, folder: &Path) -> String {
 fn open(destination: &Path, workload: &str, series: &str, seen: &Path) -> Result<Folder, Fault> {
     let path = folder(destination, workload, series);
     let base = Folder::open(destination).map_err(|e| unusable(destination, &e))?;
+    if std::fs::metadata(destination).is_ok_and(|m| m.mode() & 0o022 != 0) {
+        let what = format!("others can write to {}: what lies there could be anybody's.", destination.display());
+        return Err(Fault::new("SP-LOG-002", Exit::Internal, what)
+            .done("Nothing was copied.")
+            .next(format!("chmod go-w {}", destination.display())));
+    }
     let before = std::fs::read_to_string(seen).unwrap_or_default();
     if Path::new(&before) == path && !path.is_dir() {
         let what = format!("{before} is not there, and logs were copied to it.");
@@ -195,12 +203,17 @@ fn unusable(path: &Path, why: &io::Error) -> Fault {
 /// Opens a log. The database said where it is, and might say anything: a link is not followed, and what is root's alone is
 /// no database's.
 pub fn open_log(path: &Path) -> Result<File, String> {
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path).map_err(|e| e.to_string())?;
-    let meta = file.metadata().map_err(|e| e.to_string())?;
-    if !meta.is_file() {
+    use std::os::fd::AsRawFd;
+    // Only looked at: opening a device can already do something.
+    let flags = (OFlags::NOFOLLOW | OFlags::PATH).bits().cast_signed();
+    let place = File::options().read(true).custom_flags(flags).open(path).map_err(|e| e.to_string())?;
+    let meta = place.metadata().map_err(|e| e.to_string())?;
+    let on = rustix::fs::fstatfs(&place).map_err(|e| e.to_string())?;
+    if !meta.is_file() || on.f_type == rustix::fs::PROC_SUPER_MAGIC {
         return Err("it is no file".into());
     }
+    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let file = File::options().read(true).open(again).map_err(|e| e.to_string())?;
     if meta.uid() == 0 && rustix::process::geteuid().is_root() {
         return Err("it belongs to root, and so to no database".into());
     }

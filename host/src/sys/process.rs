@@ -88,7 +88,13 @@ pub fn name(pid: i64) -> io::Result<String> {
 /// # Errors
 /// There is no such process, or it is somebody else's and we are not root.
 pub fn working_folder(pid: i64) -> io::Result<PathBuf> {
-    std::fs::read_link(format!("/proc/{pid}/cwd"))
+    let folder = std::fs::read_link(format!("/proc/{pid}/cwd"))?;
+    let sees = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/mnt"));
+    // In a container the same path is another folder.
+    if sees(&pid.to_string())? != sees("self")? || folder.to_string_lossy().ends_with(" (deleted)") {
+        return Err(io::Error::other("it is in a container, or is gone"));
+    }
+    Ok(folder)
 }
 
 /// A process, for people: its name, its number, and since when it runs.
