@@ -15,8 +15,8 @@ pub struct Sqlite;
 /// its turn beside applications that write all the time; so it is asked again and again instead.
 const NAP_MS: i64 = 8;
 
-/// How long a lock is waited for while others are held, at first. An application that writes to several databases in one
-/// transaction may have locked this one and wait for ours; then both would wait in vain.
+/// How long a lock to which nobody commits is waited for while others are held, at first. An application that writes to
+/// several databases in one transaction may have locked this one and wait for ours; then both would wait in vain.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What must be left for the host: to take back, or to prove that it holds.
@@ -92,11 +92,30 @@ impl Workload for Sqlite {
 
 /// Locks them one after the other; gives the place of one that could not be, and why.
 fn freeze_in(cx: &Freeze, order: &[&String], patience: Duration) -> Option<(usize, Error)> {
-    let longest = |place| if place == 0 { clock::remaining() } else { patience };
     let lock = |(place, database): (usize, &&String)| {
-        patiently(longest(place), || sql::begin_immediate(cx, database)).err().map(|error| (place, error))
+        let lock = |longest| patiently(longest, || sql::begin_immediate(cx, database));
+        let locked = if place == 0 { lock(clock::remaining()) } else { lock_beside(cx, database, || lock(patience)) };
+        locked.err().map(|error| (place, error))
     };
     order.iter().enumerate().find_map(lock)
+}
+
+/// Locks this one while others are held: for as long as somebody commits to it, so that the lock comes free.
+fn lock_beside(cx: &Freeze, database: &str, mut lock: impl FnMut() -> Result<()>) -> Result<()> {
+    let mut before = None;
+    loop {
+        match lock() {
+            Err(e) if is_busy(&e) && clock::remaining() >= LEFT => {
+                // Who is just committing locks readers out, too.
+                let now = sql::data_version(cx, database).and_then(|rows| rows.one()).ok().map(|row| row.version);
+                if now.is_some() && now == before {
+                    return Err(e);
+                }
+                before = now;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// `SQLITE_BUSY`: somebody else holds the lock.
@@ -171,7 +190,9 @@ mod tests {
     #[test]
     fn what_is_held_is_let_go_for_one_that_is_locked() {
         let host = two_databases();
-        host.answer("begin_immediate", []).fail("begin_immediate", "5", "database is locked");
+        host.answer("begin_immediate", []);
+        host.fail("begin_immediate", "5", "database is locked").fail("begin_immediate", "5", "database is locked");
+        host.answer("data_version", [row![7]]);
         // The clock of this host stands: so little is left that nothing is asked twice.
         host.answer("begin_immediate", []).remaining(Duration::from_millis(200));
         host.freeze::<Sqlite>().expect("freeze");
@@ -180,6 +201,9 @@ mod tests {
             [
                 "begin_immediate@/srv/a.db()",
                 "begin_immediate@/srv/b.db()",
+                "data_version@/srv/b.db()",
+                "begin_immediate@/srv/b.db()",
+                "data_version@/srv/b.db()",
                 "rollback@/srv/a.db()",
                 "begin_immediate@/srv/b.db()",
                 "begin_immediate@/srv/a.db()",
