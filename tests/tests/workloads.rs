@@ -211,6 +211,12 @@ fn five_workloads_stand_still_in_one_snapshot() {
     let [preparing, freezing] = ["prepare", "freeze"].map(|phase| sent_in(&entries, phase));
     let (all, whole) = runs(&preparing);
     assert!(all.len() == 5 && !whole, "all are prepared at once: {preparing:?}");
+    // `timeout` does not run while others still do their slow work.
+    let prepare: Vec<&Value> =
+        entries.iter().filter(|e| e["entry"] == "statement" && e["phase"] == "prepare").collect();
+    let held = prepare.iter().position(|e| e["name"] == "stage_start" || e["name"] == "backup_start").unwrap();
+    let slow = |e: &&Value| ["cache", "files", "app"].contains(&e["workload"].as_str().unwrap());
+    assert!(prepare[..held].iter().any(slow) && !prepare[held..].iter().any(slow), "{preparing:?}");
     let order = |name: &String| ["reports", "shop"].iter().position(|n| n == name).unwrap_or(2);
     let (all, whole) = runs(&freezing);
     assert!(all.len() == 5 && !whole, "those of one order freeze together: {freezing:?}");

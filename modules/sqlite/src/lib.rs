@@ -17,7 +17,7 @@ const NAP_MS: i64 = 8;
 
 /// How long a lock to which nobody commits is waited for while others are held, at first. An application that writes to
 /// several databases in one transaction may have locked this one and wait for ours; then both would wait in vain.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What must be left for the host: to take back, or to prove that it holds.
 const LEFT: Duration = Duration::from_millis(200);
