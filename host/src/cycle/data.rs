@@ -98,35 +98,8 @@ impl Run {
         }
     }
 
-    /// It stands still, and what it acknowledged may not be on disk.
-    fn is_to_be_synced(&self) -> bool {
-        self.stands && !self.durable
-    }
-
     fn not_synced(&self, why: &str) -> Fault {
         Fault::new("SP-DB-012", Exit::NotFrozen, format!("the filesystem of its data could not be synced: {why}."))
             .of(self.name())
-    }
-}
-
-/// Once all stand still: syncs the filesystems of those whose commits are not on disk by themselves. Each once for all:
-/// syncs beside each other, and beside the last commits of the others, only keep each other waiting.
-pub(super) async fn sync_together(runs: &mut [Run]) {
-    let mut runs: Vec<&mut Run> = runs.iter_mut().filter(|r| r.is_to_be_synced()).collect();
-    let Some(deadline) = runs.iter().filter_map(|r| r.frozen_until).max() else { return };
-    let paths: Vec<Vec<PathBuf>> = runs.iter().map(|r| r.paths.clone()).collect();
-    let syncing = tokio::task::spawn_blocking(move || crate::sys::disk::sync_each(&paths));
-    let said = match timeout_at(deadline, syncing).await {
-        Ok(Ok(said)) => said,
-        Ok(Err(e)) => vec![Some(e.to_string()); runs.len()],
-        Err(_) => vec![Some("it took too long".into()); runs.len()],
-    };
-    for (run, why) in runs.iter_mut().zip(said) {
-        run.is_synced();
-        if let Some(why) = why {
-            (run.stands, run.stood) = (false, false);
-            let fault = run.not_synced(&why);
-            run.faults.push(fault);
-        }
     }
 }

@@ -198,11 +198,9 @@ impl Cycle {
                 }
             }
         }
-        data::sync_together(&mut self.runs).await;
         if self.must_give_up() || self.runs.iter().any(|r| !r.stands && r.must_freeze()) {
             return false;
         }
-        self.take_back_failed().await;
         crash::step(Step::AllFrozen);
         let budget = self.runs.iter().map(|r| r.broker.workload.stall_budget).max().unwrap_or_default();
         if let Err(fault) = self.filesystems.freeze(&self.book, Instant::now() + budget).await {
@@ -317,7 +315,7 @@ impl Cycle {
 
     /// From the first workload that stood still to the last.
     fn skew(&self) -> Option<Duration> {
-        let stood = || self.runs.iter().filter(|r| r.stood).filter_map(|r| r.still_at);
+        let stood = || self.runs.iter().filter(|r| r.stood).filter_map(|r| r.frozen_at);
         (stood().count() > 1).then(|| Some(stood().max()?.saturating_duration_since(stood().min()?)))?
     }
 

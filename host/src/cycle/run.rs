@@ -56,11 +56,6 @@ pub(super) struct Run {
     pub(super) durable: bool,
     pub(super) point_file: Option<PointFile>,
     pub(super) point: Vec<Coordinate>,
-    /// When its freeze must have come to its end.
-    pub(super) frozen_until: Option<Instant>,
-    /// When its database stood still.
-    pub(super) still_at: Option<Instant>,
-    /// When its freeze had come to its end, what it acknowledged on disk.
     pub(super) frozen_at: Option<Instant>,
     pub(super) thawed_at: Option<Instant>,
     /// Sessions in which the server still takes back what counts as taken back; and their clients, once the cycle is over.
@@ -123,8 +118,6 @@ impl Run {
             durable: false,
             point_file: None,
             point: Vec::new(),
-            frozen_until: None,
-            still_at: None,
             frozen_at: None,
             thawed_at: None,
             at_it: Vec::new(),
@@ -330,9 +323,7 @@ impl Run {
 
     pub(super) async fn freeze(&mut self) {
         let began = Instant::now();
-        let deadline = began + self.broker.workload.stall_budget + SLACK;
-        self.frozen_until = Some(deadline);
-        if let Err(fault) = self.try_freeze(deadline).await {
+        if let Err(fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
             self.blocked = self.refused;
             self.faults.push(fault);
             // At once: its writers do not wait for what becomes of the others. Where it is all or nothing, those are thawed
@@ -344,15 +335,6 @@ impl Run {
         }
         self.phases.freeze_us = microseconds(began.elapsed());
         self.frozen_at = Some(Instant::now());
-        self.still_at = self.frozen_at;
-    }
-
-    /// What it acknowledged is on disk, too, or will not be.
-    pub(super) fn is_synced(&mut self) {
-        let now = Instant::now();
-        if let Some(before) = self.frozen_at.replace(now) {
-            self.phases.freeze_us += microseconds(now.saturating_duration_since(before));
-        }
     }
 
     /// Whether nothing may be snapshotted without it.
@@ -421,6 +403,9 @@ impl Run {
                 .map_err(|e| not_recorded(&name, &e))?;
         }
         crash::step(Step::Pointed);
+        if !self.durable {
+            self.sync(deadline).await?;
+        }
         self.stands = true;
         self.stood = true;
         Ok(())

@@ -1,6 +1,5 @@
 //! Making sure that bytes are on disk, and that only one of us runs.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -14,7 +13,7 @@ const NOFOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// The paths, without those that lie on the filesystem of another. One that cannot be looked at stays: its sync says why.
 pub fn one_for_each_filesystem(paths: Vec<PathBuf>) -> Vec<PathBuf> {
-    let mut seen = BTreeSet::new();
+    let mut seen = std::collections::BTreeSet::new();
     paths.into_iter().filter(|p| std::fs::metadata(p).map_or(true, |m| seen.insert(m.dev()))).collect()
 }
 
@@ -33,32 +32,6 @@ pub fn sync_filesystem(path: &Path) -> io::Result<()> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let again = format!("/proc/self/fd/{}", place.as_raw_fd());
     Ok(syncfs(File::options().read(true).custom_flags(flags).open(again)?)?)
-}
-
-/// Syncs the filesystems of several, each once and all at the same time. Gives for each of the several what went wrong, in
-/// words, if something did.
-pub fn sync_each(several: &[Vec<PathBuf>]) -> Vec<Option<String>> {
-    let device = |path: &PathBuf| std::fs::metadata(path).map(|m| m.dev()).ok();
-    let mut filesystems: BTreeMap<Option<u64>, BTreeSet<&PathBuf>> = BTreeMap::new();
-    for path in several.iter().flatten() {
-        let all = filesystems.entry(device(path)).or_default();
-        // Each that cannot be looked at, so that its sync says why.
-        if all.is_empty() || device(path).is_none() {
-            all.insert(path);
-        }
-    }
-    let sync = |path: &PathBuf| sync_filesystem(path).err().map(|e| format!("{}: {e}", path.display()));
-    let failed: BTreeMap<Option<u64>, String> = std::thread::scope(|scope| {
-        let mut paths = filesystems.iter().flat_map(|(device, paths)| paths.iter().map(move |p| (*device, *p)));
-        let first = paths.next();
-        let others: Vec<_> = paths.map(|(device, path)| (device, scope.spawn(move || sync(path)))).collect();
-        let first = first.and_then(|(device, path)| Some((device, sync(path)?)));
-        let joined = others.into_iter().filter_map(|(device, thread)| {
-            Some((device, thread.join().unwrap_or_else(|_| Some("its thread was lost".into()))?))
-        });
-        first.into_iter().chain(joined).collect()
-    });
-    several.iter().map(|paths| paths.iter().find_map(|path| failed.get(&device(path)).cloned())).collect()
 }
 
 /// Takes the lock of a state directory. `None` when somebody else holds it. It is released when the file is dropped.
@@ -115,17 +88,4 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&new, path)?;
     File::open(folder)?.sync_all()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_cannot_be_synced_fails_those_that_need_it_alone() {
-        let [good, bad] = ["/", "/not/there"].map(PathBuf::from);
-        let said = sync_each(&[vec![good.clone()], vec![good.clone(), bad.clone()], Vec::new(), vec![good, bad]]);
-        let failed: Vec<bool> = said.iter().map(|why| why.as_ref().is_some_and(|w| w.contains("/not/there"))).collect();
-        assert_eq!(failed, [false, true, false, true], "{said:?}");
-    }
 }
