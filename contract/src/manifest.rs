@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::Value;
+
 mod recovery;
 mod rules;
 
-pub use recovery::{NAMES, Piece, Recovery, Route, Step, pieces};
-pub use rules::{argument_order, placeholders};
+pub use recovery::{NAMES, Piece, Recovery, Route, Step, pieces, stand_outside_of_quotes};
+pub use rules::{argument_order, is_hidden, placeholders};
 
 /// The version of this schema.
 pub const FORMAT: u32 = 1;
@@ -255,6 +257,9 @@ pub struct Logs {
     /// A `read` statement whose first column names the logs, the oldest first. Without: the database hands each log to
     /// `stillpoint log-backup` itself.
     pub list: Option<String>,
+    /// Exactly where there is no list: a `read` statement with one text, the log that was handed on last. No row where none
+    /// was, or the last attempt has failed.
+    pub handed_on: Option<String>,
     /// A `read` statement with one text: the folder of the names. Without: the names are whole paths.
     pub folder: Option<String>,
     /// Whether the last that is listed is still written to.
@@ -320,6 +325,26 @@ pub enum Expected {
     Integer(i64),
     /// This text.
     Text(String),
+}
+
+impl Expected {
+    /// The value, where the manifest names it.
+    pub fn value(&self) -> Option<Value> {
+        match self {
+            Expected::Unchanged => None,
+            Expected::Integer(n) => Some(Value::Integer(*n)),
+            Expected::Text(text) => Some(Value::Text(text.clone())),
+        }
+    }
+
+    /// The kind of the value, where the manifest names it.
+    fn kind(&self) -> Option<ColumnKind> {
+        match self {
+            Expected::Unchanged => None,
+            Expected::Integer(_) => Some(ColumnKind::Integer),
+            Expected::Text(_) => Some(ColumnKind::Text),
+        }
+    }
 }
 
 /// One session of the client.

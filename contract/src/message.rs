@@ -198,8 +198,26 @@ pub enum Value {
     Bytes(Vec<u8>),
 }
 
+impl Value {
+    /// Its text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            Value::Null | Value::Integer(_) | Value::Bytes(_) => None,
+        }
+    }
+}
+
 /// Rows of an answer.
 pub type Rows = Vec<Vec<Value>>;
+
+/// The first column of the only row.
+pub fn only(rows: &Rows) -> Option<Value> {
+    match rows.as_slice() {
+        [row] => row.first().cloned(),
+        _ => None,
+    }
+}
 
 /// What a module can ask for: all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use stillpoint_contract::manifest::is_hidden;
 
 use crate::azure;
 
@@ -129,10 +130,7 @@ impl std::error::Error for Fault {}
 /// Text of a database's or a module's, as it may be put on a terminal: nothing in it moves the cursor, begins a line of
 /// its own, or turns what stands beside it round.
 pub fn plain(text: &str) -> String {
-    let odd = |c: char| {
-        c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
-    };
-    text.chars().map(|c| if odd(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Text of ours that repeats theirs, such as a line of a file with a caret under it.

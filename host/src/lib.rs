@@ -20,6 +20,6 @@ pub mod keeper;
 pub mod ledger;
 pub mod log_backup;
 pub mod recipe;
-pub mod recovery;
+pub mod recover;
 pub mod sys;
 pub mod trust;

@@ -1,30 +1,43 @@
 //! How a snapshot becomes a running database again: the steps of the module that froze it, as they stand in the cycle's
 //! record, with every value in its place. They are for people: nothing here is run.
+//!
+//! | id | what |
+//! |---|---|
+//! | `SP-RECOVERY-001` | there is no record of such a cycle |
+//! | `SP-RECOVERY-002` | the module does not say how to recover |
+//! | `SP-RECOVERY-003` | logs do not lead to that time |
+//! | `SP-RECOVERY-004` | a step is broken |
+//! | `SP-RECOVERY-005` | the record lacks what a step needs |
+//! | `SP-RECOVERY-006` | the logs are not there |
+//! | `SP-RECOVERY-007` | a command would hold what is not seen, or a path that leads elsewhere |
+//! | `SP-RECOVERY-008` | the cycle has no such workload, or none at all |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use stillpoint_contract::manifest::{Piece, Recovery, Route, pieces};
+use stillpoint_contract::manifest::{Piece, Recovery, Route, Snapshot, is_hidden, pieces, stand_outside_of_quotes};
 
 use crate::cycle::record::WorkloadRecord;
-use crate::fault::{Exit, Fault, plain};
+use crate::fault::{Exit, Fault};
 use crate::log_backup::copy::SUMS;
+use crate::log_backup::numbered;
+use crate::sys::disk::is_plain;
 
 /// What somebody wants to have back, and where.
 #[derive(Debug, Clone)]
 pub struct Wish {
     /// The cycle whose snapshot it is.
     pub cycle: String,
-    /// Whether it is of more than one instant.
-    pub apart: bool,
+    /// Of which kind it is. `None`: nobody knows.
+    pub kind: Option<Snapshot>,
     /// How the snapshot is come by.
     pub route: Route,
     /// Whether logs are followed, and to where.
     pub to: To,
-    /// Where the snapshot is mounted: `/` for a machine that was made from it.
-    pub snapshot: PathBuf,
+    /// Where it is mounted: `/` for a machine that was made from it.
+    pub mounted: PathBuf,
     /// Where the data is to lie. `None`: where it lay.
     pub folder: Option<PathBuf>,
     /// The folder of the logs. `None`: the one in the record.
@@ -72,15 +85,11 @@ pub fn steps(workload: &WorkloadRecord, wish: &Wish, frozen_at: Option<Timestamp
         return Err(fault("SP-RECOVERY-003", what).next("take an older cycle:  stillpoint record verify  knows which"));
     }
     let mut wish = wish.clone();
-    if wish.apart && recovery.apart_needs_logs && wish.to == To::Snapshot {
+    let needs_logs = wish.kind.is_some_and(|kind| recovery.needs_logs(kind));
+    if needs_logs && wish.to == To::Snapshot {
         wish.to = To::Recorded;
     }
     let values = values(workload, &wish, recovery)?;
-    let odd = |c: char| c.is_control() && c != '\n' && c != '\t' || is_direction(c);
-    if let Some((name, _)) = values.iter().find(|(_, v)| v.iter().any(|v| v.contains(odd))) {
-        let what = format!("{{{name}}} holds a character that a terminal acts on, so no command is made of it.");
-        return Err(fault("SP-RECOVERY-007", what).next("look at the record itself:  --output json  of that cycle"));
-    }
     let mut out = Vec::new();
     for step in &recovery.steps {
         let here = step.routes.is_empty() || step.routes.contains(&wish.route);
@@ -104,9 +113,22 @@ pub fn steps(workload: &WorkloadRecord, wish: &Wish, frozen_at: Option<Timestamp
             }
             Ok(out)
         };
-        let say = filled(&step.say, &|v| plain(&v.join(", ")))?;
+        let say = filled(&step.say, &|v| v.join(", "))?;
+        // It was refused in a manifest; a record may be anybody's.
+        if let Some(run) = &step.run
+            && !pieces(run).is_ok_and(|pieces| stand_outside_of_quotes(&pieces))
+        {
+            return Err(fault(
+                "SP-RECOVERY-004",
+                "a step places a value where a shell would read it otherwise.".into(),
+            ));
+        }
         let quoted = |v: &[String]| v.iter().map(|v| quoted(v)).collect::<Vec<_>>().join(" ");
         let run = step.run.as_ref().map(|run| filled(run, &quoted)).transpose()?;
+        if run.as_ref().is_some_and(|run| run.contains(|c| is_hidden(c) && c != '\n' && c != '\t')) {
+            let what = "a command would hold characters that are not seen, so it is not printed.".into();
+            return Err(fault("SP-RECOVERY-007", what).next("look at the record itself:  --output json  of that cycle"));
+        }
         out.push(Step { say, run });
     }
     Ok(out)
@@ -120,9 +142,14 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
     let mut put = |name: &str, value: Vec<String>| drop(out.insert(name.into(), value));
     put("cycle", vec![wish.cycle.clone()]);
     put("workload", vec![workload.name.clone()]);
+    // The database said so, and may be anybody's by now.
+    if let Some(odd) = workload.data.iter().find(|path| !is_plain(Path::new(path))) {
+        let what = format!("its data lies in a path that leads elsewhere: {odd}");
+        return Err(fault("SP-RECOVERY-007", what).next("see whether that server is still yours"));
+    }
     put("files", workload.data.clone());
     // `//srv` would be the same, and looks like a mistake.
-    let root = shown(&wish.snapshot);
+    let root = shown(&wish.mounted);
     put("snapshot", vec![root.trim_end_matches('/').to_owned()]);
     if let Some(data) = workload.data.first() {
         let data = if data.len() > 1 { data.trim_end_matches('/') } else { data };
@@ -138,7 +165,7 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
     if wish.to == To::Snapshot {
         return Ok(out);
     }
-    if wish.apart && recovery.apart_needs_logs && workload.kept.is_empty() {
+    if wish.kind.is_some_and(|kind| recovery.needs_logs(kind)) && workload.kept.is_empty() {
         let what = "the copy is of more than one instant, and what makes it whole is not in the record.".into();
         return Err(fault("SP-RECOVERY-005", what).next("take another cycle's"));
     }
@@ -149,20 +176,30 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
     })?;
     put("log_folder", vec![shown(&folder)]);
     if let Some(first) = &recovery.first_log {
-        let first = workload.point.iter().find(|p| p.name == *first).map(|p| p.value.as_str()).ok_or_else(|| {
-            let what = format!("the recovery point has no  {first} , so there is no log to begin with.");
-            fault("SP-RECOVERY-005", what).next("see what check said of its logs")
-        })?;
-        put(
-            "logs",
-            logs(&folder, first).map_err(|why| {
-                fault("SP-RECOVERY-006", format!("{why}."))
-                    .next("run  stillpoint log-backup  if the database still runs")
-            })?,
-        );
+        let named = workload.point.iter().find(|p| p.name == *first).map(|p| p.value.as_str());
+        let needed = recovery.steps.iter().any(|s| s.with.iter().any(|n| n == "logs"));
+        match named {
+            Some(first) => put(
+                "logs",
+                logs(&folder, first).map_err(|why| {
+                    fault("SP-RECOVERY-006", format!("{why}."))
+                        .next("run  stillpoint log-backup  if the database still runs")
+                })?,
+            ),
+            None if needed => {
+                let what = format!("the recovery point has no  {first} , so there is no log to begin with.");
+                return Err(fault("SP-RECOVERY-005", what).next("see what check said of its logs"));
+            }
+            // The database itself takes what it needs.
+            None => {}
+        }
     }
     match (wish.to, &recovery.time) {
-        (To::Time(to), Some(format)) => put("to", vec![to.strftime(format).to_string()]),
+        (To::Time(to), Some(format)) => {
+            let to = jiff::fmt::strtime::format(format, to)
+                .map_err(|e| fault("SP-RECOVERY-004", format!("the module's way to write a time is broken: {e}.")))?;
+            put("to", vec![to]);
+        }
         (To::Time(_), None) => {
             return Err(fault("SP-RECOVERY-003", "its logs cannot be followed to a time.".into()).next("--to latest"));
         }
@@ -173,11 +210,6 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
     Ok(out)
 }
 
-/// Turns the direction of what follows on a terminal.
-fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// The logs from this one on, in the order of their names.
 fn logs(folder: &Path, first: &str) -> Result<Vec<String>, String> {
     let read =
@@ -185,33 +217,72 @@ fn logs(folder: &Path, first: &str) -> Result<Vec<String>, String> {
     let mut names: Vec<String> = read.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
     // What begins with a dot is being copied.
     names.retain(|n| !n.starts_with('.') && n != SUMS);
-    let (stem, number) = numbered(first);
-    let mut names: Vec<(u64, String)> = names
-        .into_iter()
-        .map(|n| (numbered(&n), n))
-        .filter(|((s, n), _)| *s == stem && *n >= number)
-        .map(|((_, n), name)| (n, name))
-        .collect();
+    let count = Count::of(first, folder);
+    let (stem, number) = count.place(first);
+    let here = |name: String| match count.place(&name) {
+        (s, n) if s == stem && n >= number => Some((n, name)),
+        _ => None,
+    };
+    let mut names: Vec<(u64, String)> = names.into_iter().filter_map(here).collect();
     names.sort();
-    for (expected, (found, _)) in
-        (number..).zip(&names).chain(names.is_empty().then_some((number, &(number + 1, String::new()))))
-    {
-        if *found != expected {
-            let gap = if expected == number { first.to_owned() } else { format!("number {expected} of {stem}") };
-            return Err(format!(
-                "the log {gap}, without which those after it are of no use, is not in {}",
-                folder.display()
-            ));
-        }
+    let missing = match names.is_empty() {
+        true => Some(number),
+        false => (number..).zip(&names).find(|(wanted, (found, _))| wanted != found).map(|(wanted, _)| wanted),
+    };
+    if let Some(missing) = missing {
+        return Err(format!(
+            "the log {}, without which those after it are of no use, is not in {}",
+            count.name(&stem, missing, first),
+            folder.display()
+        ));
     }
-    let names = names.into_iter().map(|(_, name)| name);
-    Ok(names.map(|n| folder.join(n).display().to_string()).collect())
+    Ok(names.into_iter().map(|(_, name)| folder.join(name).display().to_string()).collect())
 }
 
-/// A log's name before its number, and the number.
-fn numbered(name: &str) -> (String, u64) {
-    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    (stem.to_owned(), name.get(stem.len()..).unwrap_or_default().parse().unwrap_or_default())
+/// How logs are counted by their names.
+enum Count {
+    /// By a decimal number at the end.
+    Decimal,
+    /// As PostgreSQL's: eight hexadecimal digits each for the timeline, for each four gigabytes, and for a segment of
+    /// those, of which there are so many.
+    Segments(u64),
+}
+
+impl Count {
+    fn of(first: &str, folder: &Path) -> Count {
+        if !is_segment(first) {
+            return Count::Decimal;
+        }
+        let size = std::fs::metadata(folder.join(first)).map_or(0, |m| m.len());
+        // Between one megabyte and one gigabyte; sixteen megabytes where nobody said otherwise.
+        Count::Segments((1_u64 << 32) / if (1 << 20..=1 << 30).contains(&size) { size } else { 16 << 20 })
+    }
+
+    /// What is the same in all names of a series, and the number.
+    fn place(&self, name: &str) -> (String, u64) {
+        let hex =
+            |from: usize| u64::from_str_radix(name.get(from..from + 8).unwrap_or_default(), 16).unwrap_or_default();
+        match self {
+            Count::Decimal => {
+                let (stem, number) = numbered(name);
+                (stem.to_owned(), number)
+            }
+            Count::Segments(each) if is_segment(name) => (name.chars().take(8).collect(), hex(8) * each + hex(16)),
+            Count::Segments(_) => (name.to_owned(), 0),
+        }
+    }
+
+    fn name(&self, stem: &str, number: u64, first: &str) -> String {
+        match self {
+            _ if self.place(first).1 == number => first.to_owned(),
+            Count::Decimal => format!("number {number} of {stem}"),
+            Count::Segments(each) => format!("{stem}{:08X}{:08X}", number / each, number % each),
+        }
+    }
+}
+
+fn is_segment(name: &str) -> bool {
+    name.len() == 24 && name.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b))
 }
 
 /// As a POSIX shell reads it back, bare where that is certain.
@@ -226,7 +297,7 @@ fn quoted(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::{logs, quoted};
 
     #[test]
     fn a_shell_reads_every_value_as_it_is() {
@@ -234,5 +305,29 @@ mod tests {
             let out = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", quoted(value))]).output();
             assert_eq!(String::from_utf8(out.unwrap().stdout).unwrap(), value);
         }
+    }
+
+    #[test]
+    fn a_log_that_is_missing_among_others_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = |names: &[&str], first: &str| {
+            std::fs::read_dir(folder.path()).unwrap().for_each(|e| std::fs::remove_file(e.unwrap().path()).unwrap());
+            names.iter().for_each(|n| std::fs::write(folder.path().join(n), "").unwrap());
+            logs(folder.path(), first).map(|l| l.len())
+        };
+        let missing = |log: &str| {
+            Err(format!(
+                "the log {log}, without which those after it are of no use, is not in {}",
+                folder.path().display()
+            ))
+        };
+        assert_eq!(all(&["b.000009", "b.000010", "b.000011", "SHA256SUMS", "c.000001"], "b.000010"), Ok(2));
+        assert_eq!(all(&["b.000009"], "b.000010"), missing("b.000010"));
+        assert_eq!(all(&["b.000010", "b.000012"], "b.000010"), missing("number 11 of b."));
+        let (a, b, c) = ("0000000100000000000000FE", "0000000100000000000000FF", "000000010000000100000000");
+        let others = ["00000002.history", "000000020000000100000000", "0000000100000000000000FE.00000028.backup"];
+        assert_eq!(all(&[&[a, b, c], &others[..]].concat(), a), Ok(3));
+        assert_eq!(all(&[a, c], a), missing(b));
+        assert_eq!(all(&[b, c], a), missing(a));
     }
 }

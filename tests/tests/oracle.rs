@@ -13,7 +13,7 @@ use nix::unistd::User;
 use stillpoint_tests::dist;
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::oracle::{Home, Instance};
-use stillpoint_tests::program::run;
+use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::site::{Said, Site};
 use stillpoint_tests::wait_until;
 use tempfile::TempDir;
@@ -159,6 +159,51 @@ fn a_cycle_leaves_logs_control_file_and_point() {
         shown.stdout.contains("never on a real Oracle") || shown.stderr.contains("never on a real Oracle"),
         "{shown:?}"
     );
+}
+
+/// The archived logs are copied; and what is printed for the day when they are needed says that nobody has run it.
+#[test]
+fn archived_logs_are_copied_and_recovery_prints_a_plan() {
+    if !is_root("archived_logs_are_copied_and_recovery_prints_a_plan") {
+        return;
+    }
+    let shipped = tempfile::tempdir().unwrap();
+    let m = Machine::new(&format!("[logbackup]\nbaseLocation = {}\n", shipped.path().display()));
+    m.site.freeze();
+    assert_consistent(&m.site.json(&["thaw"]));
+    let copied = |n: usize| {
+        let said = m.site.json(&["log-backup"]);
+        assert_eq!(said.code, Some(0), "{}", said.text);
+        assert_eq!(said.json["workloads"][0]["copied"].as_array().map(Vec::len), Some(n), "{}", said.text);
+        PathBuf::from(said.json["workloads"][0]["folder"].as_str().unwrap())
+    };
+    // The two of the cycle, and the one that log-backup has closed; then another.
+    let folder = copied(3);
+    assert_eq!(copied(1), folder);
+    assert_eq!(folder.parent(), Some(shipped.path().join("orcl").as_path()));
+    succeed(Command::new("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]).current_dir(&folder), "");
+    // A log that is gone before it was copied is missed, and said.
+    std::fs::remove_dir_all(m.instance.folder().join("arch")).unwrap();
+    std::fs::create_dir(m.instance.folder().join("arch")).unwrap();
+    std::fs::set_permissions(m.instance.folder().join("arch"), PermissionsExt::from_mode(0o777)).unwrap();
+    let said = m.site.json(&["log-backup"]);
+    assert!(said.code == Some(1) && said.text.contains("SP-LOG-006"), "{}", said.text);
+
+    let files = m.instance.folder().join("data");
+    for (asked, has, not) in [
+        (&["--route", "new-machine"][..], "ALTER DATABASE END BACKUP", "rman"),
+        (&["--route", "attached-disks", "--to", "recorded"], "UNTIL SCN 20", "END BACKUP;"),
+        (&["--route", "attached-disks", "--to", "2999-01-01T00:00:00Z"], "'2999-01-01 00:00:00 UTC'", "END BACKUP;"),
+        (&["--route", "scratch", "--to", "latest"], "RMAN-06054", "END BACKUP;"),
+    ] {
+        let printed = m.site.call(&[&["recovery"], asked].concat());
+        assert_eq!(printed.code, Some(0), "{printed:?}");
+        let text = &printed.stdout;
+        assert!(text.contains(has) && !text.contains(not), "{text}");
+        assert!(text.contains("UNTRIED ON A REAL SERVER") && text.contains("Nobody has run these steps"), "{text}");
+        assert!(text.contains(&files.join("users01.dbf").display().to_string()), "{text}");
+        succeed(Command::new("sh").arg("-n"), text);
+    }
 }
 
 /// What the predecessor's timer could get wrong: whatever the environment of a login says, each end of backup goes to the

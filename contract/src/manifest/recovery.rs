@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Manifest};
+use super::{Effect, Manifest, Snapshot};
 
 /// The recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -56,6 +56,15 @@ pub enum Route {
 impl Route {
     /// All that there are.
     pub const ALL: [Route; 3] = [Route::NewMachine, Route::AttachedDisks, Route::Scratch];
+
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Route::NewMachine => "new-machine",
+            Route::AttachedDisks => "attached-disks",
+            Route::Scratch => "scratch",
+        }
+    }
 }
 
 /// What a step can name, beside `point.NAME` for a coordinate of the recovery point and `kept.NAME` for what a column with
@@ -67,6 +76,11 @@ pub const NAMES: [&str; 11] =
     ["cycle", "workload", "data", "files", "snapshot", "folder", "log_folder", "logs", "to", "latest", "recorded"];
 
 impl Recovery {
+    /// Whether a snapshot of this kind is whole only with its logs.
+    pub fn needs_logs(&self, kind: Snapshot) -> bool {
+        self.apart_needs_logs && kind != Snapshot::Atomic
+    }
+
     pub(super) fn problems(&self, manifest: &Manifest) -> Vec<String> {
         let mut out = Vec::new();
         if self.steps.is_empty() {
@@ -91,7 +105,8 @@ impl Recovery {
                 say("a value stands within quotes, after a backslash or in a comment: the host quotes it".into());
             }
             // Who owns it may have put a link there, and root would follow it.
-            if step.run.as_ref().is_some_and(|run| run.replace("> ", ">").contains(">{folder}")) {
+            let into = |after: &str| after.trim_start_matches(['|', ' ', '\t', '"']).starts_with("{folder}");
+            if step.run.as_ref().is_some_and(|run| run.split('>').skip(1).any(into)) {
                 say("root writes into the database's own folder: write there as its owner, or into $work".into());
             }
             for name in step.with.iter().chain(&step.without).filter(|n| !known(manifest, n)) {
@@ -156,27 +171,32 @@ pub fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
 }
 
 /// Whether a shell reads each value as it is quoted by the host.
-fn stand_outside_of_quotes(pieces: &[Piece<'_>]) -> bool {
-    let mut quote = None;
-    let mut last = ' ';
+pub fn stand_outside_of_quotes(pieces: &[Piece<'_>]) -> bool {
+    let (mut quote, mut escaped, mut last) = (None, false, ' ');
     for piece in pieces {
         let text = match piece {
             Piece::Text(text) => text,
-            Piece::Name(_) if quote.is_some() || last == '\\' => return false,
+            Piece::Name(_) if quote.is_some() || escaped => return false,
             Piece::Name(_) => {
                 last = 'x';
                 continue;
             }
         };
         for c in text.chars() {
+            if escaped {
+                (escaped, last) = (false, 'x');
+                continue;
+            }
             match (quote, c) {
-                _ if last == '\\' && quote != Some('\'') => last = ' ',
-                (None, '#') if last == ' ' || last == ';' => return false,
+                (None | Some('"' | '`'), '\\') => escaped = true,
+                (None, '#') if last.is_whitespace() || ";&|()<>".contains(last) => return false,
+                // Not every shell reads that as a quote.
+                (None, '\'' | '"') if last == '$' => return false,
                 (None, '\'' | '"' | '`') => quote = Some(c),
                 (Some(open), _) if open == c => quote = None,
                 _ => {}
             }
-            last = if last == '\\' && c == '\\' { ' ' } else { c };
+            last = c;
         }
     }
     true
@@ -198,6 +218,11 @@ mod tests {
             ("echo \\' {data}", true),
             ("true # {data}", false),
             ("echo `cat {data}`", false),
+            ("echo \\\\'{data}'", false),
+            ("echo \\\\ {data}", true),
+            ("true &# {data}", false),
+            ("echo $'{data}'", false),
+            ("echo $'\\'{data}'", false),
         ] {
             assert_eq!(stand_outside_of_quotes(&pieces(text).unwrap()), good, "{text}");
         }

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ColumnKind, Each, Effect, Expected, FORMAT, Lasts, LoginFormat, Manifest, Parameter, Rows, Statement, Stops,
-    UndoArgument,
+    ColumnKind, Each, Effect, Expected, FORMAT, Lasts, LoginFormat, Manifest, Parameter, Printed, Rows, Statement,
+    Stops, UndoArgument,
 };
 
 impl Manifest {
@@ -90,10 +90,10 @@ impl Manifest {
             );
         }
         if let Some(identity) = &self.identity {
-            out.extend(self.read_problem("[identity] statement", &identity.statement, None));
+            out.extend(self.read_problem("[identity] statement", &identity.statement, None, None));
         }
         if let Some(process) = &self.data.process {
-            out.extend(self.read_problem("[data] process", &process.statement, None));
+            out.extend(self.read_problem("[data] process", &process.statement, None, Some(ColumnKind::Integer)));
             if process.named.is_empty() {
                 out.push("[data] process must say how the server's process is named".into());
             }
@@ -101,15 +101,18 @@ impl Manifest {
                 out.push("[data] has paths or process, not both".into());
             }
         } else if let Some(paths) = &self.data.paths {
-            out.extend(self.question_problem("[data] paths", paths));
+            out.extend(self.question_problem("[data] paths", paths, Some(ColumnKind::Text)));
         } else if !self.sessions.values().any(|s| s.each.is_some()) {
             out.push("[data] paths or process is needed where no session is opened for each database".into());
         }
         if let Some(durable) = &self.data.durable {
-            out.extend(self.question_problem("[data] durable", &durable.statement));
+            out.extend(self.question_problem("[data] durable", &durable.statement, durable.answer.kind()));
             if durable.answer == Expected::Unchanged {
                 out.push("[data] durable must name the answer itself".into());
             }
+        }
+        if matches!(self.client.rows, Rows::Reply | Rows::QuotedCsv) && self.client.errors != Printed::StandardOutput {
+            out.push("[client] errors = \"standard-output\": this client prints them among the rows".into());
         }
         if let Some(read_only) = &self.client.read_only {
             out.extend(self.text_problem(read_only).map(|p| format!("[client] read_only: {p}")));
@@ -121,7 +124,7 @@ impl Manifest {
             }
         }
         if let Some(unheld) = &self.data.unheld {
-            out.extend(self.read_problem("[data.unheld] statement", &unheld.statement, None));
+            out.extend(self.read_problem("[data.unheld] statement", &unheld.statement, None, Some(ColumnKind::Text)));
             if unheld.states.is_empty() || unheld.states.values().any(String::is_empty) {
                 out.push("[data.unheld] states names each state, and why nothing is held there".into());
             }
@@ -129,7 +132,7 @@ impl Manifest {
         out.extend(self.privilege_problems());
         out.extend(self.log_problems());
         if let Some(role) = &self.role {
-            out.extend(self.read_problem("[role] statement", &role.statement, None));
+            out.extend(self.read_problem("[role] statement", &role.statement, None, role.replica.kind()));
             if role.replica == Expected::Unchanged {
                 out.push("[role] replica must name the answer itself".into());
             }
@@ -160,7 +163,7 @@ impl Manifest {
             }
         }
         match &privileges.held {
-            Some(held) => out.extend(self.question_problem("[privileges] held", held)),
+            Some(held) => out.extend(self.question_problem("[privileges] held", held, Some(ColumnKind::Text))),
             None if privileges.needed.is_empty() => {}
             None => out.push("[privileges] needed can only be looked for with held".into()),
         }
@@ -187,9 +190,16 @@ impl Manifest {
     fn log_problems(&self) -> Vec<String> {
         let Some(logs) = &self.logs else { return Vec::new() };
         let mut out = Vec::new();
-        let reads = [("series", Some(&logs.series)), ("list", logs.list.as_ref()), ("folder", logs.folder.as_ref())];
+        let reads = [
+            ("series", Some(&logs.series)),
+            ("list", logs.list.as_ref()),
+            ("handed_on", logs.handed_on.as_ref()),
+            ("folder", logs.folder.as_ref()),
+        ];
         for (key, name) in reads {
-            out.extend(name.and_then(|name| self.read_problem(&format!("[logs] {key}"), name, None)));
+            out.extend(
+                name.and_then(|name| self.read_problem(&format!("[logs] {key}"), name, None, Some(ColumnKind::Text))),
+            );
         }
         if let Some(rotate) = &logs.rotate {
             let fits = |s: &Statement| {
@@ -200,6 +210,9 @@ impl Manifest {
                     "[logs] rotate = \"{rotate}\" must be a change without parameters, in a session opened once"
                 ));
             }
+        }
+        if logs.list.is_some() == logs.handed_on.is_some() {
+            out.push("[logs] has a list, or handed_on: one of them".into());
         }
         if logs.list.is_none() && (logs.folder.is_some() || logs.last_is_open) {
             out.push("[logs] folder and last_is_open belong to a list".into());
@@ -237,24 +250,37 @@ impl Manifest {
     }
 
     /// A statement that the host asks by itself: once, or in each database.
-    fn question_problem(&self, place: &str, name: &str) -> Option<String> {
+    fn question_problem(&self, place: &str, name: &str, kind: Option<ColumnKind>) -> Option<String> {
         let each = self.statements.get(name).and_then(|s| self.each(&s.session));
-        self.read_problem(place, name, each)
+        self.read_problem(place, name, each, kind)
     }
 
-    /// A statement that the host asks by itself, in a session that is opened `each`.
-    fn read_problem(&self, place: &str, name: &str, each: Option<Each>) -> Option<String> {
-        match self.statements.get(name) {
-            Some(s) if self.each(&s.session) != each => Some(format!(
-                "{place} = \"{name}\" must run in a session of the right kind: opened {}",
-                match each {
-                    None => "once, not for each database",
-                    Some(Each::Database) => "for each database",
-                }
-            )),
-            Some(s) if s.effect == Effect::Read && s.parameters.is_empty() && !s.columns.is_empty() => None,
-            Some(_) => Some(format!("{place} = \"{name}\" must be a read without parameters that has a column")),
-            None => Some(format!("{place} = \"{name}\" is not declared under [statements]")),
+    /// A statement that the host asks by itself, in a session that is opened `each`. What its first column gives is of this
+    /// kind: anything else would be passed over.
+    fn read_problem(&self, place: &str, name: &str, each: Option<Each>, kind: Option<ColumnKind>) -> Option<String> {
+        let Some(statement) = self.statements.get(name) else {
+            return Some(format!("{place} = \"{name}\" is not declared under [statements]"));
+        };
+        let first = statement.columns.first().map(|c| c.kind);
+        if self.each(&statement.session) != each {
+            let opened = match each {
+                None => "once, not for each database",
+                Some(Each::Database) => "for each database",
+            };
+            Some(format!("{place} = \"{name}\" must run in a session of the right kind: opened {opened}"))
+        } else if statement.effect != Effect::Read || !statement.parameters.is_empty() || first.is_none() {
+            Some(format!("{place} = \"{name}\" must be a read without parameters that has a column"))
+        } else if let Some(kind) = kind
+            && first != Some(kind)
+        {
+            let word = match kind {
+                ColumnKind::Integer => "an integer",
+                ColumnKind::Text => "text",
+                ColumnKind::Bytes => "bytes",
+            };
+            Some(format!("{place} = \"{name}\" must give {word} in its first column"))
+        } else {
+            None
         }
     }
 
@@ -336,8 +362,12 @@ impl Manifest {
             if !exact && column.kind == ColumnKind::Bytes {
                 out.push(format!("column {}: this client does not print bytes exactly; take HEX() of it and declare encoding = \"hex\"", column.name));
             }
-            if column.keep && (column.kind == ColumnKind::Bytes || statement.effect == Effect::Freeze) {
-                out.push(format!("column {}: what is kept is text or a number, and known in thaw", column.name));
+            let is_one = self.each(&statement.session).is_none();
+            if column.keep && (column.kind == ColumnKind::Bytes || statement.effect == Effect::Freeze || !is_one) {
+                out.push(format!(
+                    "column {}: what is kept is text or a number, known in thaw, of a session opened once",
+                    column.name
+                ));
             }
             if column.encoding.is_some() && column.kind == ColumnKind::Integer {
                 out.push(format!("column {}: an integer has no encoding", column.name));
@@ -398,10 +428,15 @@ impl Manifest {
                     if !target.parameters.keys().eq(undo.arguments.keys()) {
                         out.push(format!("undo \"{}\" needs exactly its own parameters as arguments", undo.statement));
                     }
+                    if undo.nothing.iter().any(String::is_empty)
+                        || (!undo.nothing.is_empty() && !self.client.error.contains("(?<code>"))
+                    {
+                        out.push("nothing lists codes of errors, and [client] error has the group code".into());
+                    }
                     for argument in undo.arguments.values() {
                         match argument {
                             UndoArgument::Previous(read) => {
-                                out.extend(self.read_problem("previous", read, self.each(&statement.session)))
+                                out.extend(self.read_problem("previous", read, self.each(&statement.session), None))
                             }
                             UndoArgument::Argument(p) if !statement.parameters.contains_key(p) => {
                                 out.push(format!("undo takes argument \"{p}\", which is no parameter here"));
@@ -414,7 +449,10 @@ impl Manifest {
         }
         match &statement.holds {
             None => out.push("a freeze needs holds: the statement whose answer proves that it still holds".into()),
-            Some(holds) => out.extend(self.read_problem("holds", &holds.statement, self.each(&statement.session))),
+            Some(holds) => {
+                let each = self.each(&statement.session);
+                out.extend(self.read_problem("holds", &holds.statement, each, holds.answer.kind()));
+            }
         }
         out
     }
@@ -510,7 +548,7 @@ pub fn argument_order(statement: &Statement) -> Vec<&str> {
 }
 
 /// A character that a reviewer would not see, or would see elsewhere.
-fn is_hidden(c: char) -> bool {
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
@@ -742,9 +780,17 @@ effect = "undo"
             ("stops = \"writes\"\n", "stops = \"writes\"\nrecoverable = true\n", "does not stop writes"),
             ("stops = \"writes\"\n", "stops = \"writes\"\nsnapshots = [\"files\"]\n", "among those of the module"),
             ("[data]", "[role]\nstatement = \"unlock\"\nreplica = { integer = 1 }\n[data]", "must be a read"),
+            ("[data]", "[role]\nstatement = \"datadir\"\nreplica = { integer = 1 }\n[data]", "must give an integer"),
             ("[data]", "[logs]\nseries = \"datadir\"\nrotate = \"unlock\"\n[data]", "must be a change"),
+            ("[data]", "[logs]\nseries = \"datadir\"\n[data]", "a list, or handed_on"),
+            (
+                "undo = { statement = \"unlock\" }",
+                "undo = { statement = \"unlock\", nothing = [\"\"] }",
+                "codes of errors",
+            ),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp '{data}' x\" }]\n[data]", "within quotes"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"id >> {folder}/x\" }]\n[data]", "as its owner"),
+            ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"id >|  {folder}/x\" }]\n[data]", "as its owner"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", run = \"cp {dato} x\" }]\n[data]", "{dato}"),
             ("[data]", "[recovery]\nsteps = [{ say = \"a\", with = [\"kept.label\"] }]\n[data]", "kept.label"),
             ("world = \"stillpoint:workload/module@0.1.0\"", "world = \"other\"", "not offered"),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use stillpoint_contract::manifest::{
     self, Effect, Expected, Lasts, Manifest, Parameter, Statement, Stops, Undo, UndoArgument, argument_order,
 };
-use stillpoint_contract::message::{Phase, Rows, StatementError, Value};
+use stillpoint_contract::message::{Phase, Rows, StatementError, Value, only};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Broker, Frozen, Kept, SessionKey, allowed, not_in_this_phase};
@@ -22,7 +22,8 @@ use crate::config::Role;
 use crate::crash::{self, Step};
 use crate::fault::{Exit, Fault};
 use crate::ledger::{self, Answered, Entry};
-use crate::sys::process;
+use crate::sys::disk::is_plain;
+use crate::sys::{ownership, process};
 
 impl Broker {
     /// Whether both are the same running server, or share a database that is a file.
@@ -83,10 +84,10 @@ impl Broker {
             return Ok(());
         }
         for database in &self.workload.databases {
-            let found = if Path::new(database).is_absolute() {
+            let found = if is_plain(Path::new(database)) {
                 DatabaseFile::find(database)
             } else {
-                Err("it is no whole path".to_owned())
+                Err("it is no whole path without . and ..".to_owned())
             };
             match found {
                 Ok(file) if self.files.iter().any(|f| (f.device, f.inode) == (file.device, file.inode)) => {
@@ -96,7 +97,20 @@ impl Broker {
                         .done("Nothing was frozen.")
                         .next("name each database once"));
                 }
-                Ok(file) => self.files.push(file),
+                Ok(file) => {
+                    if self.workload.linux_user.uid == 0
+                        && let Err(why) = only_roots(Path::new(database))
+                    {
+                        let what = format!(
+                            "linux_user is root, and {why}: what others put into or beside a database, root would do."
+                        );
+                        return Err(Fault::new("SP-DB-007", Exit::NotFrozen, what)
+                            .of(&self.workload.name)
+                            .done("Nothing was opened.")
+                            .next("name the database's owner:  linux_user = "));
+                    }
+                    self.files.push(file);
+                }
                 Err(problem) => {
                     let what = format!("the database {database} cannot be opened: {problem}.");
                     return Err(Fault::new("SP-DB-004", Exit::NotFrozen, what)
@@ -139,7 +153,7 @@ impl Broker {
         database: Option<&str>,
         arguments: &[Value],
     ) -> Result<Rows, StatementError> {
-        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        let statement = self.statement(name)?;
         if Instant::now() >= self.deadline {
             return Err(StatementError::TimedOut);
         }
@@ -154,7 +168,7 @@ impl Broker {
             .statements_left
             .checked_sub(1)
             .ok_or_else(|| StatementError::Refused(format!("more than {MOST_STATEMENTS} statements in one cycle")))?;
-        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        let statement = self.statement(name)?;
         match effect {
             Effect::Freeze => {
                 if self.phase == Phase::Prepare {
@@ -199,7 +213,7 @@ impl Broker {
         arguments: &[Value],
         deadline: Instant,
     ) -> Result<Rows, StatementError> {
-        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        let statement = self.statement(name)?;
         let (recoverable, foreign) = (statement.recoverable, statement.foreign.clone());
         let own = &statement.snapshots;
         let snapshots = if own.is_empty() { &self.manifest.snapshots } else { own }.clone();
@@ -262,16 +276,14 @@ impl Broker {
         key: &SessionKey,
         deadline: Instant,
     ) -> Result<Entry, StatementError> {
-        let target = self.manifest.statements.get(&undo.statement).cloned();
-        let target = target.ok_or_else(|| StatementError::Undeclared(undo.statement.clone()))?;
+        let target = self.statement(&undo.statement)?.clone();
         let mut arguments = Vec::new();
         for parameter in argument_order(&target) {
             arguments.push(match undo.arguments.get(parameter) {
-                Some(UndoArgument::Argument(p)) => given.get(p).cloned().unwrap_or(Value::Null),
-                Some(UndoArgument::Previous(read)) => {
-                    let rows = self.ask(read, key.1.as_deref(), &[], deadline).await?;
-                    only(&rows).ok_or_else(|| StatementError::Unexpected(format!("{read} gave not one row")))?
+                Some(UndoArgument::Argument(p)) => {
+                    given.get(p).cloned().ok_or_else(|| StatementError::Undeclared(format!("argument {p}")))?
                 }
+                Some(UndoArgument::Previous(read)) => self.ask_one(read, key.1.as_deref(), deadline).await?,
                 None => return Err(StatementError::Undeclared(format!("undo argument {parameter}"))),
             });
         }
@@ -309,12 +321,7 @@ impl Broker {
     /// What the proof of this freeze answers while it holds, where the manifest says so beforehand.
     fn set_by(&self, froze: &str) -> Option<Answered> {
         let holds = self.manifest.statements.get(froze)?.holds.as_ref()?;
-        let answer = match &holds.answer {
-            Expected::Unchanged => return None,
-            Expected::Integer(n) => Value::Integer(*n),
-            Expected::Text(t) => Value::Text(t.clone()),
-        };
-        self.answered(&holds.statement, answer)
+        self.answered(&holds.statement, holds.answer.value()?)
     }
 
     /// What ends this session on the server, as it will be sent.
@@ -345,13 +352,27 @@ impl Broker {
         self.send(Sender::Host, name, database, arguments, deadline).await
     }
 
+    /// Asks for one value.
+    ///
+    /// # Errors
+    /// [`StatementError`]: `Unexpected` where it is not in one row.
+    pub async fn ask_one(
+        &mut self,
+        name: &str,
+        database: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Value, StatementError> {
+        let rows = self.ask(name, database, &[], deadline).await?;
+        only(&rows).ok_or_else(|| StatementError::Unexpected(format!("{name} gave not one row")))
+    }
+
     /// Runs a statement without parameters for the host: once, or in each database, where its session is opened for each.
     /// Gives the rows of each.
     ///
     /// # Errors
     /// [`StatementError`].
     pub async fn ask_each(&mut self, name: &str, deadline: Instant) -> Result<Vec<Rows>, StatementError> {
-        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        let statement = self.statement(name)?;
         let each = self.manifest.sessions.get(&statement.session).is_some_and(|s| s.each.is_some());
         let databases: Vec<Option<String>> = match each {
             true => self.workload.databases.iter().cloned().map(Some).collect(),
@@ -372,22 +393,20 @@ impl Broker {
         arguments: &[Value],
         deadline: Instant,
     ) -> Result<Rows, StatementError> {
-        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
+        let statement = self.statement(name)?;
         let text = render(&self.manifest.client, statement, arguments)?;
-        let key = self.key(&statement.session, database)?;
+        let (key, columns) = (self.key(&statement.session, database)?, statement.columns.clone());
         let ticket = self.sent(by, name, &key, &text)?;
-        let statement = self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))?;
-        let session = self.sessions.get_mut(&key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
-        let answer = session.run(&text, &statement.columns, deadline).await;
+        let answer = self.session(&key)?.run(&text, &columns, deadline).await;
         self.book.audit.answered(ticket, Outcome::of(&answer));
         if let Ok(rows) = &answer {
-            self.keep(name, database, rows);
+            self.keep(name, rows);
         }
         answer
     }
 
     /// Keeps what exists only now, after the snapshot, where the manifest says so.
-    fn keep(&mut self, name: &str, database: Option<&str>, rows: &Rows) {
+    fn keep(&mut self, name: &str, rows: &Rows) {
         let Some(statement) = self.manifest.statements.get(name).filter(|_| self.phase == Phase::Thaw) else { return };
         for row in rows {
             for (column, value) in statement.columns.iter().zip(row).filter(|(column, _)| column.keep) {
@@ -396,10 +415,11 @@ impl Broker {
                     Value::Integer(n) => n.to_string(),
                     Value::Null | Value::Bytes(_) => continue,
                 };
-                self.kept_left = self.kept_left.saturating_sub(value.len());
-                if self.kept_left > 0 {
-                    let database = database.map(str::to_owned);
-                    self.kept.push(Kept { name: column.name.clone(), database, value });
+                if let Some(left) = self.kept_left.checked_sub(value.len()) {
+                    self.kept_left = left;
+                    self.kept.push(Kept { name: column.name.clone(), value });
+                } else {
+                    self.not_kept.get_or_insert_with(|| column.name.clone());
                 }
             }
         }
@@ -448,9 +468,8 @@ impl Broker {
         deadline: Instant,
     ) -> Result<(), StatementError> {
         let ticket = self.sent(Sender::Host, &undo.name, key, &undo.text)?;
-        let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
-        let columns = self.manifest.statements.get(&undo.name).map(|s| s.columns.as_slice()).unwrap_or_default();
-        let rows = session.run(&undo.text, columns, deadline).await;
+        let columns = self.manifest.statements.get(&undo.name).map(|s| s.columns.clone()).unwrap_or_default();
+        let rows = self.session(key)?.run(&undo.text, &columns, deadline).await;
         let answer = match &rows {
             // It was acknowledged, whatever it printed.
             Ok(_) | Err(StatementError::Unexpected(_) | StatementError::TooLarge) => Ok(()),
@@ -458,7 +477,7 @@ impl Broker {
         };
         self.book.audit.answered(ticket, Outcome::of_undo(&answer));
         if let Ok(rows) = &rows {
-            self.keep(&undo.name, key.1.as_deref(), rows);
+            self.keep(&undo.name, rows);
         }
         answer
     }
@@ -482,7 +501,7 @@ impl Broker {
             false => other().unwrap_or_else(|| key.clone()),
         };
         let ticket = self.sent(Sender::Host, &format!("{undo} (was it done?)"), &key, &question.text)?;
-        let session = self.sessions.get_mut(&key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        let session = self.session(&key)?;
         let answer = session.run(&question.text, &question.columns, deadline).await;
         self.book.audit.answered(ticket, Outcome::of(&answer));
         answer
@@ -492,7 +511,7 @@ impl Broker {
     async fn make_read_only(&mut self, key: &SessionKey, deadline: Instant) -> Result<(), StatementError> {
         let Some(text) = self.manifest.client.read_only.clone() else { return Ok(()) };
         let ticket = self.sent(Sender::Host, "read_only", key, &text)?;
-        let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        let session = self.session(key)?;
         let answer = session.run(&text, &[], deadline).await;
         self.book.audit.answered(ticket, Outcome::of(&answer));
         answer.map(drop)
@@ -500,8 +519,16 @@ impl Broker {
 
     /// Sends nothing but the tag.
     async fn touch(&mut self, key: &SessionKey, deadline: Instant) -> Result<(), StatementError> {
-        let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        let session = self.session(key)?;
         session.touch(deadline).await
+    }
+
+    fn statement(&self, name: &str) -> Result<&Statement, StatementError> {
+        self.manifest.statements.get(name).ok_or_else(|| StatementError::Undeclared(name.into()))
+    }
+
+    fn session(&mut self, key: &SessionKey) -> Result<&mut Session, StatementError> {
+        self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))
     }
 
     fn key(&self, session: &str, database: Option<&str>) -> Result<SessionKey, StatementError> {
@@ -523,15 +550,8 @@ impl Broker {
     /// [`StatementError`].
     pub async fn role(&mut self, deadline: Instant) -> Result<Option<Role>, StatementError> {
         let Some(manifest::Role { statement, replica }) = self.manifest.role.clone() else { return Ok(None) };
-        let rows = self.ask(&statement, None, &[], deadline).await?;
-        let answer = only(&rows).ok_or_else(|| StatementError::Unexpected(format!("{statement} gave not one row")))?;
-        let is_replica = match replica {
-            Expected::Integer(n) => answer == Value::Integer(n),
-            Expected::Text(t) => answer == Value::Text(t),
-            // No manifest says so.
-            Expected::Unchanged => false,
-        };
-        Ok(Some(if is_replica { Role::Replica } else { Role::Primary }))
+        let answer = self.ask_one(&statement, None, deadline).await?;
+        Ok(Some(if replica.value() == Some(answer) { Role::Replica } else { Role::Primary }))
     }
 
     /// Asks for the answers that prove the freeze, as they are just after it.
@@ -557,11 +577,11 @@ impl Broker {
         for i in 0..self.frozen.len() {
             let Some((statement, expected)) = self.holds(i) else { return Err("it has no proof".into()) };
             let froze = self.frozen[i].statement.clone();
-            let named = expected != Expected::Unchanged;
-            let want = match expected {
-                Expected::Unchanged => self.frozen[i].proof.clone().ok_or("the freeze was not proved to begin with")?,
-                Expected::Integer(n) => vec![Value::Integer(n)],
-                Expected::Text(t) => vec![Value::Text(t)],
+            let named = expected.value();
+            let first_only = named.is_some();
+            let want = match named {
+                Some(value) => vec![value],
+                None => self.frozen[i].proof.clone().ok_or("the freeze was not proved to begin with")?,
             };
             // One answer proves all that ask the same.
             let question = (statement, self.frozen[i].key.clone(), want);
@@ -569,7 +589,7 @@ impl Broker {
                 continue;
             }
             let mut got = self.proof(i, deadline).await.map_err(|e| format!("{froze} could not be proved: {e}"))?;
-            if named {
+            if first_only {
                 got.truncate(1);
             }
             if got != question.2 {
@@ -645,7 +665,7 @@ impl Broker {
         let unanswered = self.unanswered.contains(&(froze.to_owned(), undo.1.clone()));
         let key = (statement.session.clone(), undo.1.clone());
         let can_be_cancelled = self.manifest.sessions.get(&key.0).is_some_and(|s| s.cancel.is_some());
-        let busy = self.sessions.get(&key).is_some_and(crate::client::session::Session::is_busy);
+        let busy = self.sessions.get(&key).is_some_and(Session::is_busy);
         if !unanswered && (!busy || key == *undo) {
             true
         } else if key == *undo {
@@ -663,23 +683,22 @@ impl Broker {
     /// [`StatementError`].
     pub async fn unheld(&mut self, deadline: Instant) -> Result<Option<String>, StatementError> {
         let Some(unheld) = self.manifest.data.unheld.clone() else { return Ok(None) };
-        let rows = self.ask(&unheld.statement, None, &[], deadline).await?;
-        match only(&rows) {
-            Some(Value::Text(state)) => Ok(unheld.states.get(&state).cloned()),
-            _ => Err(StatementError::Unexpected(format!("{} gave not one text", unheld.statement))),
+        match self.ask_one(&unheld.statement, None, deadline).await? {
+            Value::Text(state) => Ok(unheld.states.get(&state).cloned()),
+            _ => Err(StatementError::Unexpected(format!("{} gave no text", unheld.statement))),
         }
     }
 
     /// Whether a client owes an answer: nothing more is asked of it.
     pub fn is_waiting(&self) -> bool {
-        self.sessions.values().any(crate::client::session::Session::is_busy)
+        self.sessions.values().any(Session::is_busy)
     }
 
     /// Ends a session of ours through the one that can, then its client. True when it is certain that what it held is
     /// gone.
     pub async fn end_session(&mut self, key: &SessionKey, longest: Duration) -> bool {
         let deadline = Instant::now() + longest;
-        let busy = self.sessions.get(key).is_some_and(crate::client::session::Session::is_busy);
+        let busy = self.sessions.get(key).is_some_and(Session::is_busy);
         let cancel = self.manifest.sessions.get(&key.0).and_then(|s| s.cancel.clone());
         let mut cancelled = false;
         if let (Some(cancel), Some(id)) = (cancel, self.ids.get(key).cloned()) {
@@ -719,14 +738,13 @@ impl DatabaseFile {
     }
 }
 
-fn undo_name<'m>(manifest: &'m Manifest, froze: &str) -> Option<&'m str> {
-    manifest.statements.get(froze)?.undo.as_ref().map(|u| u.statement.as_str())
+/// Whether nobody but root can write a database, or lay a journal beside it that names other files.
+fn only_roots(database: &Path) -> Result<(), String> {
+    let real = database.canonicalize().map_err(|e| e.to_string())?;
+    let folder = real.parent().unwrap_or(&real);
+    [folder, &real].into_iter().try_for_each(|path| ownership::check(path, &[])).map_err(|problem| problem.to_string())
 }
 
-/// The first column of the only row.
-fn only(rows: &Rows) -> Option<Value> {
-    match rows.as_slice() {
-        [row] => row.first().cloned(),
-        _ => None,
-    }
+fn undo_name<'m>(manifest: &'m Manifest, froze: &str) -> Option<&'m str> {
+    manifest.statements.get(froze)?.undo.as_ref().map(|u| u.statement.as_str())
 }

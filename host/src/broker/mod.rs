@@ -54,9 +54,6 @@ const MOST_KEPT: usize = 64 * 1024;
 pub struct Kept {
     /// The column, such as `label`.
     pub name: String,
-    /// Of which database, where the session is opened for each.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub database: Option<String>,
     /// Byte for byte.
     pub value: String,
 }
@@ -104,6 +101,8 @@ pub struct Broker {
     /// What the thaw answered and the record must hold.
     pub kept: Vec<Kept>,
     kept_left: usize,
+    /// What did not fit there.
+    pub not_kept: Option<String>,
     /// The ledger and the clock of the standstill, shared by all workloads.
     pub book: Rc<Book>,
     /// When this workload's own standstill began.
@@ -154,6 +153,7 @@ impl Broker {
             unanswered: BTreeSet::new(),
             kept: Vec::new(),
             kept_left: MOST_KEPT,
+            not_kept: None,
             book,
             writes_stopped: None,
             state,

@@ -57,10 +57,7 @@ impl Broker {
 impl Login {
     /// What one answer adds: the login is another in each database.
     fn add(&mut self, privileges: &Privileges, rows: &Rows) {
-        let text = |v: Option<&Value>| match v {
-            Some(Value::Text(text)) => Some(text.clone()),
-            _ => None,
-        };
+        let text = |v: Option<&Value>| v.and_then(Value::text).map(str::to_owned);
         let role = rows.iter().find_map(|row| text(row.get(1)));
         let held: Vec<String> = rows.iter().filter_map(|row| text(row.first())).collect();
         for (name, needed) in &privileges.needed {

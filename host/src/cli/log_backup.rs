@@ -11,7 +11,7 @@ use crate::cycle::book::Book;
 use crate::events::Events;
 use crate::fault::{Exit, Fault, plain};
 use crate::keeper::{self, Loaded};
-use crate::log_backup::copy::{Copied, Folder};
+use crate::log_backup::copy::Folder;
 use crate::log_backup::{Report, back_up, open_log};
 
 /// What is asked.
@@ -49,10 +49,11 @@ fn hand_on(into: &Path, files: &[PathBuf]) -> Result<Exit, Fault> {
     })?;
     for path in files {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        // Of what is there all is read: what this acknowledges, the database removes.
         let none = std::collections::BTreeMap::new();
-        let copied = open_log(path).and_then(|mut source| folder.copy(&mut source, name, &none));
-        if let Err(why) = copied.map(|_: Copied| ()) {
-            return Err(failed("SP-LOG-005", format!("the log {} cannot be copied: {why}.", path.display())));
+        if let Err(why) = open_log(path, None).and_then(|mut log| folder.copy(&mut log, name, &none)) {
+            let what = format!("the log {} cannot be copied: {why}.", path.display());
+            return Err(failed("SP-LOG-005", what).next(why.next(into)));
         }
     }
     Ok(Exit::Done)
@@ -62,7 +63,7 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
     let Loaded { configuration, modules, .. } =
         keeper::load(&context.places, context.config.as_deref(), context.unsigned)?;
     let nothing = |what: String, next: &str| vec![Fault::new("SP-LOG-001", Exit::Usage, what).next(next)];
-    let Some(log_backup) = &configuration.log_backup else {
+    let Some(log_destination) = &configuration.log_destination else {
         let what = format!("{} has no [logbackup].", configuration.path.display());
         return Err(nothing(what, "write  [logbackup]  and under it  baseLocation = /mnt/logs"));
     };
@@ -72,24 +73,30 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
         return Err(nothing("no workload's module knows of logs.".into(), "remove  [logbackup]"));
     }
     let runtime = runtime().map_err(|f| vec![f])?;
-    let reports: Vec<Report> = tokio::task::LocalSet::new()
-        .block_on(&runtime, async {
-            let mut reports = Vec::new();
-            for (workload, module, logs) in with_logs {
-                let id = keeper::cycle_id().map_err(|e| internal(&e.to_string()))?;
-                // Nothing is armed: its ledger is nowhere.
-                let book = Rc::new(Book::nowhere(&id).map_err(|e| internal(&e.to_string()))?);
-                let (manifest, path) = (module.manifest().clone(), configuration.path.clone());
-                let mut broker = Broker::new(workload.clone(), manifest, path, book, Events::new(&id))?;
-                let seen = context.places.lib.join("log-backup").join(&workload.name);
-                reports.push(back_up(&mut broker, &logs, &log_backup.destination, &seen).await);
-                for (_, session) in std::mem::take(&mut broker.sessions) {
-                    session.close().await;
+    let id = keeper::cycle_id().map_err(|e| vec![internal(&e.to_string())])?;
+    // Nothing is armed: its ledger is nowhere.
+    let book = Rc::new(Book::nowhere(&id).map_err(|e| vec![internal(&e.to_string())])?);
+    let reports: Vec<Report> = tokio::task::LocalSet::new().block_on(&runtime, async {
+        let mut reports = Vec::new();
+        for (workload, module, logs) in with_logs {
+            let (manifest, path) = (module.manifest().clone(), configuration.path.clone());
+            let broker = Broker::new(workload.clone(), manifest, path, Rc::clone(&book), Events::new(&id));
+            let mut broker = match broker {
+                Ok(broker) => broker,
+                Err(fault) => {
+                    let name = workload.name.clone();
+                    reports.push(Report { workload: name, faults: vec![fault], ..Report::default() });
+                    continue;
                 }
+            };
+            let seen = context.places.lib.join("log-backup").join(&workload.name);
+            reports.push(back_up(&mut broker, &logs, log_destination, &seen).await);
+            for (_, session) in std::mem::take(&mut broker.sessions) {
+                session.close().await;
             }
-            Ok::<_, Fault>(reports)
-        })
-        .map_err(|f| vec![f])?;
+        }
+        reports
+    });
     let exit = reports.iter().flat_map(|r| &r.faults).map(|f| f.exit).max().unwrap_or(Exit::Done);
     match context.output {
         Output::Json => drop(screen::say(serde_json::json!({ "exit": exit, "workloads": reports }))),

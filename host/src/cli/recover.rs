@@ -8,7 +8,7 @@ use crate::fault::{Exit, Fault};
 use crate::keeper::ENDING;
 use crate::keeper::places::Places;
 use crate::ledger::file;
-use crate::recovery;
+use crate::recover;
 use crate::sys::disk;
 
 /// A little longer than a guard goes on trying.
@@ -50,9 +50,9 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
         Err(fault) => return screen::faults(context.output, &[fault]),
     };
     let by_guard = if keeper_lost { taken_back_before(places) } else { Vec::new() };
-    match runtime.block_on(recovery::recover(places, patience)) {
+    match runtime.block_on(recover::recover(places, patience)) {
         Err(faults) => screen::faults(context.output, &faults),
-        Ok(recovery::Recovered { done, warnings }) => {
+        Ok(recover::Recovered { done, warnings }) => {
             if done.is_empty() && !keeper_lost {
                 match context.output {
                     super::Output::Json => screen::say(serde_json::json!({ "exit": Exit::Done, "taken_back": [] })),
@@ -61,7 +61,7 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
                 return Exit::Done;
             }
             let done: Vec<String> = by_guard.into_iter().chain(done).collect();
-            let fault = recovery::lost_keeper(&done);
+            let fault = recover::lost_keeper(&done);
             match context.output {
                 super::Output::Json => {
                     let answer = serde_json::json!({

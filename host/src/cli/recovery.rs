@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
-use stillpoint_contract::manifest::{Route, Snapshot};
+use stillpoint_contract::manifest::Route;
 
 use super::{Context, Output, screen};
 use crate::audit::chain;
 use crate::cycle::record::Record;
 use crate::fault::{Exit, Fault, plain};
 use crate::recipe::{Step, To, Wish, steps};
-use crate::trust::page::route_word;
 
 /// How wide a comment becomes.
 const WIDTH: usize = 100;
@@ -27,9 +26,11 @@ pub struct Asked {
     /// Only this workload [default: all of the cycle]
     #[arg(long, value_name = "NAME")]
     workload: Option<String>,
-    /// How the snapshot is come by [default: all three, one after the other]
-    #[arg(long, value_name = "ROUTE")]
-    route: Option<Way>,
+    /// How the snapshot is come by: `new-machine` was made from it, and the data lies where it always did;
+    /// `attached-disks` are mounted on another machine; `scratch` is the same for single files or tables, through a
+    /// server that nobody else uses [default: all three, one after the other]
+    #[arg(long, value_name = "ROUTE", value_parser = route)]
+    route: Option<Route>,
     /// How far to follow the logs: a time such as 2026-11-24T16:00:00Z, `latest` for all of them, `recorded` for the
     /// recovery point itself [default: not at all]
     #[arg(long, value_name = "TIME", value_parser = to)]
@@ -37,7 +38,7 @@ pub struct Asked {
     /// Where the snapshot's disks are mounted
     #[arg(long, value_name = "DIR", default_value = "/mnt")]
     snapshot: PathBuf,
-    /// Where the data is to lie [default: where it lay; for `scratch` /var/tmp/stillpoint-WORKLOAD]
+    /// Where the data is to lie [default: where it lay; for `scratch` /var/lib/stillpoint-scratch-WORKLOAD]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
     /// The folder of the logs [default: where log-backup put them]
@@ -45,15 +46,11 @@ pub struct Asked {
     logs: Option<PathBuf>,
 }
 
-/// A route, on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Way {
-    /// A machine was made from the snapshot: the data lies where it always did
-    NewMachine,
-    /// The snapshot's disks are attached to another machine, and mounted there
-    AttachedDisks,
-    /// The same, for single files or tables, through a server that nobody else uses
-    Scratch,
+fn route(text: &str) -> Result<Route, String> {
+    Route::ALL.into_iter().find(|r| r.word() == text).ok_or_else(|| {
+        let words: Vec<&str> = Route::ALL.iter().map(|r| r.word()).collect();
+        format!("name one of: {}", words.join(", "))
+    })
 }
 
 fn to(text: &str) -> Result<To, String> {
@@ -78,24 +75,25 @@ pub fn recovery(context: &Context, asked: &Asked) -> Exit {
 
 fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
     let record = read(context, asked)?;
-    let routes: Vec<Route> = match asked.route {
-        Some(Way::NewMachine) => vec![Route::NewMachine],
-        Some(Way::AttachedDisks) => vec![Route::AttachedDisks],
-        Some(Way::Scratch) => vec![Route::Scratch],
-        None => Route::ALL.to_vec(),
-    };
+    let routes = asked.route.map_or_else(|| Route::ALL.to_vec(), |route| vec![route]);
+    if record.workloads.is_empty() {
+        let what = format!("of cycle {} is not recorded how to recover: it lost its keeper.", record.cycle);
+        return Err(Fault::new("SP-RECOVERY-008", Exit::Usage, what)
+            .next("name an older cycle:  stillpoint record verify  knows which are kept"));
+    }
     let frozen_at = record.frozen_at.as_ref().and_then(|at| at.parse().ok());
     let chosen = |name: &str| asked.workload.as_ref().is_none_or(|w| w == name);
     let mut parts = Vec::new();
     for workload in record.workloads.iter().filter(|w| chosen(&w.name)) {
         for &route in &routes {
-            let scratch = || PathBuf::from(format!("/var/tmp/stillpoint-{}", workload.name));
+            // In a folder of root's: nobody else can be there before.
+            let scratch = || PathBuf::from(format!("/var/lib/stillpoint-scratch-{}", workload.name));
             let wish = Wish {
                 cycle: record.cycle.clone(),
-                apart: record.snapshot.is_some_and(|s| s != Snapshot::Atomic),
+                kind: record.snapshot,
                 route,
                 to: asked.to.unwrap_or(To::Snapshot),
-                snapshot: if route == Route::NewMachine { "/".into() } else { asked.snapshot.clone() },
+                mounted: if route == Route::NewMachine { "/".into() } else { asked.snapshot.clone() },
                 folder: match route {
                     Route::NewMachine => None,
                     Route::AttachedDisks => asked.folder.clone(),
@@ -109,14 +107,14 @@ fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
     if parts.is_empty() {
         let names: Vec<&str> = record.workloads.iter().map(|w| w.name.as_str()).collect();
         let what = format!("cycle {} has no such workload.", record.cycle);
-        return Err(Fault::new("SP-RECOVERY-001", Exit::Usage, what).next(format!("name one of: {}", names.join(", "))));
+        return Err(Fault::new("SP-RECOVERY-008", Exit::Usage, what).next(format!("name one of: {}", names.join(", "))));
     }
     match context.output {
         Output::Json => {
             let parts: Vec<_> = parts
                 .iter()
                 .map(|(w, route, steps)| {
-                    serde_json::json!({ "workload": w.name, "route": route, "verdict": w.verdict, "steps": steps })
+                    serde_json::json!({ "workload": w.name, "route": route, "verdict": w.verdict, "untried": w.untried, "steps": steps })
                 })
                 .collect();
             screen::say(serde_json::json!({ "cycle": record.cycle, "recovery": parts }));
@@ -131,13 +129,22 @@ fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
                     record.cycle,
                     record.frozen_at.as_deref().unwrap_or("nobody knows when"),
                     workload.verdict,
-                    route_word(route),
+                    route.word(),
                 ));
                 if let Some(reason) = &workload.reason {
                     comment(&format!("! {}", plain(reason)));
                 }
+                if let Some(untried) = &workload.untried {
+                    comment(&format!("! UNTRIED ON A REAL SERVER: {}", plain(untried)));
+                }
+                if asked.record.is_some() {
+                    comment(
+                        "! NOBODY VOUCHES FOR THESE COMMANDS: they are the file's own. Compare them with  stillpoint module \
+                         inspect  of the module that you trust.",
+                    );
+                }
                 comment("Read it, then run it as root, on the machine that is to have the data.");
-                screen::say("set -eu");
+                screen::say("set -eux");
                 for (i, step) in steps.iter().enumerate() {
                     tell(i + 1, step);
                 }
@@ -160,7 +167,8 @@ fn read(context: &Context, asked: &Asked) -> Result<Record, Fault> {
             );
         }
         (None, None) => {
-            let newest = chain::read_head(&context.places.records()).ok().flatten().map(|h| h.cycle);
+            let head = chain::read_head(&context.places.records());
+            let newest = head.map_err(|e| none(format!("the records cannot be read: {e}.")))?.map(|h| h.cycle);
             let newest = newest.ok_or_else(|| {
                 none("no cycle is recorded.".into()).next("name a verdict that somebody kept:  --record FILE")
             })?;

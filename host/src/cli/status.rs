@@ -6,7 +6,7 @@ use super::{Context, agent, screen};
 use crate::fault::{Exit, Fault};
 use crate::keeper::control::{Ask, Say, Status};
 use crate::ledger::file;
-use crate::recovery::unreadable;
+use crate::recover::unreadable;
 
 pub fn status(context: &Context) -> Exit {
     if let Some(mut agent) = agent::find(context) {

@@ -208,46 +208,23 @@ fn csv(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
 
 /// As [`csv`], but text is always quoted, so that a word of the client's own is no row; nothing is NULL, and empty lines
 /// between rows are nothing.
-fn quoted_csv(mut printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
-    let mut out = Vec::new();
-    loop {
-        while let Some(rest) = printed.strip_prefix(b"\n") {
-            printed = rest;
+fn quoted_csv(printed: &[u8]) -> Result<Vec<Vec<Cell>>, StatementError> {
+    let mut rows = between_commas(printed, |from| {
+        if let Some(body) = from.strip_prefix(b"\"") {
+            let (text, rest) = until_quote(body, b'"')?;
+            return Ok((Cell::Text(text), rest));
         }
-        if printed.is_empty() {
-            return Ok(out);
+        let end = from.iter().position(|b| matches!(b, b',' | b'\n')).unwrap_or(from.len());
+        let (bare, rest) = from.split_at(end);
+        let digits = bare.strip_prefix(b"-").unwrap_or(bare);
+        match bare {
+            [] => Ok((Cell::Null, rest)),
+            _ if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => Ok((Cell::Bare(bare.to_vec()), rest)),
+            _ => Err(unexpected("a word of the client's own among the rows")),
         }
-        let mut row = Vec::new();
-        loop {
-            let cell;
-            (cell, printed) = match printed.strip_prefix(b"\"") {
-                Some(body) => until_quote(body, b'"').map(|(text, rest)| (Cell::Text(text), rest))?,
-                None => {
-                    let end = printed.iter().position(|b| matches!(b, b',' | b'\n')).unwrap_or(printed.len());
-                    let (bare, rest) = printed.split_at(end);
-                    let digits = bare.strip_prefix(b"-").unwrap_or(bare);
-                    match bare {
-                        [] => (Cell::Null, rest),
-                        _ if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
-                            (Cell::Bare(bare.to_vec()), rest)
-                        }
-                        _ => return Err(unexpected("a word of the client's own among the rows")),
-                    }
-                }
-            };
-            row.push(cell);
-            match printed.split_first() {
-                Some((b',', rest)) => printed = rest,
-                Some((b'\n', rest)) => {
-                    printed = rest;
-                    break;
-                }
-                None => break,
-                Some(_) => return Err(unexpected("neither a comma nor a line break after a value")),
-            }
-        }
-        out.push(row);
-    }
+    })?;
+    rows.retain(|row| !matches!(row.as_slice(), [Cell::Null]));
+    Ok(rows)
 }
 
 /// Rows of cells that `cell` takes from the front, each with what comes behind it.

@@ -11,6 +11,7 @@ use crate::fault::{Exit, Fault};
 use crate::sys::sealed::sealed;
 
 /// How a client is told its login.
+#[derive(Default)]
 pub struct Told {
     /// Its arguments. No secret is in them.
     pub arguments: Vec<String>,
@@ -18,8 +19,10 @@ pub struct Told {
     pub server: String,
     /// The sealed file, to be inherited.
     pub file: Option<OwnedFd>,
-    /// The first line of its standard input.
-    pub line: Option<Secret>,
+    /// The password, where the client reads it before anything else.
+    pub password: Option<Secret>,
+    /// The lines that log in, before any other.
+    pub lines: Option<Secret>,
 }
 
 /// The login of this workload, as the manifest says that this client takes it.
@@ -27,36 +30,43 @@ pub struct Told {
 /// # Errors
 /// `SP-CLIENT-003` for a word that the format cannot carry, `SP-CLIENT-004` when the system gives no such file.
 pub fn login(reach: &Reach, secret: Option<&Secret>, way: &manifest::Login) -> Result<Told, Fault> {
-    let content = match way.format {
-        LoginFormat::OptionFile => option_file(reach, secret)?,
-        LoginFormat::PassFile => pass_file(reach, secret)?,
-        LoginFormat::FetchPassword => first_line(reach, secret)?,
+    without_login_path(reach)?;
+    let arguments = |words: &[String]| words.iter().map(|word| way.argument.replace("{login}", word)).collect();
+    Ok(match way.format {
+        LoginFormat::OptionFile => {
+            let (file, path) = seal(reach, &option_file(reach, secret)?)?;
+            Told { arguments: arguments(&[path]), file: Some(file), ..Told::default() }
+        }
+        LoginFormat::PassFile => {
+            let (file, path) = seal(reach, &pass_file(reach, secret)?)?;
+            let words = connection_words(&reach.login, &path);
+            Told { arguments: arguments(&[words]), file: Some(file), ..Told::default() }
+        }
+        LoginFormat::FetchPassword => {
+            let (file, path) = seal(reach, &first_line(reach, secret)?)?;
+            let words = user_and_password(&reach.login, secret.is_some(), path);
+            Told { arguments: arguments(&words), server: inet(&reach.login), file: Some(file), ..Told::default() }
+        }
         LoginFormat::AskPass => {
-            let arguments = asking(reach, secret)?;
-            return Ok(Told { arguments, server: String::new(), file: None, line: secret.cloned() });
+            Told { arguments: asking(reach, secret)?, password: secret.cloned(), ..Told::default() }
         }
         LoginFormat::ConnectLine => {
-            let line = connect_line(reach, secret)?;
-            let arguments = vec![way.argument.clone()];
-            return Ok(Told { arguments, server: String::new(), file: None, line: Some(line) });
+            let lines = Some(connect_line(reach, secret)?);
+            Told { arguments: vec![way.argument.clone()], lines, ..Told::default() }
         }
-    };
+    })
+}
+
+/// A file in memory with this content, and its path for the client.
+fn seal(reach: &Reach, content: &str) -> Result<(OwnedFd, String), Fault> {
     let file = sealed(content.as_bytes(), reach.user.uid, reach.user.gid).map_err(|e| {
         Fault::new("SP-CLIENT-004", Exit::Internal, format!("no file in memory for the credential: {e}."))
             .of(&reach.workload)
+            .done("Nothing was sent.")
+            .next("see whether the machine has memory left")
     })?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let (mut server, mut words) = (String::new(), Vec::new());
-    match way.format {
-        LoginFormat::OptionFile | LoginFormat::AskPass | LoginFormat::ConnectLine => words.push(path),
-        LoginFormat::PassFile => words.push(connection_words(&reach.login, &path)),
-        LoginFormat::FetchPassword => {
-            words = user_and_password(&reach.login, secret.is_some(), path);
-            server = inet(&reach.login);
-        }
-    }
-    let arguments = words.iter().map(|word| way.argument.replace("{login}", word)).collect();
-    Ok(Told { arguments, server, file: Some(file), line: None })
+    Ok((file, path))
 }
 
 /// How a database calls this user: Firebird in capitals, where the name is not quoted.
@@ -73,7 +83,6 @@ pub fn known_as(format: Option<LoginFormat>, user: &str) -> String {
 /// The arguments of `redis-cli`, which reads the password from its standard input before anything else, and gives it
 /// itself to the server: nothing has to be quoted, and it logs in again by itself.
 fn asking(reach: &Reach, secret: Option<&Secret>) -> Result<Vec<String>, Fault> {
-    without_login_path(reach)?;
     let login = &reach.login;
     if login.database.is_some() {
         return Err(Fault::new("SP-CLIENT-003", Exit::Usage, "this client's login has no database.")
@@ -85,17 +94,17 @@ fn asking(reach: &Reach, secret: Option<&Secret>) -> Result<Vec<String>, Fault> 
     }
     let port = login.port.map(|p| p.to_string());
     let words = [
-        ("-s", login.socket.as_deref()),
-        ("-h", login.host.as_deref().filter(|_| login.socket.is_none())),
-        ("-p", port.as_deref().filter(|_| login.socket.is_none())),
+        ("-s", "socket", login.socket.as_deref()),
+        ("-h", "host", login.host.as_deref().filter(|_| login.socket.is_none())),
+        ("-p", "port", port.as_deref().filter(|_| login.socket.is_none())),
         // Without a password the client ignores its user.
-        ("--user", login.user.as_deref().filter(|_| secret.is_some())),
+        ("--user", "user", login.user.as_deref().filter(|_| secret.is_some())),
     ];
     let mut out = Vec::new();
-    for (name, value) in words {
+    for (option, name, value) in words {
         let Some(value) = value else { continue };
         without_control(reach, name, value)?;
-        out.extend([name.to_owned(), value.to_owned()]);
+        out.extend([option.to_owned(), value.to_owned()]);
     }
     if login.user.is_some() && secret.is_none() {
         return Err(Fault::new("SP-CLIENT-003", Exit::Usage, "this client names its user with a password alone.")
@@ -124,7 +133,6 @@ fn option_file(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> 
         without_control(reach, key, value)?;
         out.push_str(&format!("{key}=\"{}\"\n", value.replace('\\', "\\\\").replace('"', "\\\"")));
     }
-    without_login_path(reach)?;
     if let Some(database) = &login.database {
         out.push_str(&format!("[mysql]\ndatabase=\"{}\"\n", database.replace('\\', "\\\\").replace('"', "\\\"")));
     }
@@ -140,7 +148,6 @@ fn pass_file(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> {
     {
         without_control(reach, key, value.as_deref().unwrap_or_default())?;
     }
-    without_login_path(reach)?;
     let Some(secret) = secret else { return Ok(String::new()) };
     without_control(reach, "password", secret.expose())?;
     Ok(format!("*:*:*:*:{}\n", secret.expose().replace('\\', "\\\\").replace(':', "\\:")))
@@ -152,7 +159,6 @@ fn first_line(reach: &Reach, secret: Option<&Secret>) -> Result<String, Fault> {
     for (key, value) in [("user", &login.user), ("host", &login.host)] {
         without_control(reach, key, value.as_deref().unwrap_or_default())?;
     }
-    without_login_path(reach)?;
     let other = [("socket", &login.socket), ("database", &login.database)];
     if let Some((key, _)) = other.iter().find(|(_, value)| value.is_some()) {
         let what = format!("this client knows no {key} in credString.");
@@ -221,7 +227,6 @@ fn connection_words(login: &Login, pass_file: &str) -> String {
 fn connect_line(reach: &Reach, secret: Option<&Secret>) -> Result<Secret, Fault> {
     let login = &reach.login;
     let fault = |what: &str| Err(Fault::new("SP-CLIENT-003", Exit::Usage, what).of(&reach.workload));
-    without_login_path(reach)?;
     if login.host.is_some() || login.port.is_some() || login.socket.is_some() {
         return fault("this client's login has no host, port or socket: write  user/password@database as sysbackup.");
     }
@@ -339,7 +344,7 @@ mod tests {
         let secret = crate::config::Credential::parse("-phunter2").unwrap().password;
         let told = login(&reach, secret.as_ref(), &way).unwrap();
         assert_eq!(told.arguments, ["-s", "/run/redis.sock", "--user", "backup", "--askpass"]);
-        assert_eq!(told.line, secret);
+        assert_eq!(told.password, secret);
         reach.login.database = Some("1".into());
         assert_eq!(login(&reach, secret.as_ref(), &way).err().unwrap().id, "SP-CLIENT-003");
     }

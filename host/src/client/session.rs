@@ -10,15 +10,16 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use regex_lite::Regex;
-use stillpoint_contract::manifest::{Client, Column, LoginFormat, Printed, Rows};
+use stillpoint_contract::manifest::{Client, Column, Printed, Rows};
 use stillpoint_contract::message::{self, DatabaseError, StatementError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
+use super::answer;
+use super::credential::{self, Told};
 use super::reach::Reach;
-use super::{answer, credential};
 use crate::config::Secret;
 use crate::fault::{Exit, Fault};
 use crate::sys::cgroup;
@@ -50,9 +51,10 @@ pub struct Session {
     printed: Vec<u8>,
     said: Vec<u8>,
     tags: u64,
-    secret: String,
-    /// What the client wants to read first: its password.
-    line: Option<Secret>,
+    /// What nobody can guess in our tags.
+    nonce: String,
+    /// What the client wants to read before anything else.
+    password: Option<Secret>,
     /// The tag that has not come yet.
     open: Option<String>,
     lost: Option<String>,
@@ -78,23 +80,16 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         )
         .of(&reach.workload)
     })?;
-    let mut arguments = Vec::new();
-    let (mut login, mut line, mut server) = (None, None, String::new());
-    if let Some(way) = &client.login {
-        let told = credential::login(reach, secret, way)?;
-        arguments.extend(told.arguments);
-        (login, line, server) = (told.file, told.line, told.server);
-    }
-    // What is a line of its own for some clients is the first of several for others.
-    let mut first = None;
-    if client.login.as_ref().is_some_and(|l| l.format == LoginFormat::ConnectLine) {
-        first = line.take();
-    }
+    let mut told = match &client.login {
+        Some(way) => credential::login(reach, secret, way)?,
+        None => Told::default(),
+    };
     if !client.setup.is_empty() {
-        let before = first.as_ref().map(Secret::expose).unwrap_or_default();
-        first = Some(Secret::of(format!("{before}{}\n", client.setup.join("\n"))));
+        let before = told.lines.as_ref().map(Secret::expose).unwrap_or_default();
+        told.lines = Some(Secret::of(format!("{before}{}\n", client.setup.join("\n"))));
     }
-    let database = format!("{server}{}", database.unwrap_or_default());
+    let database = format!("{}{}", told.server, database.unwrap_or_default());
+    let mut arguments = told.arguments;
     arguments.extend(client.arguments.iter().map(|a| a.replace("{database}", &database)));
     let group = cgroup::make();
     let launch = Launch {
@@ -102,12 +97,12 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         arguments,
         environment: reach.environment.clone(),
         ids: Some(reach.user.clone()),
-        keep: login.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
+        keep: told.file.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
         parent: std::process::id().cast_signed(),
         group: group.clone(),
         walls: None,
     };
-    let inherit: Vec<_> = login.iter().map(AsFd::as_fd).collect();
+    let inherit: Vec<_> = told.file.iter().map(AsFd::as_fd).collect();
     let mut child = spawn(&launch, Stdio::piped(), Stdio::piped(), Stdio::piped(), &inherit)
         .map_err(|e| broken(format!("the client could not be started: {e}.")))?;
     let process = child.id().and_then(|pid| ProcessId::of(pid.cast_signed()));
@@ -116,8 +111,8 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
     else {
         return Err(broken("the client ended as soon as it was started.".into()));
     };
-    let mut secret = [0; 16];
-    getrandom::fill(&mut secret).map_err(|e| broken(format!("no random numbers: {e}.")))?;
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(|e| broken(format!("no random numbers: {e}.")))?;
     Ok(Session {
         child,
         process,
@@ -128,11 +123,11 @@ pub fn open(reach: &Reach, secret: Option<&Secret>, database: Option<&str>, most
         printed: Vec::with_capacity(64 * 1024),
         said: Vec::with_capacity(4096),
         tags: 0,
-        secret: hex::encode(secret),
-        line,
+        nonce: hex::encode(nonce),
+        password: told.password,
         open: None,
         lost: None,
-        first,
+        first: told.lines,
         client: client.clone(),
         error,
         most,
@@ -200,7 +195,7 @@ impl Session {
 
     async fn exchange(&mut self, lines: &str, deadline: Instant) -> Result<Option<Vec<u8>>, StatementError> {
         self.tags += 1;
-        let tag = format!("stillpoint-{}-{}", self.secret, self.tags);
+        let tag = format!("stillpoint-{}-{}", self.nonce, self.tags);
         let ask = self.client.tag.replace("{tag}", &tag);
         let end = &self.client.end;
         let sent = match self.client.rows {
@@ -211,8 +206,8 @@ impl Session {
             }
             _ => format!("{lines}{ask}{end}\n"),
         };
-        let sent = Zeroizing::new(match self.line.take() {
-            Some(line) => format!("{}\n{sent}", line.expose()),
+        let sent = Zeroizing::new(match self.password.take() {
+            Some(password) => format!("{}\n{sent}", password.expose()),
             None => sent,
         });
         self.printed.clear();
@@ -354,7 +349,7 @@ impl Session {
                     }
                 }
                 // Where errors are printed among the answers, one may be the last thing that is said.
-                Ok((true, Ok(_))) if self.client.rows == Rows::Reply => {
+                Ok((true, Ok(_))) if self.client.errors == Printed::StandardOutput => {
                     if let Some(error) = self.errors().into_iter().find(|e| self.client.lost.contains(&e.code)) {
                         return Err(self.gone(&error.to_string()));
                     }
@@ -385,7 +380,7 @@ impl Session {
 
     fn errors(&self) -> Vec<DatabaseError> {
         let mut out = errors(&self.error, &self.said);
-        if self.client.rows == Rows::Reply || self.client.errors == Printed::StandardOutput {
+        if self.client.errors == Printed::StandardOutput {
             out.extend(errors(&self.error, &self.printed));
         }
         out
@@ -425,7 +420,7 @@ const LONG: usize = 400;
 /// Where it has no group `message`, the lines that follow are the message, to the next error.
 pub fn errors(pattern: &Regex, said: &[u8]) -> Vec<DatabaseError> {
     let mut out: Vec<DatabaseError> = Vec::new();
-    let follows = !pattern.as_str().contains("(?<message>") && !pattern.as_str().contains("(?P<message>");
+    let follows = !pattern.capture_names().flatten().any(|name| name == "message");
     for line in String::from_utf8_lossy(said).lines() {
         if let Some(found) = pattern.captures(line) {
             let group = |name| found.name(name).map_or("", |m| m.as_str()).to_owned();
@@ -456,7 +451,7 @@ pub fn find_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
 
 /// Where the line with the tag begins, where a name stands before it: `isql` prints an empty line behind each row, so the
 /// tag is the last line but for empty ones.
-pub fn find_named_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
+fn find_named_tag(printed: &[u8], tag: &[u8]) -> Option<usize> {
     // A line that is not at its end may go on.
     let lines = printed.strip_suffix(b"\n")?.trim_ascii_end();
     let name = lines.strip_suffix(tag)?;

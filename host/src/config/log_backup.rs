@@ -12,17 +12,9 @@ use super::section::{Reader, named};
 /// The name of the section.
 pub const HEADING: &str = "logbackup";
 
-/// Where closed logs are copied to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogBackup {
-    /// `baseLocation`: the folder, absolute. Whether it is there is asked when logs are copied: it may be a mount that
-    /// is absent while databases are frozen.
-    pub destination: PathBuf,
-}
-
 impl Reader<'_> {
     /// Reads the section; what is wrong in it is told.
-    pub(super) fn log_backup(&mut self, properties: &Properties) -> Option<LogBackup> {
+    pub(super) fn log_destination(&mut self, properties: &Properties) -> Option<PathBuf> {
         let mut values = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for (written, value) in properties.iter() {
@@ -60,7 +52,7 @@ impl Reader<'_> {
             self.wrong_log_backup("SP-CFG-005", what, At::Value("baseLocation"), "begin it with  /");
             return None;
         }
-        Some(LogBackup { destination: destination.components().collect() })
+        Some(destination.components().collect())
     }
 
     fn wrong_log_backup(&mut self, id: &str, what: String, at: At<'_>, next: &str) {

@@ -1,13 +1,13 @@
 //! `workload.conf` into types: the INI format of Azure Backup's enhanced pre-post scripts, unchanged, and several
-//! `[workload NAME]` sections, and `[logbackup]`. All mistakes are told at once, each with its place and what to write instead; nothing
-//! that is written there is ignored in silence.
+//! `[workload NAME]` sections, and `[logbackup]`. All mistakes are told at once, each with its place and what to write
+//! instead; nothing that is written there is ignored in silence.
 //!
 //! | id | what |
 //! |---|---|
 //! | `SP-CFG-001` | the file is missing or cannot be read |
 //! | `SP-CFG-002` | a line is neither heading, comment nor `key = value` |
 //! | `SP-CFG-003` | a section or key is unknown, or stands outside any section |
-//! | `SP-CFG-004` | a section, a name or a key is there twice |
+//! | `SP-CFG-004` | a section, a name or a key is there twice, or two keys say the same |
 //! | `SP-CFG-005` | a value is not what it must be |
 //! | `SP-CFG-006` | a needed key is missing |
 //! | `SP-CFG-007` | a key of Azure's that is not honoured, with the replacement |
@@ -16,6 +16,7 @@
 //! | `SP-CFG-010` | others could have written a file |
 //! | `SP-CFG-011` | two sections ask for what one cycle cannot do |
 //! | `SP-CFG-012` | a login string for a client that takes none |
+//! | `SP-CFG-013` | no workload has the name that was asked for |
 //! | `SP-CFG-014` | a line of a list of instances is not understood, or its home cannot be used |
 //! | `SP-CFG-020` | warning: `timeout` is below 60 seconds |
 //! | `SP-CFG-022` | warning: a key of Azure's log backup that is done without |
@@ -41,7 +42,6 @@ use serde::{Deserialize, Serialize};
 use stillpoint_contract::manifest::Snapshot;
 
 pub use credential::{As, Credential, Login, Secret};
-pub use log_backup::LogBackup;
 pub use oratab::Instance;
 
 use crate::fault::{Exit, Fault};
@@ -68,8 +68,9 @@ pub struct Configuration {
     pub filesystems: Vec<PathBuf>,
     /// How many cycles' records are kept: the same in every section.
     pub keep_records: u32,
-    /// `[logbackup]`, where it is written.
-    pub log_backup: Option<LogBackup>,
+    /// `[logbackup] baseLocation`: the folder that closed logs are copied to, absolute. Whether it is there is asked when logs
+    /// are copied: it may be a mount that is absent while databases are frozen.
+    pub log_destination: Option<PathBuf>,
     /// What would be better otherwise.
     pub warnings: Vec<Fault>,
 }

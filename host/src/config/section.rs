@@ -10,7 +10,7 @@ use ini::{Ini, ParseOption, Properties};
 use nix::unistd::{Gid, Uid, getgrouplist};
 use stillpoint_contract::manifest::Snapshot;
 
-use super::log_backup::{self, LogBackup};
+use super::log_backup;
 use super::oratab::{self, Instance};
 use super::place::{At, Places};
 use super::{Configuration, Credential, OnFailure, Role, User, Workload, key};
@@ -28,7 +28,7 @@ pub fn read(path: &Path, text: &str, others_read: bool) -> Result<Configuration,
         places: Places::of(path, text),
         faults: Vec::new(),
         warnings: Vec::new(),
-        log_backup: None,
+        log_destination: None,
         others_read,
     };
     let workloads = reader.workloads();
@@ -42,8 +42,17 @@ pub fn read(path: &Path, text: &str, others_read: bool) -> Result<Configuration,
                 }
             }
             let path = path.to_owned();
-            let (warnings, log_backup) = (reader.warnings, reader.log_backup);
-            Ok(Configuration { path, workloads, timeout, snapshot, filesystems, keep_records, log_backup, warnings })
+            let (warnings, log_destination) = (reader.warnings, reader.log_destination);
+            Ok(Configuration {
+                path,
+                workloads,
+                timeout,
+                snapshot,
+                filesystems,
+                keep_records,
+                log_destination,
+                warnings,
+            })
         }
         _ => Err(reader.faults),
     }
@@ -55,7 +64,7 @@ pub(super) struct Reader<'a> {
     places: Places<'a>,
     pub(super) faults: Vec<Fault>,
     pub(super) warnings: Vec<Fault>,
-    log_backup: Option<LogBackup>,
+    log_destination: Option<PathBuf>,
     others_read: bool,
 }
 
@@ -116,7 +125,7 @@ impl Reader<'_> {
                     let fault = self.fault("SP-CFG-004", what, Some(heading), At::Heading, next);
                     self.faults.push(fault);
                 }
-                Some(log_backup::HEADING) => self.log_backup = self.log_backup(properties),
+                Some(log_backup::HEADING) => self.log_destination = self.log_destination(properties),
                 Some(heading) => match heading.strip_prefix("workload") {
                     Some(name) if name.is_empty() || name.starts_with([' ', '\t']) => {
                         let read = self.workload(heading, name.trim(), properties);
@@ -279,13 +288,14 @@ impl Reader<'_> {
         };
         if single != (None, None) {
             let what = "configuration_path names a list of instances, and instance or home name one.".into();
-            self.say("SP-CFG-011", what, section, At::Value("configuration_path"), "keep one of them");
+            self.say("SP-CFG-004", what, section, At::Value("configuration_path"), "keep one of them");
         }
         let named = section.get("linux_user").is_some();
         let user = if named { self.user(section) } else { None };
         if named && user.is_none() {
             return Vec::new();
         }
+        let faults_before = self.faults.len();
         let Some(text) = self.list(section, &list, user.as_ref()) else { return Vec::new() };
         let mut out = Vec::new();
         for line in oratab::lines(&text) {
@@ -314,7 +324,7 @@ impl Reader<'_> {
                 }
             }
         }
-        if out.is_empty() && self.faults.is_empty() {
+        if out.is_empty() && self.faults.len() == faults_before {
             let what = format!("the list of instances {} names no database.", list.display());
             let next = "write a line  SID:HOME:N  for each database";
             self.say("SP-CFG-014", what, section, At::Value("configuration_path"), next);

@@ -86,7 +86,7 @@ fn azures_first_template_is_read() {
     let w = &read.workloads[0];
     assert_eq!((w.role, w.only_replica, w.timeout.as_secs()), (Some(Role::Replica), true, 300));
     assert_eq!((w.databases.len(), w.credential.login.login_path.as_deref()), (2, Some("root")));
-    assert_eq!(read.log_backup.unwrap().destination, Path::new("/logbackup"));
+    assert_eq!(read.log_destination.unwrap(), Path::new("/logbackup"));
     assert_eq!(read.warnings.len(), 2, "{}", said(&read.warnings));
     // Azure's own reader takes it as it stands there, and then fails before each snapshot.
     let faults = refused(&template("master").replace('#', ""));
@@ -128,15 +128,15 @@ fn where_logs_are_copied_is_read() {
          crontabLocation = /var/spool/cron/root\n"
     );
     let read = read_text(&azures).unwrap();
-    assert_eq!(read.log_backup, Some(LogBackup { destination: "/backup".into() }));
+    assert_eq!(read.log_destination, Some("/backup".into()));
     let told = said(&read.warnings);
     assert!(read.warnings.iter().all(|w| w.id == "SP-CFG-022" && w.next.is_some()), "{told}");
     for words in ["parameterFilePath is not read", "5 | parameterFilePath = /u01", "stillpoint-log-backup.timer"] {
         assert!(told.contains(words), "{told}");
     }
     let plain = read_text(&format!("[logbackup]\nbaseLocation = /mnt/logs\nparameterFilePath =\n{GOOD}")).unwrap();
-    assert_eq!((plain.log_backup.unwrap().destination, plain.warnings.len()), ("/mnt/logs".into(), 0));
-    assert_eq!(read_text(GOOD).unwrap().log_backup, None);
+    assert_eq!((plain.log_destination.unwrap(), plain.warnings.len()), ("/mnt/logs".into(), 0));
+    assert_eq!(read_text(GOOD).unwrap().log_destination, None);
     assert_eq!(refused("[logbackup]\nbaseLocation = /mnt/logs\n")[0].id, "SP-CFG-006");
 }
 

@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 
-use stillpoint_contract::manifest::{Expected, Process};
-use stillpoint_contract::message::{Rows, Value};
+use stillpoint_contract::manifest::Process;
+use stillpoint_contract::message::{Value, only};
 use tokio::time::{Instant, timeout_at};
 
 use super::run::Run;
 use crate::fault::{Exit, Fault};
+use crate::sys::disk::is_plain;
 
 impl Run {
-    /// Asks where its data lies, and whether its commits are on disk by themselves: only what is so each time counts.
-    pub(super) async fn look_at_data(&mut self, deadline: Instant) -> Result<(), Fault> {
-        self.durable = self.ask_durable(deadline).await? && self.durable;
+    /// Asks where its data lies, and gives whether its commits are on disk by themselves.
+    pub(super) async fn look_at_data(&mut self, deadline: Instant) -> Result<bool, Fault> {
+        let durable = self.ask_durable(deadline).await?;
         let paths = self.ask_paths(deadline).await?;
         self.data.clear();
         for path in &paths {
@@ -25,7 +26,7 @@ impl Run {
         match timeout_at(deadline, looked).await {
             Ok(Ok(paths)) => {
                 self.paths = paths;
-                Ok(())
+                Ok(durable)
             }
             _ => Err(self.unknown_data("its filesystems could not be looked at")),
         }
@@ -33,14 +34,10 @@ impl Run {
 
     async fn ask_durable(&mut self, deadline: Instant) -> Result<bool, Fault> {
         let Some(durable) = self.broker.manifest.data.durable.clone() else { return Ok(false) };
-        let rows =
-            self.broker.ask_each(&durable.statement, deadline).await.map_err(|e| self.unknown_data(&e.to_string()))?;
-        let is_durable = |rows: &Rows| match (rows.first().and_then(|r| r.first()), &durable.answer) {
-            (Some(Value::Integer(n)), Expected::Integer(want)) => n == want,
-            (Some(Value::Text(t)), Expected::Text(want)) => t == want,
-            _ => false,
-        };
-        Ok(!rows.is_empty() && rows.iter().all(is_durable))
+        let rows = self.broker.ask_each(&durable.statement, deadline).await;
+        let rows = rows.map_err(|e| self.unknown_data(&e.to_string()))?;
+        let wanted = durable.answer.value();
+        Ok(wanted.is_some() && !rows.is_empty() && rows.iter().all(|rows| only(rows) == wanted))
     }
 
     async fn ask_paths(&mut self, deadline: Instant) -> Result<Vec<PathBuf>, Fault> {
@@ -51,35 +48,38 @@ impl Run {
             return Ok(self.broker.workload.databases.iter().map(PathBuf::from).collect());
         };
         let rows = self.broker.ask_each(&paths, deadline).await.map_err(|e| self.unknown_data(&e.to_string()))?;
-        let text = rows.into_iter().flatten().filter_map(|r| match r.into_iter().next() {
-            Some(Value::Text(t)) => Some(PathBuf::from(t)),
-            _ => None,
-        });
-        Ok(text.collect())
+        let paths: Vec<PathBuf> =
+            rows.iter().flatten().filter_map(|row| row.first()?.text().map(PathBuf::from)).collect();
+        // It ends up in commands that root is told to run.
+        match paths.iter().find(|path| !is_plain(path)) {
+            Some(odd) => Err(self.unknown_data(&format!("it names a path that leads elsewhere: {}", odd.display()))),
+            None => Ok(paths),
+        }
     }
 
     /// Where the server itself works: its process is looked up, and must have one of the names that the manifest gives.
     async fn working_folder(&mut self, process: &Process, deadline: Instant) -> Result<PathBuf, Fault> {
-        let rows = self.broker.ask(&process.statement, None, &[], deadline).await;
-        let rows = rows.map_err(|e| self.unknown_data(&e.to_string()))?;
-        let Some(Value::Integer(pid)) = rows.first().and_then(|r| r.first()) else {
-            return Err(self.unknown_data("it named no process"));
+        let pid = match self.broker.ask_one(&process.statement, None, deadline).await {
+            Ok(Value::Integer(pid)) => pid,
+            Ok(_) => return Err(self.unknown_data("it named no process")),
+            Err(e) => return Err(self.unknown_data(&e.to_string())),
         };
-        let name = crate::sys::process::name(*pid).unwrap_or_else(|_| "no process here".into());
+        let name = crate::sys::process::name(pid).unwrap_or_else(|_| "no process here".into());
         if !process.named.contains(&name) {
             let why = format!(
                 "the server calls itself process {pid}, which is {name}: it runs on another machine, or in a container"
             );
             return Err(self.unknown_data(&why));
         }
-        let folder = crate::sys::process::working_folder(*pid);
+        let folder = crate::sys::process::working_folder(pid);
         folder.map_err(|e| self.unknown_data(&format!("the folder of process {pid} ({name}) cannot be read: {e}")))
     }
 
     fn unknown_data(&self, why: &str) -> Fault {
-        Fault::new("SP-DB-011", Exit::NotFrozen, format!("where its data lies could not be asked: {why}."))
+        Fault::new("SP-DB-016", Exit::NotFrozen, format!("where its data lies could not be learned: {why}."))
             .of(self.name())
-            .done("It was not frozen.")
+            .done("What it held is taken back.")
+            .next("see whether the server still answers, and what  stillpoint check  says of the login")
     }
 
     /// Syncs the filesystems that hold the data, on a thread of its own.
@@ -99,7 +99,9 @@ impl Run {
     }
 
     fn not_synced(&self, why: &str) -> Fault {
-        Fault::new("SP-DB-012", Exit::NotFrozen, format!("the filesystem of its data could not be synced: {why}."))
+        Fault::new("SP-DB-017", Exit::NotFrozen, format!("the filesystem of its data could not be synced: {why}."))
             .of(self.name())
+            .done("What it held is taken back.")
+            .next("see whether that filesystem is full, read-only or hangs")
     }
 }

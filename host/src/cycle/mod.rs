@@ -174,9 +174,8 @@ impl Cycle {
         }
         crash::step(Step::Guarded);
         self.events.publish("cycle.prepare", None, serde_json::json!({ "cycle": self.id }));
-        let cycle = self.id.clone();
         self.book.prepare(self.runs.iter().filter(|r| r.faults.is_empty()).count());
-        join_all(self.runs.iter_mut().filter(|r| r.faults.is_empty()).map(|r| r.prepare(&cycle))).await;
+        join_all(self.runs.iter_mut().filter(|r| r.faults.is_empty()).map(Run::prepare)).await;
         if self.must_give_up() {
             return false;
         }
@@ -198,6 +197,7 @@ impl Cycle {
                 }
             }
         }
+        // Whoever does not stand has failed; asked once more, because the agent is told next.
         if self.must_give_up() || self.runs.iter().any(|r| !r.stands && r.must_freeze()) {
             return false;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use stillpoint_contract::manifest::{Snapshot, Stops};
+use stillpoint_contract::manifest::Stops;
 use stillpoint_contract::message::{
     Coordinate, LONGEST_POINT, Level, MOST_COORDINATES, MOST_FINDINGS, Outcome, Phase, Plan, StatementError,
 };
@@ -48,12 +48,13 @@ pub(super) struct Run {
     pub(super) findings: Vec<Finding>,
     /// Where all of its data lies.
     pub(super) data: Vec<PathBuf>,
-    /// Where its logs are copied to.
-    pub(super) log_folder: Option<PathBuf>,
-    pub(super) log_backup: Option<PathBuf>,
     /// Of those, one for each filesystem.
     pub(super) paths: Vec<PathBuf>,
+    /// Its commits are on disk by themselves.
     pub(super) durable: bool,
+    /// Where logs are copied to, and where below that its own are.
+    pub(super) log_destination: Option<PathBuf>,
+    pub(super) log_folder: Option<PathBuf>,
     pub(super) point_file: Option<PointFile>,
     pub(super) point: Vec<Coordinate>,
     pub(super) frozen_at: Option<Instant>,
@@ -112,10 +113,10 @@ impl Run {
             role: None,
             findings: Vec::new(),
             data: Vec::new(),
-            log_folder: None,
-            log_backup: configuration.log_backup.as_ref().map(|l| l.destination.clone()),
             paths: Vec::new(),
             durable: false,
+            log_destination: configuration.log_destination.clone(),
+            log_folder: None,
             point_file: None,
             point: Vec::new(),
             frozen_at: None,
@@ -201,7 +202,8 @@ impl Run {
             let asked = self.broker.unheld(deadline).await;
             self.unheld = asked.map_err(|e| {
                 let what = format!("the database did not say whether it can be held: {e}.");
-                Fault::new("SP-DB-015", Exit::NotFrozen, what).of(&name).done("It was not frozen.")
+                let next = "see what  stillpoint check  says of the login";
+                Fault::new("SP-DB-015", Exit::NotFrozen, what).of(&name).done("It was not frozen.").next(next)
             })?;
         }
         if let Some(why) = &self.unheld {
@@ -209,13 +211,19 @@ impl Run {
             self.findings.push(Finding { level: "warning".into(), text });
         }
         self.look_at_logs(deadline).await;
-        self.durable = true;
-        self.look_at_data(deadline).await
+        self.durable = self.look_at_data(deadline).await?;
+        if self.data.is_empty() {
+            let text = "the database names no folder of its data, so no filesystem is synced".into();
+            self.findings.push(Finding { level: "warning".into(), text });
+        }
+        Ok(())
     }
 
     /// Where its logs are copied to, so that the record can say so.
     async fn look_at_logs(&mut self, deadline: Instant) {
-        let (Some(logs), Some(destination)) = (self.broker.manifest.logs.clone(), &self.log_backup) else { return };
+        let (Some(logs), Some(destination)) = (self.broker.manifest.logs.clone(), &self.log_destination) else {
+            return;
+        };
         match log_backup::series(&mut self.broker, &logs, deadline).await {
             Ok(series) => {
                 let folder = log_backup::folder(destination, &self.broker.workload.name, &series);
@@ -285,21 +293,21 @@ impl Run {
         Ok(())
     }
 
-    pub(super) async fn prepare(&mut self, cycle: &str) {
+    pub(super) async fn prepare(&mut self) {
         let began = Instant::now();
-        if let Err(fault) = self.try_prepare(cycle).await {
+        if let Err(fault) = self.try_prepare().await {
             self.faults.push(fault);
         }
         self.broker.has_come();
         self.phases.prepare_us = microseconds(began.elapsed());
     }
 
-    async fn try_prepare(&mut self, cycle: &str) -> Result<(), Fault> {
+    async fn try_prepare(&mut self) -> Result<(), Fault> {
         let name = self.name();
         let deadline = self.slow_deadline();
         // Before the module prepares: it may already hold something when it returns.
         if let Some(folder) = self.broker.state().cloned() {
-            let made = timeout_at(deadline, PointFile::make(folder, cycle, &name)).await;
+            let made = timeout_at(deadline, PointFile::make(folder, &self.plan.cycle, &name)).await;
             let made = made.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
             self.point_file = Some(made.map_err(|e| not_recorded(&name, &e))?);
         }
@@ -314,7 +322,8 @@ impl Run {
             self.role = self.broker.role(deadline).await.map_err(|e| role_unknown(&name, &e.to_string()))?;
             self.only_replica()?;
         }
-        self.look_at_data(deadline).await?;
+        let durable = self.look_at_data(deadline).await?;
+        self.durable &= durable;
         if !self.durable && self.broker.book.armed(&name).is_empty() {
             self.sync(deadline).await?;
         }
@@ -393,6 +402,7 @@ impl Run {
             Fault::new("SP-DB-020", Exit::NotFrozen, format!("the freeze could not be proved: {why}."))
                 .of(&name)
                 .done("It is thawed.")
+                .next("see whether the server still answers; report it to the module's author if it does")
         };
         self.broker.take_proofs(deadline).await.map_err(|e| unproved(e.to_string()))?;
         crash::may_fail(Step::Proved).map_err(|e| unproved(e.to_string()))?;
@@ -464,6 +474,8 @@ impl Run {
     fn unexpected(&self, phase: Phase) -> Fault {
         Fault::new("SP-MODULE-002", Exit::NotFrozen, format!("{phase} returned what another phase returns."))
             .of(self.name())
+            .done("What it held is taken back.")
+            .next("report it to the module's author")
     }
 
     pub(super) async fn close(&mut self) {
@@ -519,9 +531,12 @@ impl Run {
         if let Some(why) = self.froze_too_little() {
             return crash(why);
         }
-        let needs = self.broker.manifest.recovery.as_ref().is_some_and(|r| r.apart_needs_logs);
-        if needs && self.plan.snapshot != Snapshot::Atomic && self.broker.kept.is_empty() {
+        let needs = self.broker.manifest.recovery.as_ref().is_some_and(|r| r.needs_logs(self.plan.snapshot));
+        if needs && self.broker.kept.is_empty() {
             return crash("what makes a copy of more than one instant whole did not come with the thaw".into());
+        }
+        if let Some(name) = &self.broker.not_kept {
+            return crash(format!("{name}, which is known only since the thaw, is longer than a record may be"));
         }
         let still = self.broker.frozen.iter().any(|f| f.stops == Stops::Writes);
         (Verdict::ApplicationConsistent, Some(if still { Kind::Still } else { Kind::Recoverable }), None)
@@ -535,9 +550,9 @@ fn shorten(text: &mut String) {
 
 fn role_unknown(workload: &str, why: &str) -> Fault {
     let what = format!("the server did not say whether it is a replica: {why}.");
-    Fault::new("SP-ROLE-002", Exit::NotFrozen, what)
+    Fault::new("SP-ROLE-003", Exit::NotFrozen, what)
         .of(workload)
-        .done("It was not frozen.")
+        .done("What it held is taken back.")
         .next(format!("let the database's administrator run what  stillpoint privileges {workload}  prints"))
 }
 

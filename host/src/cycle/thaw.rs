@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stillpoint_contract::manifest::Lasts;
-use stillpoint_contract::message::{Phase, StatementError};
+use stillpoint_contract::message::{Phase, StatementError, only};
 use tokio::time::Instant;
 
 use super::Release;
@@ -113,7 +113,7 @@ impl Run {
                         self.not_thawed(&undo.name, "its session could not be ended");
                     }
                 }
-                Err(StatementError::Failed(e)) if certain && undo.nothing.contains(&e.code) => {
+                Err(e) if certain && undo.finds_nothing(&e) => {
                     self.broker.taken_back("found undone", &key, &undo.text);
                 }
                 // An undo that finds nothing to undo is done.
@@ -133,7 +133,7 @@ impl Run {
     async fn is_undone(&mut self, key: &SessionKey, undo: &Statement) -> bool {
         let Some(set) = &undo.set else { return false };
         let rows = self.broker.ask_again(key, &undo.name, set, Instant::now() + UNDO).await.unwrap_or_default();
-        matches!(rows.as_slice(), [row] if row.first().is_some_and(|now| *now != set.answer))
+        only(&rows).is_some_and(|now| now != set.answer)
     }
 
     fn not_thawed(&mut self, undo: &str, why: &str) {

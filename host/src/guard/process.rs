@@ -26,7 +26,7 @@ use crate::keeper::places::Places;
 use crate::keeper::{control, keep_record};
 use crate::ledger::file::{self, LedgerFile};
 use crate::ledger::{Entry, Filesystem, Ledger, Line, Undo};
-use crate::recovery::{Living, take_all_back};
+use crate::recover::{Living, take_all_back};
 use crate::sys::freeze::Done;
 use crate::sys::scope::{self, Who};
 use crate::sys::{boot, freeze, memory};

@@ -34,7 +34,7 @@ use crate::fault::{Exit, Fault};
 use crate::sys::scope::{self, Who};
 use crate::sys::{cgroup, disk, memory, process};
 use crate::trust::{self, Raise, Verified};
-use crate::{guard, recovery};
+use crate::{guard, recover};
 use control::{Asked, Say};
 use places::Places;
 
@@ -228,7 +228,7 @@ async fn set_up(
     crash::step(Step::Locked);
     let places = &start.places;
     let failed = |e: &io::Error| vec![not_begun(e)];
-    let recovered = recovery::recover(places, Duration::ZERO).await?;
+    let recovered = recover::recover(places, Duration::ZERO).await?;
     let Loaded { configuration, modules, root } = load(places, start.config.as_deref(), start.unsigned)?;
     let named = configuration.workloads.iter().map(|w| w.name.clone());
     let raise: Vec<_> = named.zip(modules.iter().map(|m| root.raise(m))).collect();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stillpoint_contract::manifest::{Column, Lasts};
-use stillpoint_contract::message::Value;
+use stillpoint_contract::message::{StatementError, Value};
 
 use crate::client::reach::Reach;
 use crate::sys::freeze::Superblock;
@@ -97,6 +97,13 @@ pub struct Statement {
     /// What a person must know where it cannot be sent.
     #[serde(default)]
     pub by_hand: Option<String>,
+}
+
+impl Statement {
+    /// Whether it was refused because there is nothing to take back.
+    pub fn finds_nothing(&self, why: &StatementError) -> bool {
+        matches!(why, StatementError::Failed(e) if self.nothing.contains(&e.code))
+    }
 }
 
 /// A question to the database, and its answer.
@@ -245,7 +252,7 @@ impl Ledger {
 
 /// What recovery does about an entry of a cycle whose keeper is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recovery {
+pub enum AfterALoss {
     /// End the client if it still runs; with it the freeze is gone.
     EndClient,
     /// Run the undo, unless the server turns out to be another one.
@@ -256,11 +263,11 @@ pub enum Recovery {
 
 /// Decides by the entry and whether the machine still runs the boot in which it was written. A reboot and a machine that
 /// was restored from the snapshot look alike, and are treated alike.
-pub fn recovery(lasts: Lasts, same_boot: bool) -> Recovery {
+pub fn after_a_loss(lasts: Lasts, same_boot: bool) -> AfterALoss {
     match (lasts, same_boot) {
-        (Lasts::Disk, _) | (Lasts::Server | Lasts::Expires, true) => Recovery::Undo,
-        (Lasts::Session, true) => Recovery::EndClient,
-        (Lasts::Session | Lasts::Server | Lasts::Expires, false) => Recovery::Gone,
+        (Lasts::Disk, _) | (Lasts::Server | Lasts::Expires, true) => AfterALoss::Undo,
+        (Lasts::Session, true) => AfterALoss::EndClient,
+        (Lasts::Session | Lasts::Server | Lasts::Expires, false) => AfterALoss::Gone,
     }
 }
 
@@ -309,11 +316,11 @@ mod tests {
 
     #[test]
     fn recovery_is_as_the_design_says() {
-        assert_eq!(recovery(Lasts::Session, true), Recovery::EndClient);
-        assert_eq!(recovery(Lasts::Session, false), Recovery::Gone);
-        assert_eq!(recovery(Lasts::Server, true), Recovery::Undo);
-        assert_eq!(recovery(Lasts::Server, false), Recovery::Gone);
-        assert_eq!(recovery(Lasts::Disk, false), Recovery::Undo);
+        assert_eq!(after_a_loss(Lasts::Session, true), AfterALoss::EndClient);
+        assert_eq!(after_a_loss(Lasts::Session, false), AfterALoss::Gone);
+        assert_eq!(after_a_loss(Lasts::Server, true), AfterALoss::Undo);
+        assert_eq!(after_a_loss(Lasts::Server, false), AfterALoss::Gone);
+        assert_eq!(after_a_loss(Lasts::Disk, false), AfterALoss::Undo);
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //! never over another one. The source is only read.
 
 use std::collections::BTreeMap;
+use std::fmt::{Display, Formatter};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ pub const SUMS: &str = "SHA256SUMS";
 /// How much is read at once, in bytes.
 const BLOCK: usize = 256 * 1024;
 
+/// How much of the begin and the end of a log is compared with its copy, in bytes.
+const END: u64 = 8 * 1024;
+
 /// The largest list that is read, in bytes.
 const LARGEST_SUMS: u64 = 256 * 1024 * 1024;
 
@@ -28,6 +32,50 @@ pub enum Copied {
     Now(u64),
     /// It was there already.
     Before,
+}
+
+/// Why a log was not copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// Another one of its name is there.
+    OtherHistory,
+    /// It cannot be read, or should not be.
+    Source(String),
+    /// It cannot be written.
+    Destination(String),
+}
+
+impl Refused {
+    /// What to do about it, where the copy was to go here.
+    pub fn next(&self, folder: &Path) -> String {
+        match self {
+            Refused::OtherHistory => {
+                format!("move {} aside: the logs in it belong to the snapshots before", folder.display())
+            }
+            Refused::Source(_) => "see whether it is a log of this database, and closed".into(),
+            Refused::Destination(_) => "see whether the destination is full, then try again".into(),
+        }
+    }
+}
+
+impl Display for Refused {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refused::OtherHistory => {
+                write!(f, "another log of that name is there: it is of another history, such as before a restore")
+            }
+            Refused::Source(why) | Refused::Destination(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+/// What the system said, in our words.
+fn source(what: &'static str) -> impl Fn(io::Error) -> Refused {
+    move |e| Refused::Source(format!("{what}: {e}"))
+}
+
+fn destination(what: &'static str) -> impl Fn(io::Error) -> Refused {
+    move |e| Refused::Destination(format!("{what}: {e}"))
 }
 
 /// The folder that logs of one series are copied to. No name in it leads out of it.
@@ -79,72 +127,79 @@ impl Folder {
         Ok(text.lines().filter_map(|l| l.split_once("  ")).map(|(sum, name)| (name.into(), sum.into())).collect())
     }
 
-    /// Copies one log. `sums` is what [`Folder::sums`] gave: what stands there is not read again.
+    /// Copies one log. `sums` is what [`Folder::sums`] gave: of what stands there only begin and end are read again.
     ///
     /// # Errors
-    /// In words. Nothing is seen of a log that was not copied whole.
-    pub fn copy(&self, source: &mut File, name: &str, sums: &BTreeMap<String, String>) -> Result<Copied, String> {
+    /// [`Refused`]. Nothing is seen of a log that was not copied whole.
+    pub fn copy(&self, log: &mut File, name: &str, sums: &BTreeMap<String, String>) -> Result<Copied, Refused> {
         if !is_plain(name) {
-            return Err("its name is not plain: letters, digits, dots, dashes and underscores".into());
+            let why = "its name is not plain: letters, digits, dots, dashes and underscores";
+            return Err(Refused::Source(why.into()));
         }
-        let words = |what: &str| {
-            let what = what.to_owned();
-            move |e: io::Error| format!("{what}: {e}")
-        };
-        let before = source.metadata().map_err(words("it cannot be looked at"))?;
+        let before = log.metadata().map_err(source("it cannot be looked at"))?;
         match self.dir.symlink_metadata(name) {
-            Ok(there) if sums.contains_key(name) && there.is_file() && there.len() == before.len() => {
-                return Ok(Copied::Before);
+            Ok(there) if !there.is_file() => {
+                return Err(Refused::Destination("something that is no file has its name".into()));
             }
-            Ok(there) if !there.is_file() => return Err("something that is no file has its name".into()),
-            Ok(_) => return self.compare(source, name, sums),
+            Ok(there) => return self.compare(log, name, sums.contains_key(name) && there.len() == before.len()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(words("its copy cannot be looked at")(e)),
+            Err(e) => return Err(destination("its copy cannot be looked at")(e)),
         }
         let hidden = format!(".{name}.part");
         let mut part = self
             .dir
             .open_with(&hidden, OpenOptions::new().read(true).write(true).create(true).mode(0o600))
-            .map_err(words("the copy cannot be begun"))?
+            .map_err(destination("the copy cannot be begun"))?
             .into_std();
         // A second name would be of another file, which is not ours to write.
         if part.metadata().is_ok_and(|m| !m.is_file() || std::os::unix::fs::MetadataExt::nlink(&m) != 1) {
-            return Err(format!("{hidden} is no file of ours"));
+            return Err(Refused::Destination(format!("{hidden} is no file of ours")));
         }
-        flock(&part, FlockOperation::NonBlockingLockExclusive).map_err(|_| "somebody else copies it now")?;
+        flock(&part, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| Refused::Destination("somebody else copies it now".into()))?;
         let mut hash = Sha256::new();
-        let resumed = resume(source, &mut part, &mut hash).map_err(words("what was copied before cannot be read"))?;
-        let copied = append(source, &mut part, &mut hash).map_err(words("it cannot be copied"))?;
-        let after = source.metadata().map_err(words("it cannot be looked at"))?;
+        let resumed =
+            resume(log, &mut part, &mut hash).map_err(destination("what was copied before cannot be read"))?;
+        let copied = append(log, &mut part, &mut hash).map_err(destination("it cannot be copied"))?;
+        let after = log.metadata().map_err(source("it cannot be looked at"))?;
         if (after.len(), after.modified().ok()) != (before.len(), before.modified().ok())
             || resumed + copied != after.len()
         {
-            return Err("it changed while it was copied: it is not closed".into());
+            return Err(Refused::Source("it changed while it was copied: it is not closed".into()));
         }
-        part.sync_all().map_err(words("the copy cannot be written to disk"))?;
+        part.sync_all().map_err(destination("the copy cannot be written to disk"))?;
         let sum = hex::encode(hash.finalize());
         // From where it lies, not from memory.
         let _ = fadvise(&part, 0, None, Advice::DontNeed);
-        part.rewind().map_err(words("the copy cannot be read"))?;
-        if checksum(&mut part).map_err(words("the copy cannot be read"))? != sum {
-            return Err("the copy, read again, is not what was written".into());
+        part.rewind().map_err(destination("the copy cannot be read"))?;
+        if checksum(&mut part).map_err(destination("the copy cannot be read"))? != sum {
+            return Err(Refused::Destination("the copy, read again, is not what was written".into()));
         }
-        self.uncover(&hidden, name).map_err(words("the copy cannot be given its name"))?;
-        self.note(name, &sum).map_err(words("its checksum cannot be written"))?;
+        self.uncover(&hidden, name).map_err(destination("the copy cannot be given its name"))?;
+        self.note(name, &sum).map_err(destination("its checksum cannot be written"))?;
         Ok(Copied::Now(copied))
     }
 
-    /// Something has that name already.
-    fn compare(&self, source: &mut File, name: &str, sums: &BTreeMap<String, String>) -> Result<Copied, String> {
-        let own = checksum(source).map_err(|e| format!("it cannot be read: {e}"))?;
+    /// Something has that name already: the same, or a log of another history. Of one that was `verified` when it was copied,
+    /// begin and end are compared: they say when it was begun, and by whom.
+    fn compare(&self, log: &mut File, name: &str, verified: bool) -> Result<Copied, Refused> {
         let there = self.dir.open(name).map(cap_std::fs::File::into_std);
-        let there = there.and_then(|mut f| checksum(&mut f)).map_err(|e| format!("its copy cannot be read: {e}"))?;
-        if own != there {
-            return Err("another log of that name is there: it is of another history, such as before a restore".into());
+        let mut there = there.map_err(destination("its copy cannot be read"))?;
+        if verified {
+            let length = log.metadata().map_err(source("it cannot be looked at"))?.len();
+            for from in [0, length.saturating_sub(END)] {
+                let ours = part_of(log, from).map_err(source("it cannot be read"))?;
+                if ours != part_of(&mut there, from).map_err(destination("its copy cannot be read"))? {
+                    return Err(Refused::OtherHistory);
+                }
+            }
+            return Ok(Copied::Before);
         }
-        if !sums.contains_key(name) {
-            self.note(name, &own).map_err(|e| format!("its checksum cannot be written: {e}"))?;
+        let own = checksum(log).map_err(source("it cannot be read"))?;
+        if own != checksum(&mut there).map_err(destination("its copy cannot be read"))? {
+            return Err(Refused::OtherHistory);
         }
+        self.note(name, &own).map_err(destination("its checksum cannot be written"))?;
         Ok(Copied::Before)
     }
 
@@ -211,6 +266,13 @@ fn append(source: &mut File, part: &mut File, hash: &mut Sha256) -> io::Result<u
     }
 }
 
+fn part_of(file: &mut File, from: u64) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    file.seek(SeekFrom::Start(from))?;
+    file.take(END).read_to_end(&mut out)?;
+    Ok(out)
+}
+
 fn checksum(file: &mut File) -> io::Result<String> {
     let mut block = vec![0; BLOCK];
     let mut hash = Sha256::new();
@@ -244,7 +306,7 @@ mod tests {
         File::open(path).unwrap()
     }
 
-    fn copy(folder: &Folder, from: &mut File) -> Result<Copied, String> {
+    fn copy(folder: &Folder, from: &mut File) -> Result<Copied, Refused> {
         folder.copy(from, "log.000001", &folder.sums().unwrap())
     }
 
@@ -258,8 +320,12 @@ mod tests {
         assert_eq!(copy(&folder, &mut source(own.path(), &bytes)), Ok(Copied::Now(bytes.len() as u64)));
         assert_eq!(copy(&folder, &mut source(own.path(), &bytes)), Ok(Copied::Before));
         assert_eq!(std::fs::read(to.join("log.000001")).unwrap(), bytes);
-        let other = copy(&folder, &mut source(own.path(), &[8; 9])).unwrap_err();
-        assert!(other.contains("another history"), "{other}");
+        // A restored server begins logs of the same names; PostgreSQL's have the same length, too.
+        for (at, length) in [(0, 9), (0, bytes.len()), (bytes.len() - 1, bytes.len())] {
+            let mut other = vec![7; length];
+            other[at] = 8;
+            assert_eq!(copy(&folder, &mut source(own.path(), &other)), Err(Refused::OtherHistory), "{at}");
+        }
         assert_eq!(std::fs::read(to.join("log.000001")).unwrap(), bytes);
         let check = std::process::Command::new("sha256sum").args(["--check", SUMS]).current_dir(&to).output().unwrap();
         assert!(check.status.success(), "{check:?}");

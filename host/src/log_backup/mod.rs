@@ -10,6 +10,7 @@
 //! | `SP-LOG-005` | a log cannot be copied |
 //! | `SP-LOG-006` | logs were removed before they were copied |
 //! | `SP-LOG-007` | the database does not close the log that it writes |
+//! | `SP-LOG-008` | the database hands its logs on to elsewhere, or to nowhere |
 
 pub mod copy;
 
@@ -22,16 +23,19 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use serde::Serialize;
 use stillpoint_contract::manifest::Logs;
-use stillpoint_contract::message::{Rows, StatementError, Value};
+use stillpoint_contract::message::{Value, only};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::config::Role;
 use crate::fault::{Exit, Fault};
-use copy::{Copied, Folder, is_plain};
+use copy::{Copied, Folder, Refused, is_plain};
 
 /// How long the database may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long it may take to hand a log on.
+const MOMENT: Duration = Duration::from_secs(10);
 
 /// What was done for one workload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -64,8 +68,8 @@ pub fn folder(destination: &Path, workload: &str, series: &str) -> PathBuf {
 /// # Errors
 /// In words.
 pub async fn series(broker: &mut Broker, logs: &Logs, deadline: Instant) -> Result<String, String> {
-    let rows = broker.ask(&logs.series, None, &[], deadline).await.map_err(|e| e.to_string())?;
-    text(&rows).filter(|name| is_plain(name)).ok_or_else(|| "its answer is no name for a folder".into())
+    let name = broker.ask_one(&logs.series, None, deadline).await.map_err(|e| e.to_string())?;
+    name.text().filter(|n| is_plain(n)).map(str::to_owned).ok_or_else(|| "its answer is no name for a folder".into())
 }
 
 /// Closes the log that is written, and copies all that are closed. `seen` is where the last folder of this workload is
@@ -98,78 +102,119 @@ async fn try_back_up(
     report.folder = folder(destination, &report.workload, &series);
     let to = open(destination, &report.workload, &series, seen)?;
     let sums = to.sums().map_err(|e| unusable(to.path(), &e))?;
-    report.newest = sums.keys().next_back().cloned();
+    // A replica's logs are its primary's to close.
+    let role = broker.role(Instant::now() + PATIENCE).await.map_err(|e| unknown(e.to_string()))?;
     if let Some(rotate) = &logs.rotate
-        && broker.role(Instant::now() + PATIENCE).await != Ok(Some(Role::Replica))
+        && role != Some(Role::Replica)
         && let Err(e) = broker.ask(rotate, None, &[], Instant::now() + PATIENCE).await
     {
         let what = format!("the log that is written could not be closed: {e}.");
         let fault = Fault::new("SP-LOG-007", Exit::Internal, what).done("Those that are closed are copied.");
         report.faults.push(fault.next("see what  stillpoint check  says of the login"));
     }
-    let Some(list) = &logs.list else {
+    if let Some(handed_on) = &logs.handed_on {
         report.handed_on = true;
         report.there = sums.len();
-        return Ok(());
-    };
+        report.newest = sums.keys().next_back().cloned();
+        // A replica hands on nothing.
+        return if role == Some(Role::Replica) { Ok(()) } else { is_handed_on(broker, handed_on, &to).await };
+    }
+    let Some(list) = &logs.list else { return Ok(()) };
     let listed = broker.ask(list, None, &[], Instant::now() + PATIENCE).await;
-    let mut names: Vec<String> =
-        listed.map_err(|e| unknown(e.to_string()))?.iter().filter_map(|row| cell(row.first())).collect();
-    let any = !names.is_empty();
+    let listed = listed.map_err(|e| unknown(e.to_string()))?;
+    let mut names: Vec<&str> = listed.iter().filter_map(|row| row.first()?.text()).collect();
     if logs.last_is_open {
         names.pop();
     }
     let folder = match &logs.folder {
         None => None,
         Some(folder) => {
-            let rows = broker.ask(folder, None, &[], Instant::now() + PATIENCE).await;
-            let rows = rows.map_err(|e: StatementError| unknown(e.to_string()))?;
-            Some(text(&rows).map(PathBuf::from).ok_or_else(|| unknown("it names no folder".into()))?)
+            let path = broker.ask_one(folder, None, Instant::now() + PATIENCE).await;
+            let path = path.map_err(|e| unknown(e.to_string()))?;
+            Some(path.text().map(PathBuf::from).ok_or_else(|| unknown("it names no folder".into()))?)
         }
     };
     let paths: Vec<PathBuf> =
         names.iter().map(|name| folder.as_ref().map_or_else(|| name.into(), |f| f.join(name))).collect();
     let last = |path: &Path| path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-    if let Some(newest) = &report.newest
-        && any
-        && !paths.iter().any(|p| last(p) == *newest)
+    let known = |name: &str| sums.contains_key(name) || sums.keys().any(|copied| follows(copied, name));
+    if let Some(first) = paths.first().map(|p| last(p))
+        && !sums.is_empty()
+        && !paths.iter().any(|p| known(&last(p)))
     {
-        let what = format!("{newest}, the last that was copied, is no longer among the database's logs.");
+        let what = format!("between what was copied before and {first}, the database's oldest log, some are missing.");
         let fault = Fault::new("SP-LOG-006", Exit::Internal, what);
         report.faults.push(fault.done("What is there now is copied.").next(
             "take a snapshot: from one before it, logs lead no further than that. Have the database keep its logs longer",
         ));
     }
+    let owner = server_user(broker);
     for path in paths {
         let name = last(&path);
-        let copied = open_log(&path).and_then(|mut source| to.copy(&mut source, &name, &sums));
-        match copied {
-            Ok(Copied::Now(bytes)) => {
-                report.bytes += bytes;
-                report.newest = Some(name.clone());
-                report.copied.push(name);
+        match open_log(&path, owner).and_then(|mut log| to.copy(&mut log, &name, &sums)) {
+            Ok(copied) => {
+                match copied {
+                    Copied::Now(bytes) => {
+                        report.bytes += bytes;
+                        report.copied.push(name.clone());
+                    }
+                    Copied::Before => report.there += 1,
+                }
+                report.newest = Some(name);
             }
-            Ok(Copied::Before) => report.there += 1,
             Err(why) => {
                 let what = format!("the log {} cannot be copied: {why}.", path.display());
                 // What comes after it is of no use without it.
                 let fault = Fault::new("SP-LOG-005", Exit::Internal, what);
-                return Err(fault.done("Those before it are copied, and no other.").next(next(&why, to.path())));
+                return Err(fault.done("Those before it are copied, and no other.").next(why.next(to.path())));
             }
         }
     }
     Ok(())
 }
 
-fn next(why: &str, folder: &Path) -> String {
-    if why.contains("another history") {
-        format!("move {} aside: the logs in it belong to the snapshots before", folder.display())
-    } else {
-        "see whether the destination is full, and run  stillpoint log-backup  again".into()
-    }
+/// Whether the database really hands its logs on to this folder. The first time may take a moment.
+async fn is_handed_on(broker: &mut Broker, question: &str, to: &Folder) -> Result<(), Fault> {
+    let end = Instant::now() + MOMENT;
+    let last = loop {
+        let rows = broker.ask(question, None, &[], Instant::now() + PATIENCE).await;
+        let rows = rows.map_err(|e| {
+            Fault::new("SP-LOG-004", Exit::Internal, format!("the database does not say what it has handed on: {e}."))
+        })?;
+        match only(&rows) {
+            None if Instant::now() < end => tokio::time::sleep(Duration::from_millis(100)).await,
+            last => break last,
+        }
+    };
+    let sums = to.sums().map_err(|e| unusable(to.path(), &e))?;
+    let what = match last.as_ref().and_then(Value::text) {
+        Some(last) if sums.contains_key(last) => return Ok(()),
+        Some(last) => format!("{last}, which the database has handed on last, is not in {}.", to.path().display()),
+        None => "the database hands no logs on: it was not told how, or the last attempt has failed.".into(),
+    };
+    Err(Fault::new("SP-LOG-008", Exit::Internal, what)
+        .done("Snapshots cannot be rolled forward by logs that are not there.")
+        .next(format!(
+            "archive_command = 'stillpoint log-backup --into {} %p'  in its configuration; its own log says why \
+                       that fails",
+            to.path().display()
+        )))
 }
 
-/// The folder of this series. One that was there and is not any more is an absent mount: nothing is copied below it.
+/// A log's name before the number at its end, and the number.
+pub fn numbered(name: &str) -> (&str, u64) {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (stem, name.get(stem.len()..).unwrap_or_default().parse().unwrap_or_default())
+}
+
+/// Whether a log was begun when this one was closed.
+fn follows(before: &str, name: &str) -> bool {
+    let ((a, n), (b, next)) = (numbered(before), numbered(name));
+    a == b && n > 0 && n + 1 == next
+}
+
+/// The folder of this series. Where the workload's own was there and is not any more, a mount is absent: nothing is copied
+/// below it.
 fn open(destination: &Path, workload: &str, series: &str, seen: &Path) -> Result<Folder, Fault> {
     let path = folder(destination, workload, series);
     let base = Folder::open(destination).map_err(|e| unusable(destination, &e))?;
@@ -179,8 +224,12 @@ fn open(destination: &Path, workload: &str, series: &str, seen: &Path) -> Result
             .done("Nothing was copied.")
             .next(format!("chmod go-w {}", destination.display())));
     }
-    let before = std::fs::read_to_string(seen).unwrap_or_default();
-    if Path::new(&before) == path && !path.is_dir() {
+    let before = match std::fs::read_to_string(seen) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|e| unusable(seen, &e))?,
+    };
+    let own = destination.join(workload);
+    if Path::new(&before) == own && !own.is_dir() {
         let what = format!("{before} is not there, and logs were copied to it.");
         return Err(Fault::new("SP-LOG-003", Exit::Internal, what)
             .done("Nothing was copied.")
@@ -189,7 +238,7 @@ fn open(destination: &Path, workload: &str, series: &str, seen: &Path) -> Result
     let inner = base.inner(workload).and_then(|f| f.inner(series)).map_err(|e| unusable(&path, &e))?;
     let remembered = seen.parent().map_or(Ok(()), std::fs::create_dir_all);
     remembered
-        .and_then(|()| std::fs::write(seen, path.as_os_str().as_encoded_bytes()))
+        .and_then(|()| std::fs::write(seen, own.as_os_str().as_encoded_bytes()))
         .map_err(|e| unusable(seen, &e))?;
     Ok(inner)
 }
@@ -200,36 +249,58 @@ fn unusable(path: &Path, why: &io::Error) -> Fault {
         .next("see whether it is mounted, and has a real path without links")
 }
 
-/// Opens a log. The database said where it is, and might say anything: a link is not followed, and what is root's alone is
-/// no database's.
-pub fn open_log(path: &Path) -> Result<File, String> {
+/// As whom the server runs, where that can be known from outside: the user behind its socket, or the owner of its program.
+fn server_user(broker: &Broker) -> Option<u32> {
+    if let Some(instance) = &broker.workload.instance {
+        return Some(instance.owner);
+    }
+    let socket = broker.workload.credential.login.socket.as_ref()?;
+    let socket = std::os::unix::net::UnixStream::connect(socket).ok()?;
+    let user = rustix::net::sockopt::socket_peercred(&socket).ok()?.uid;
+    Some(user.as_raw())
+}
+
+/// Opens a log. The database said where it is, and might say anything: a link is not followed, and what is another user's
+/// than the server's, where that is known, or root's, is no log of its.
+pub fn open_log(path: &Path, owner: Option<u32>) -> Result<File, Refused> {
     use std::os::fd::AsRawFd;
+    let refused = |e: io::Error| Refused::Source(e.to_string());
     // Only looked at: opening a device can already do something.
     let flags = (OFlags::NOFOLLOW | OFlags::PATH).bits().cast_signed();
-    let place = File::options().read(true).custom_flags(flags).open(path).map_err(|e| e.to_string())?;
-    let meta = place.metadata().map_err(|e| e.to_string())?;
-    let on = rustix::fs::fstatfs(&place).map_err(|e| e.to_string())?;
+    let place = File::options().read(true).custom_flags(flags).open(path).map_err(refused)?;
+    let meta = place.metadata().map_err(refused)?;
+    let on = rustix::fs::fstatfs(&place).map_err(|e| refused(e.into()))?;
     if !meta.is_file() || on.f_type == rustix::fs::PROC_SUPER_MAGIC {
-        return Err("it is no file".into());
+        return Err(Refused::Source("it is no file".into()));
     }
     let again = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let file = File::options().read(true).open(again).map_err(|e| e.to_string())?;
+    let file = File::options().read(true).open(again).map_err(refused)?;
     if meta.uid() == 0 && rustix::process::geteuid().is_root() {
-        return Err("it belongs to root, and so to no database".into());
+        return Err(Refused::Source("it belongs to root, and so to no database".into()));
+    }
+    if let Some(owner) = owner
+        && meta.uid() != owner
+    {
+        let why = format!("it belongs to user {} and the database runs as user {owner}", meta.uid());
+        return Err(Refused::Source(why));
     }
     Ok(file)
 }
 
-fn text(rows: &Rows) -> Option<String> {
-    match rows.as_slice() {
-        [row] => cell(row.first()),
-        _ => None,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::follows;
 
-fn cell(value: Option<&Value>) -> Option<String> {
-    match value {
-        Some(Value::Text(text)) => Some(text.clone()),
-        _ => None,
+    #[test]
+    fn a_log_follows_the_one_of_the_number_before() {
+        for (before, name, so) in [
+            ("binlog.000009", "binlog.000010", true),
+            ("binlog.999999", "binlog.1000000", true),
+            ("binlog.000009", "binlog.000011", false),
+            ("binlog.000009", "other.000010", false),
+            ("1_9_7.arc", "1_10_7.arc", false),
+        ] {
+            assert_eq!(follows(before, name), so, "{before} {name}");
+        }
     }
 }

@@ -7,9 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock, syncfs};
+use stillpoint_contract::manifest::is_hidden;
 
 /// A link in the last place is an error.
 const NOFOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+
+/// Whether a path that others have named is whole and leads where it seems to.
+pub fn is_plain(path: &Path) -> bool {
+    let named = |text: &str| !text.contains(is_hidden) && !text.split('/').any(|part| part == "." || part == "..");
+    path.is_absolute() && path.to_str().is_some_and(named)
+}
 
 /// The paths, without those that lie on the filesystem of another. One that cannot be looked at stays: its sync says why.
 pub fn one_for_each_filesystem(paths: Vec<PathBuf>) -> Vec<PathBuf> {

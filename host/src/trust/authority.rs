@@ -410,7 +410,13 @@ mod tests {
         let columns = "type = \"text\" }";
         let two = format!("{columns}, {{ name = \"b\", type = \"text\" }}");
         assert_eq!(both(columns, columns, &two), ["statement datadir: columns"]);
-        assert_eq!(both(columns, columns, "type = \"integer\" }"), [""; 0]);
+        let own = |kind| {
+            let columns = format!("columns = [{{ name = \"a\", type = \"{kind}\" }}]");
+            format!(
+                "[statements.x]\nsession = \"main\"\ntext = \"X\"\n{columns}\neffect = \"read\"\n[statements.datadir]"
+            )
+        };
+        assert_eq!(both("[statements.datadir]", &own("text"), &own("integer")), [""; 0]);
         // The proof that it is still the same server.
         let identity = "[identity]\nstatement = \"datadir\"\n[data]";
         assert_eq!(both("[data]", identity, "[data]"), ["[identity]"]);

@@ -6,7 +6,7 @@ use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use stillpoint_contract::manifest::Lasts;
-use stillpoint_contract::message::{StatementError, Value};
+use stillpoint_contract::message::{StatementError, Value, only};
 use tokio::time::Instant;
 
 use crate::audit::{self, Who, chain};
@@ -19,7 +19,7 @@ use crate::fault::{Exit, Fault};
 use crate::keeper::keep_record;
 use crate::keeper::places::Places;
 use crate::ledger::file::{self, LedgerFile};
-use crate::ledger::{Answered, Entry, Ledger, Recovery, Statement, Undo, recovery};
+use crate::ledger::{AfterALoss, Answered, Entry, Ledger, Statement, Undo, after_a_loss};
 use crate::sys::{freeze, process};
 
 /// How long ending a client, or one undo, may take.
@@ -77,8 +77,7 @@ impl Living {
                 Err(e @ (StatementError::Lost(_) | StatementError::TimedOut)) => {
                     return Err(Failed::NotReached(e.to_string()));
                 }
-                Err(StatementError::Failed(e)) if undo.nothing.contains(&e.code) => return Err(Failed::Nothing),
-                Err(e) => return Err(Failed::Said(e.to_string())),
+                Err(e) => return Err(Failed::Said(e)),
             }
         }
         Err(Failed::NotReached("it does not answer".into()))
@@ -93,11 +92,10 @@ impl Living {
         let ask =
             async |session: &mut Session, deadline| session.run(&question.text, &question.columns, deadline).await;
         let rows = self.twice(workload, undo, ask).await.map_err(|failed| match failed {
-            Failed::Said(why) | Failed::NotReached(why) => why,
-            Failed::Nothing => "there is nothing".into(),
+            Failed::Said(why) => why.to_string(),
+            Failed::NotReached(why) => why,
         })?;
-        let [row] = rows.as_slice() else { return Err("it gave not one row".into()) };
-        row.first().cloned().ok_or_else(|| "it gave no column".into())
+        only(&rows).ok_or_else(|| "it gave not one row".into())
     }
 
     /// Ends them all.
@@ -110,10 +108,8 @@ impl Living {
 
 /// Why an undo was not acknowledged.
 enum Failed {
-    /// The database refused it, in the words for an undo that finds nothing to undo.
-    Nothing,
     /// The database refused it.
-    Said(String),
+    Said(StatementError),
     /// The database did not answer.
     NotReached(String),
 }
@@ -240,8 +236,8 @@ pub async fn take_all_back(
 }
 
 async fn take_back(entry: &Entry, same_boot: bool, living: &mut Living) -> Result<String, String> {
-    match (recovery(entry.lasts, same_boot), &entry.undo) {
-        (Recovery::Gone, _) => Ok("ended with the server".into()),
+    match (after_a_loss(entry.lasts, same_boot), &entry.undo) {
+        (AfterALoss::Gone, _) => Ok("ended with the server".into()),
         (_, Undo::Filesystem(filesystem)) => {
             let filesystem = filesystem.clone();
             let thawed = tokio::task::spawn_blocking(move || thaw(&filesystem));
@@ -250,7 +246,7 @@ async fn take_back(entry: &Entry, same_boot: bool, living: &mut Living) -> Resul
                 Err(_) => Err("the filesystem does not answer".into()),
             }
         }
-        (Recovery::EndClient, Undo::Statement(undo)) => {
+        (AfterALoss::EndClient, Undo::Statement(undo)) => {
             let (process, group) = (undo.process, undo.group.clone());
             let ended = tokio::task::spawn_blocking(move || process.kill(group.as_deref(), LONGEST)).await;
             ended.map_err(|e| e.to_string())?.map_err(|e| format!("its client {} did not end: {e}", process.pid))?;
@@ -259,7 +255,7 @@ async fn take_back(entry: &Entry, same_boot: bool, living: &mut Living) -> Resul
                 Some(cancel) => match living.execute(&entry.workload, undo, cancel).await {
                     Ok(()) => "ended with its client, and on the server".into(),
                     // The server's answer that there is no such session.
-                    Err(Failed::Said(_) | Failed::Nothing) => "ended with its client".into(),
+                    Err(Failed::Said(_)) => "ended with its client".into(),
                     Err(Failed::NotReached(_)) if nobody_listens(&undo.reach.login) => {
                         "ended with its client; the server is down".into()
                     }
@@ -271,7 +267,7 @@ async fn take_back(entry: &Entry, same_boot: bool, living: &mut Living) -> Resul
                 None => "ended with its client".into(),
             })
         }
-        (Recovery::Undo, Undo::Statement(undo)) => match take_back_by(entry, undo, living).await {
+        (AfterALoss::Undo, Undo::Statement(undo)) => match take_back_by(entry, undo, living).await {
             // What the server would have ended by itself ended with it.
             Err(_) if entry.lasts == Lasts::Expires && nobody_listens(&undo.reach.login) => {
                 Ok("ended with the server, which is down".into())
@@ -296,21 +292,29 @@ async fn take_back_by(entry: &Entry, undo: &Statement, living: &mut Living) -> R
         return Ok("found undone".into());
     }
     // A freeze that still waits on the same server would come after its undo.
-    if let (Lasts::Disk, Some(cancel), Some(then)) = (entry.lasts, &undo.cancel, &undo.identity)
-        && living.ask(workload, undo, then).await.is_ok_and(|now| now == then.answer)
-    {
-        // Most often the server's answer is that there is no such session any more.
-        let _ = living.execute(workload, undo, cancel).await;
+    let cancelled = match (entry.lasts, &undo.cancel, &undo.identity) {
+        (Lasts::Disk, Some(cancel), Some(then))
+            if living.ask(workload, undo, then).await.is_ok_and(|now| now == then.answer) =>
+        {
+            living.execute(workload, undo, cancel).await
+        }
+        _ => Ok(()),
+    };
+    let undone = living.execute(workload, undo, &undo.text).await;
+    // Any answer will do: most often it is that there is no such session any more.
+    if let Err(Failed::NotReached(why)) = cancelled {
+        return Err(format!("whether its session has ended could not be asked: {why}"));
     }
-    match (living.execute(workload, undo, &undo.text).await, &undo.set) {
+    match (undone, &undo.set) {
         (Ok(()), _) => Ok("undone".into()),
-        (Err(Failed::Nothing), _) => Ok("found undone".into()),
+        (Err(Failed::Said(why)), _) if undo.finds_nothing(&why) => Ok("found undone".into()),
         // An undo that finds nothing to undo is done.
         (Err(Failed::Said(why)), Some(set)) => match living.ask(workload, undo, set).await {
             Ok(now) if now != set.answer => Ok("found undone".into()),
-            _ => Err(why),
+            _ => Err(why.to_string()),
         },
-        (Err(Failed::Said(why) | Failed::NotReached(why)), _) => Err(why),
+        (Err(Failed::Said(why)), None) => Err(why.to_string()),
+        (Err(Failed::NotReached(why)), _) => Err(why),
     }
 }
 
