@@ -63,9 +63,12 @@ enum Part {
     Load,
     /// How long eight workloads stand still in one cycle, beside each of them alone.
     Workloads {
-        /// How long the snapshot takes, in milliseconds.
-        #[arg(long, default_value_t = 0)]
+        /// How long a command that does nothing takes for the snapshot, in milliseconds.
+        #[arg(long, default_value_t = 0, conflicts_with = "btrfs")]
         snapshot: u16,
+        /// A real one instead: all data on a btrfs of its own, on a loop device, and a snapshot of that.
+        #[arg(long)]
+        btrfs: bool,
     },
     /// The minimal program: one cycle.
     #[command(hide = true)]
@@ -128,7 +131,8 @@ fn main() -> ExitCode {
         Some(Part::Minimal { plan }) => minimal(plan),
         Some(Part::Promise) => promise(&arguments),
         Some(Part::Load) => load(&arguments),
-        Some(Part::Workloads { snapshot }) => workloads(&arguments, *snapshot),
+        Some(Part::Workloads { btrfs: true, .. }) => workloads(&arguments, workloads::Snapshot::Btrfs),
+        Some(Part::Workloads { snapshot, .. }) => workloads(&arguments, workloads::Snapshot::Sleep(*snapshot)),
         None => benchmark(&arguments),
     };
     match done {
@@ -167,8 +171,8 @@ fn load(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn workloads(arguments: &Arguments, snapshot_ms: u16) -> Result<()> {
-    let measured = workloads::measure(&programs(arguments)?, arguments.rounds.into(), snapshot_ms)?;
+fn workloads(arguments: &Arguments, snapshot: workloads::Snapshot) -> Result<()> {
+    let measured = workloads::measure(&programs(arguments)?, arguments.rounds.into(), snapshot)?;
     match arguments.output {
         Output::Text => print!("{}", workloads::text(&measured)),
         Output::Json => println!("{}", workloads::json(&measured)),

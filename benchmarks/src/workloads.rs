@@ -6,18 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use stillpoint_tests::mariadb::MariaDb;
-use stillpoint_tests::postgres::Postgres;
-use stillpoint_tests::program::run;
-use stillpoint_tests::redis::Redis;
+use stillpoint_tests::mariadb::{self, MariaDb};
+use stillpoint_tests::postgres::{self, Postgres};
+use stillpoint_tests::program::{run, succeed};
+use stillpoint_tests::redis::{self, Redis};
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
+use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::Writers;
 use tempfile::TempDir;
 
@@ -35,6 +37,42 @@ const REST: Duration = Duration::from_millis(5);
 
 /// All together, among the names of the workloads.
 const ALL: &str = "all eight";
+
+/// What is done while everything stands still.
+#[derive(Clone, Copy)]
+pub enum Snapshot {
+    /// Nothing, for so many milliseconds.
+    Sleep(u16),
+    /// A snapshot of the btrfs on which all data lies.
+    Btrfs,
+}
+
+/// Where all data lies.
+enum Place {
+    Folder(TempDir),
+    Volume(Volume),
+}
+
+impl Place {
+    fn new(snapshot: Snapshot) -> Result<Place> {
+        Ok(match snapshot {
+            Snapshot::Sleep(_) => {
+                let folder = TempDir::new()?;
+                // The servers run as users of their own.
+                std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))?;
+                Place::Folder(folder)
+            }
+            Snapshot::Btrfs => Place::Volume(Volume::make("the benchmark").context("btrfs is needed, and root")?),
+        })
+    }
+
+    fn data(&self) -> PathBuf {
+        match self {
+            Place::Folder(folder) => folder.path().to_owned(),
+            Place::Volume(volume) => volume.data(),
+        }
+    }
+}
 
 /// What one cycle said of itself, in microseconds.
 #[derive(Clone, Copy)]
@@ -66,23 +104,33 @@ struct Row {
 pub struct Measured {
     rows: Vec<Row>,
     rounds: usize,
-    snapshot_ms: u16,
+    snapshot: Snapshot,
     load: String,
 }
 
-/// Measures this many rounds with the programs in this folder, and a snapshot that takes so long.
+/// Measures this many rounds with the programs in this folder, and this for a snapshot.
 ///
 /// # Errors
 /// When a server is missing, or a cycle does not end well.
-pub fn measure(programs: &Path, rounds: usize, snapshot_ms: u16) -> Result<Measured> {
+pub fn measure(programs: &Path, rounds: usize, snapshot: Snapshot) -> Result<Measured> {
     let test = "the benchmark";
-    let maria = || MariaDb::private(test, &[]).context("MariaDB is needed");
-    let postgres = || Postgres::private(test, &[]).context("PostgreSQL is needed");
+    let place = Place::new(snapshot)?;
+    let data = |name: &str| place.data().join(name);
+    let maria = |name: &str| {
+        mariadb::fresh(test, &data(name)).context("MariaDB is needed")?;
+        anyhow::Ok(MariaDb::on(&data(name), &[]))
+    };
+    let postgres = |name: &str| {
+        postgres::fresh(test, &data(name)).context("PostgreSQL is needed")?;
+        anyhow::Ok(Postgres::on(&data(name), &[]))
+    };
+    let redis_programs = redis::Programs::find(test).context("Redis is needed")?;
     let appending = [("appendonly", "yes"), ("appendfsync", "everysec")];
-    let redis = || Redis::private(test, &appending).context("Redis is needed");
-    let (marias, postgreses, redises) = ([maria()?, maria()?], [postgres()?, postgres()?], [redis()?, redis()?]);
-    let folder = TempDir::new()?;
-    let files = ["a.db", "b.db"].map(|name| folder.path().join(name));
+    let redis = |name: &str| Redis::on(&redis_programs, &data(name), &appending);
+    let marias = [maria("mariadb-1")?, maria("mariadb-2")?];
+    let postgreses = [postgres("postgres-1")?, postgres("postgres-2")?];
+    let redises = [redis("redis-1"), redis("redis-2")];
+    let files = ["a.db", "b.db"].map(data);
     marias.iter().for_each(MariaDb::make_table);
     postgreses.iter().for_each(Postgres::make_table);
     files.iter().for_each(|file| sqlite::make(file, Journal::Wal));
@@ -103,9 +151,9 @@ pub fn measure(programs: &Path, rounds: usize, snapshot_ms: u16) -> Result<Measu
         sections.push((name, server.configuration("").replace("[workload]\n", "")));
     }
     let section = |(name, lines): &(&str, String)| {
-        let ipc = folder.path().join(name.replace(' ', "-"));
-        std::fs::create_dir_all(&ipc)?;
         let heading = name.replace(' ', "-");
+        let ipc = data(&format!("ipc-{heading}"));
+        std::fs::create_dir_all(&ipc)?;
         anyhow::Ok(format!(
             "[workload {heading}]\n{lines}ipc_folder = {}\ntimeout = 60\nstall_budget = 30\n",
             ipc.display()
@@ -131,7 +179,20 @@ pub fn measure(programs: &Path, rounds: usize, snapshot_ms: u16) -> Result<Measu
         for i in 0..sites.len() {
             let (name, site) = &sites[(round + i) % sites.len()];
             std::thread::sleep(PAUSE);
-            let one = cycle(programs, site, snapshot_ms).with_context(|| (*name).to_owned())?;
+            let at = place.data().with_file_name("snapshot");
+            let command = match snapshot {
+                Snapshot::Sleep(0) => vec!["true".to_owned()],
+                Snapshot::Sleep(ms) => vec!["sleep".into(), format!("{}.{:03}", ms / 1000, ms % 1000)],
+                Snapshot::Btrfs => ["btrfs", "-q", "subvolume", "snapshot", "-r"]
+                    .into_iter()
+                    .map(str::to_owned)
+                    .chain([place.data(), at.clone()].map(|p| p.display().to_string()))
+                    .collect(),
+            };
+            let one = cycle(programs, site, &command).with_context(|| (*name).to_owned())?;
+            if let Place::Volume(_) = place {
+                succeed(Command::new("btrfs").args(["-q", "subvolume", "delete"]).arg(&at), "");
+            }
             if round >= WARM_UP {
                 times.entry(name).or_default().push(one);
             }
@@ -153,14 +214,13 @@ pub fn measure(programs: &Path, rounds: usize, snapshot_ms: u16) -> Result<Measu
         }
     };
     let names = sections.iter().map(|(name, _)| *name).chain([ALL]);
-    Ok(Measured { rows: names.map(row).collect(), rounds, snapshot_ms, load: load() })
+    Ok(Measured { rows: names.map(row).collect(), rounds, snapshot, load: load() })
 }
 
-/// One cycle, with a command for a snapshot that does nothing for so long.
-fn cycle(programs: &Path, site: &Site, snapshot_ms: u16) -> Result<Times> {
-    let seconds = format!("{}.{:03}", snapshot_ms / 1000, snapshot_ms % 1000);
-    let snapshot: &[&str] = if snapshot_ms == 0 { &["true"] } else { &["sleep", &seconds] };
-    let call = site.command(&[&["--output", "json", "run", "--"], snapshot].concat());
+/// One cycle, with this command for a snapshot.
+fn cycle(programs: &Path, site: &Site, snapshot: &[String]) -> Result<Times> {
+    let snapshot = snapshot.iter().map(String::as_str);
+    let call = site.command(&["--output", "json", "run", "--"].into_iter().chain(snapshot).collect::<Vec<_>>());
     let mut command = Command::new("setsid");
     command.arg("--wait").arg(programs.join("stillpoint")).args(call.get_args());
     let ended = run(&mut command, "");
@@ -182,6 +242,13 @@ fn cycle(programs: &Path, site: &Site, snapshot_ms: u16) -> Result<Times> {
         skew: record["skew_us"].as_u64(),
         parts: [freeze, hold, thaw].map(Option::unwrap_or_default),
     })
+}
+
+fn words(snapshot: Snapshot) -> String {
+    match snapshot {
+        Snapshot::Sleep(ms) => format!("a snapshot of {ms} ms"),
+        Snapshot::Btrfs => "a real snapshot of a btrfs".into(),
+    }
 }
 
 /// How busy the machine was.
@@ -221,9 +288,10 @@ impl Measured {
 pub fn text(measured: &Measured) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut out = format!(
-        "\n  Eight workloads with a writer each, a snapshot of {} ms, {} rounds, {cores} cores, load average {}. All times in \
-         ms.\n\n",
-        measured.snapshot_ms, measured.rounds, measured.load
+        "\n  Eight workloads with a writer each, {}, {} rounds, {cores} cores, load average {}. All times in ms.\n\n",
+        words(measured.snapshot),
+        measured.rounds,
+        measured.load
     );
     let mut table = |name: &str, figure: &dyn Fn(&Row) -> Option<Range>| {
         let _ = writeln!(out, "{}", heading(name));
@@ -291,7 +359,7 @@ pub fn json(measured: &Measured) -> Value {
     json!({
         "unit": "milliseconds",
         "rounds": measured.rounds,
-        "snapshot": measured.snapshot_ms,
+        "snapshot": words(measured.snapshot),
         "load": measured.load,
         "workloads": measured.rows.iter().map(row).collect::<Vec<_>>(),
         "targets": figures(measured).map(target),
