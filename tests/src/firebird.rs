@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use nix::unistd::User;
 use tempfile::TempDir;
 
-use crate::comparison::Row;
+use crate::comparison::{Row, printed_rows};
 use crate::missing::program;
 use crate::program::{Ended, Running, run, start, succeed};
 use crate::wait_until;
@@ -242,15 +242,11 @@ impl Firebird {
     /// When it is not whole.
     pub fn rows(&self, database: &Path) -> BTreeSet<Row> {
         self.gfix(&["-validate", "-full"], database);
-        let row = |line: &String| {
-            let (writer, sequence) = line.split_once(' ')?;
-            Some((writer.parse().ok()?, sequence.parse().ok()?))
-        };
         let all = self.sql(database, "SELECT writer, sequence FROM writes;");
         let by_index =
             self.sql(database, "SELECT COUNT(*) FROM writes WHERE writer >= 0 PLAN (writes INDEX (rdb$primary1));");
         assert_eq!(by_index, [all.len().to_string()], "the index and the table differ");
-        all.iter().map(|line| row(line).unwrap_or_else(|| panic!("no row: {line}"))).collect()
+        printed_rows(all.iter().map(String::as_str), ' ')
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
-use crate::comparison::Row;
+use crate::comparison::{Row, printed_rows};
 use crate::dist;
 use crate::missing::program;
 use crate::newer;
@@ -426,10 +426,6 @@ impl MariaDb {
         let check = self.sql(&format!("CHECK TABLE {table} EXTENDED;"));
         assert!(check.trim_end().ends_with("status\tOK"), "CHECK TABLE says: {check}");
         let text = self.sql(&format!("SELECT writer, sequence FROM {table};"));
-        let row = |line: &str| {
-            let (writer, sequence) = line.split_once('\t')?;
-            Some((writer.parse().ok()?, sequence.parse().ok()?))
-        };
-        text.lines().map(|line| row(line).unwrap_or_else(|| panic!("no row: {line}"))).collect()
+        printed_rows(text.lines(), '\t')
     }
 }

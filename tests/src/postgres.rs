@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use tempfile::TempDir;
 
-use crate::comparison::Row;
+use crate::comparison::{Row, printed_rows};
 use crate::dist;
 use crate::missing::{find, program};
 use crate::newer;
@@ -291,11 +291,7 @@ impl Postgres {
             "SET enable_seqscan = off; SET enable_bitmapscan = off; SELECT count(*) FROM writes WHERE writer >= 0;";
         let text = self.sql("SELECT writer, sequence FROM writes;");
         assert_eq!(self.sql(by_index).trim(), text.lines().count().to_string(), "the index and the table differ");
-        let row = |line: &str| {
-            let (writer, sequence) = line.split_once('|')?;
-            Some((writer.parse().ok()?, sequence.parse().ok()?))
-        };
-        text.lines().map(|line| row(line).unwrap_or_else(|| panic!("no row: {line}"))).collect()
+        printed_rows(text.lines(), '|')
     }
 
     /// The processes that hold the backup mode, by what they ran last.

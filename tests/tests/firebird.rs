@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
-use stillpoint_tests::comparison::Row;
+use stillpoint_tests::comparison::{Row, assert_recovered};
 use stillpoint_tests::firebird::{self, Firebird, PASSWORD, delta};
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::{run, succeed};
@@ -40,19 +40,6 @@ fn one(test: &str) -> Option<(Firebird, PathBuf)> {
 fn findings(said: &Said) -> Vec<String> {
     let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
     all.map(|f| format!("{}: {}", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
-}
-
-/// Everything acknowledged before `promised` is in the copy, nothing begun after `cut`, and each writer's rows have no gap.
-fn assert_recovered(what: &str, log: &Log, promised: Instant, cut: Instant, copy: &BTreeSet<Row>) {
-    assert!(log.errors.is_empty(), "a writer saw errors: {:?}", log.errors);
-    let before = log.commits.iter().filter(|c| c.acknowledged.is_some_and(|a| a < promised));
-    let missing: Vec<_> = before.clone().filter(|c| !copy.contains(&(c.writer, c.sequence))).collect();
-    assert!(missing.is_empty(), "{what} lacks {} acknowledged commits, the first {:?}", missing.len(), missing.first());
-    let after = log.commits.iter().filter(|c| c.begun > cut);
-    assert!(before.count() > 0 && after.clone().count() > 0, "{what} proves nothing");
-    assert!(after.clone().all(|c| !copy.contains(&(c.writer, c.sequence))), "{what} holds what was begun after it");
-    let torn = copy.iter().find(|(w, s)| *s > 1 && !copy.contains(&(*w, s - 1)));
-    assert_eq!(torn, None, "{what} holds a commit without the one before it");
 }
 
 /// The README's way: the file alone, which stood still.

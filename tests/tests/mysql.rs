@@ -3,13 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use stillpoint_tests::comparison::{Row, Window, assert_same};
+use stillpoint_tests::comparison::{Window, assert_recovered, assert_same};
 use stillpoint_tests::mariadb::{MariaDb, Programs};
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::succeed;
@@ -65,19 +65,6 @@ fn sync(volume: &Volume) {
     succeed(Command::new("sync").arg("--file-system").arg(volume.data()), "");
 }
 
-/// Everything acknowledged before `first` is in the copy, nothing begun after `last`, and each writer's rows have no gap.
-fn assert_between(what: &str, log: &Log, first: Instant, last: Instant, copy: &BTreeSet<Row>) {
-    assert!(log.errors.is_empty(), "a writer saw errors: {:?}", log.errors);
-    let before = log.commits.iter().filter(|c| c.acknowledged.is_some_and(|a| a < first));
-    let missing: Vec<_> = before.clone().filter(|c| !copy.contains(&(c.writer, c.sequence))).collect();
-    assert!(missing.is_empty(), "{what} lacks {} acknowledged commits, the first {:?}", missing.len(), missing.first());
-    let after = log.commits.iter().filter(|c| c.begun > last);
-    assert!(before.count() > 0 && after.clone().count() > 0, "{what} proves nothing");
-    assert!(after.clone().all(|c| !copy.contains(&(c.writer, c.sequence))), "{what} holds what was begun after it");
-    let torn = copy.iter().find(|(w, s)| *s > 1 && !copy.contains(&(*w, s - 1)));
-    assert_eq!(torn, None, "{what} holds a commit without the one before it");
-}
-
 /// The tests, by a name that `cargo xtask test --newer` asks for.
 mod newer {
     use super::*;
@@ -128,9 +115,9 @@ mod newer {
                 (&said.json["cycle"], &said.json["workloads"][0]["point"])
             );
             let copy = programs.on(&data.join("mysql"), options);
-            assert_between(what, &log, frozen, cut, &copy.rows());
+            assert_recovered(what, &log, frozen, cut, &copy.rows());
             roll_forward(&programs, &copy, &said, logs.path());
-            assert_between(&format!("{what}, rolled forward"), &log, thawing, thawed, &copy.rows());
+            assert_recovered(&format!("{what}, rolled forward"), &log, thawing, thawed, &copy.rows());
         };
         read("the snapshot", &snapshot);
         let volume = volume.replaced_by(image);

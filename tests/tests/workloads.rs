@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::Value;
-use stillpoint_tests::comparison::{Row, Window, assert_same};
+use stillpoint_tests::comparison::{Row, Window, assert_recovered, assert_same};
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::postgres::{self, Postgres};
@@ -77,19 +77,6 @@ fn runs(names: &[String]) -> (Vec<&str>, bool) {
     runs.retain(|name| seen.insert(*name));
     let whole = runs.len() == count;
     (runs, whole)
-}
-
-/// Everything acknowledged before `frozen` is in the copy, nothing begun after `cut`, and each writer's rows have no gap.
-fn assert_recovered(what: &str, log: &Log, window: Window, copy: &BTreeSet<Row>) {
-    assert!(log.errors.is_empty(), "a writer saw errors: {:?}", log.errors);
-    let mut before = log.commits.iter().filter(|c| c.acknowledged.is_some_and(|a| a < window.frozen)).peekable();
-    assert!(before.peek().is_some(), "{what} proves nothing");
-    let missing: Vec<Row> = before.map(|c| (c.writer, c.sequence)).filter(|row| !copy.contains(row)).collect();
-    assert!(missing.is_empty(), "{what} lacks {} commits, the first {:?}", missing.len(), missing.first());
-    let mut after = log.commits.iter().filter(|c| c.begun > window.thaw_asked);
-    assert!(after.all(|c| !copy.contains(&(c.writer, c.sequence))), "{what} holds what was begun after it");
-    let torn = copy.iter().find(|(w, s)| *s > 1 && !copy.contains(&(*w, s - 1)));
-    assert_eq!(torn, None, "{what} holds a commit without the one before it");
 }
 
 /// A folder of SQLite databases that this user may write to.
@@ -237,7 +224,7 @@ fn five_workloads_stand_still_in_one_snapshot() {
         same("stock", &sqlite::rows(&data.join("files/stock.db")));
         same("app", &sqlite::rows(&data.join("app/app.db")));
         let rows = Postgres::on(&data.join("reports"), &[]).rows();
-        assert_recovered(&format!("reports in {what}"), &logs["reports"], window, &rows);
+        assert_recovered(&format!("reports in {what}"), &logs["reports"], frozen, thaw_asked, &rows);
     };
     check("the snapshot", &snapshot);
     let volume = volume.replaced_by(image);
