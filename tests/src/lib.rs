@@ -22,6 +22,7 @@ pub mod processes;
 pub mod program;
 pub mod redis;
 pub mod reviewer;
+pub mod said;
 pub mod site;
 pub mod sqlite;
 pub mod volume;

@@ -6,11 +6,11 @@ use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::dist;
 use crate::program::{Ended, Running, run, start, succeed};
+use crate::said::Said;
 
 /// One installation. Dropped, it thaws what a failed test left.
 pub struct Site {
@@ -229,50 +229,6 @@ impl Drop for Site {
         if self.path("run/control.sock").exists() {
             self.call(&["thaw"]);
         }
-    }
-}
-
-/// How a command with `--output json` ended.
-#[derive(Debug, Clone)]
-pub struct Said {
-    /// Its exit code; `None` after a signal.
-    pub code: Option<i32>,
-    /// What it wrote to standard output.
-    pub json: Value,
-    /// All that it wrote.
-    pub text: String,
-}
-
-impl Said {
-    /// From how the program ended.
-    ///
-    /// # Panics
-    /// When its standard output is no JSON.
-    pub fn of(ended: Ended) -> Said {
-        let text = format!("{}{}", ended.stdout, ended.stderr);
-        assert!(!ended.stderr.contains("panicked"), "it panicked: {text}");
-        let json = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {text}"));
-        Said { code: ended.code, json, text }
-    }
-
-    /// The ids of all faults in it, wherever they stand.
-    pub fn faults(&self) -> Vec<String> {
-        let mut out = Vec::new();
-        collect(&self.json, &mut out);
-        out
-    }
-}
-
-fn collect(value: &Value, out: &mut Vec<String>) {
-    match value {
-        Value::Object(map) => {
-            if let (Some(Value::String(id)), true) = (map.get("id"), map.contains_key("what")) {
-                out.push(id.clone());
-            }
-            map.values().for_each(|v| collect(v, out));
-        }
-        Value::Array(all) => all.iter().for_each(|v| collect(v, out)),
-        _ => {}
     }
 }
 

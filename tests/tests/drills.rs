@@ -13,7 +13,8 @@ use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::mysql;
 use stillpoint_tests::postgres::{self, Postgres};
 use stillpoint_tests::program::{run, succeed};
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::wait_until;
@@ -353,10 +354,10 @@ fn postgres_is_whole_again_to_a_time_and_to_the_recorded_point() {
     std::fs::remove_dir_all(&data).unwrap();
     succeed(Command::new("cp").arg("-a").arg(snapshot.join("pg")).arg(&data), "");
     recover(&site, &["--route", "new-machine", "--to", "recorded"], &[]);
-    let end = said.json["workloads"][0]["kept"].as_array().unwrap().iter().find(|k| k["name"] == "end").unwrap();
+    let end = said.kept("end");
     let server = Postgres::on(&data, &[]);
     let history = std::fs::read_to_string(data.join("pg_wal/00000002.history")).unwrap();
-    assert!(history.contains(end["value"].as_str().unwrap()), "{history} {end}");
+    assert!(history.contains(&end), "{history} {end}");
     drop(server);
     // A table of the snapshot itself, through a server that nobody else uses.
     let scratch = volume.data().join("scratch");
@@ -440,9 +441,7 @@ mod newer {
         };
         again();
         recover(&site, &["--route", "new-machine", "--to", "recorded"], &programs_first);
-        let kept = said.json["workloads"][0]["kept"].as_array().unwrap();
-        let end = kept.iter().find(|k| k["name"] == "end_gtid").unwrap()["value"].as_str().unwrap();
-        assert_eq!(open(&data).sql("SELECT @@GLOBAL.gtid_executed;").trim(), end);
+        assert_eq!(open(&data).sql("SELECT @@GLOBAL.gtid_executed;").trim(), said.kept("end_gtid"));
         // All logs, to the end.
         again();
         recover(&site, &["--route", "new-machine", "--to", "latest"], &programs_first);

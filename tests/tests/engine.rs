@@ -13,7 +13,8 @@ use serde_json::Value;
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::{run, succeed};
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::writers::Writers;
 use stillpoint_tests::{dist, wait_until};
@@ -175,7 +176,6 @@ struct Cycle {
     /// The agent was told to snapshot.
     ran: bool,
     took: Duration,
-    log: Vec<String>,
 }
 
 /// Runs one cycle on two databases with writers, with an engine that does this. Whatever it does: the writers go on,
@@ -235,9 +235,7 @@ fn cycle_of(guest: &str, evil: &str) -> Cycle {
     assert_eq!(below(&bin), ["evil", "stillpoint", "stillpoint-engine"].map(String::from).into(), "{evil}");
     assert!(!Path::new("/tmp/evil").exists(), "{evil}");
     assert!(below(&state).iter().all(|n| n.starts_with("stillpoint.evil.")), "{evil}: {:?}", below(&state));
-    let lines = said.json["workloads"][0]["log"].as_array();
-    let log = lines.into_iter().flatten().map(|l| l.as_str().unwrap().to_owned()).collect();
-    Cycle { ran: ran.exists(), said, took, log }
+    Cycle { ran: ran.exists(), said, took }
 }
 
 /// It is found out: nothing was snapshotted, and the message says why.
@@ -306,7 +304,7 @@ fn what_no_module_may_is_refused_to_an_engine_too() {
     for phase in ["check", "prepare", "freeze", "thaw"] {
         let cycle = cycle(&format!("{phase}-asks"));
         assert_eq!(cycle.said.json["verdict"], "application-consistent", "{phase}: {}", cycle.said.text);
-        let asked: Vec<&String> = cycle.log.iter().filter(|l| l.contains("asked")).collect();
+        let asked: Vec<String> = cycle.said.log().into_iter().filter(|l| l.contains("asked")).collect();
         assert!(asked.len() > 30, "{phase}: {asked:?}");
         for line in asked {
             assert!(line.contains("(Err("), "{phase}: {line}");
@@ -341,9 +339,9 @@ fn no_connection_is_ended_for_it() {
         let said = Said::of(run(&mut command, ""));
         // It asked, and then it froze nothing.
         assert_eq!(said.code, Some(4), "{}", said.text);
-        let log = said.json["workloads"][0]["log"].as_array().unwrap();
+        let log = said.log();
         assert_eq!(log.len(), 50, "{}", said.text);
-        assert!(log.iter().all(|l| l.as_str().unwrap().contains("(Err(Refused")), "{}", said.text);
+        assert!(log.iter().all(|l| l.contains("(Err(Refused")), "{}", said.text);
     }
     writers.get_on(5);
     let log = writers.stop();

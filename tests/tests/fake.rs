@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::fake::{self, FakeServer, FakeSession, Misbehaviour};
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
 

@@ -16,7 +16,8 @@ use stillpoint_tests::loop_mount::{Folder, Kind, LoopMount};
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::{run, succeed};
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
@@ -88,10 +89,6 @@ fn wait_for_the_end(site: &Site) {
     for role in ["keeper", "guard"] {
         wait_until(&format!("the {role} is gone"), || site.processes(role).is_empty());
     }
-}
-
-fn reason(said: &Said) -> &str {
-    said.json["workloads"][0]["reason"].as_str().unwrap_or_default()
 }
 
 #[test]
@@ -244,7 +241,7 @@ fn one_that_somebody_else_thaws_costs_the_verdict() {
         assert!(a.thaw());
         let said = site.json(&["thaw"]);
         assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
-        assert!(reason(&said).contains("somebody else thawed"), "{}", said.text);
+        assert!(said.reason().contains("somebody else thawed"), "{}", said.text);
         writers.get_on(10);
         assert_nothing_is_armed(&site);
     }
@@ -445,7 +442,7 @@ fn the_timeout_thaws_databases_while_everything_of_ours_stands_still() {
     assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
     // On a machine that is busy with other tests the keeper may be so late that the guard comes before it.
     let guard = said.faults() == ["SP-GUARD-001"] && said.text.contains("let the deadline pass");
-    assert!(guard || reason(&said).contains("the timeout"), "{}", said.text);
+    assert!(guard || said.reason().contains("the timeout"), "{}", said.text);
     outer.works_again();
 }
 

@@ -14,7 +14,8 @@ use stillpoint_tests::comparison::{Row, assert_recovered};
 use stillpoint_tests::firebird::{self, Firebird, PASSWORD, delta};
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::{run, succeed};
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::Log;
 use stillpoint_tests::{dist, wait_until};
@@ -35,11 +36,6 @@ fn one(test: &str) -> Option<(Firebird, PathBuf)> {
     let database = server.folder().join("a.fdb");
     server.make(&database);
     Some((server, database))
-}
-
-fn findings(said: &Said) -> Vec<String> {
-    let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
-    all.map(|f| format!("{}: {}", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
 }
 
 /// The README's way: the file alone, which stood still.
@@ -135,7 +131,7 @@ fn a_file_without_what_was_written_beside_it_says_so() {
     let test = "a_file_without_what_was_written_beside_it_says_so";
     let Some((server, database)) = one(test) else { return };
     let site = Site::with(&configuration(&server, &[&database], "snapshot = files\n"));
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     assert!(told.iter().any(|f| f.contains("nbackup -F")), "{told:?}");
     let copy = server.folder().join("copy.fdb");
     let copying = ["--archive", database.to_str().unwrap(), copy.to_str().unwrap()];
@@ -360,7 +356,7 @@ fn a_mark_that_a_lost_server_leaves_is_taken_away() {
     let site = Site::with(&configuration(&server, &[&database], ""));
     let refused = server.try_sql(&database, "ALTER DATABASE BEGIN BACKUP;");
     assert!(refused.stderr.contains("already in the physical backup mode"), "nobody can begin: {refused:?}");
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     assert!(told.iter().any(|f| f.starts_with("note: ") && f.contains("the mark that is left")), "{told:?}");
     let said = site.json(&["run", "--", "true"]);
     assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
@@ -421,7 +417,7 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     // As it was printed, by the administrator.
     server.sql(&database, &printed.stdout);
     let said = site.json(&["check"]);
-    assert_eq!((said.code, findings(&said)), (Some(0), Vec::new()), "{}", said.text);
+    assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
     let frozen = site.freeze();
     let mut clients = 0;
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -440,7 +436,7 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     assert!(!frozen.text.contains("hunter2") && !said.text.contains("hunter2"));
 
     server.sql(&database, "GRANT INSERT ON writes TO USER backup; GRANT ALTER ANY TABLE TO USER backup;");
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     let [excess] = told.try_into().unwrap_or_else(|f| panic!("{f:?}"));
     assert!(excess.starts_with("note: ") && excess.contains("INSERT ON WRITES"), "{excess}");
     // The server itself holds this login back from all else.
@@ -475,7 +471,7 @@ fn check_tells_what_an_administrator_must_know() {
     let said = site.json(&["check"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
     assert!(said.text.contains("3.0") && said.text.contains("ODS 12"), "{}", said.text);
-    let told = findings(&said).join("\n");
+    let told = said.findings().join("\n");
     for words in [
         "warning: forced writes are off",
         &format!("writes into {} during its backup mode", elsewhere("meanwhile")),

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::program::succeed;
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::writers::Writers;
 use stillpoint_tests::{dist, missing, wait_until};
@@ -274,12 +275,6 @@ fn contained(case: &Case) {
     scene.ends_well(case.guest);
 }
 
-/// What the guest told in the record.
-fn told(said: &Said) -> Vec<String> {
-    let lines = said.json["workloads"][0]["log"].as_array().cloned().unwrap_or_default();
-    lines.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect()
-}
-
 #[test]
 fn every_guest_has_its_case() {
     let tables = [&UNFIT_TO_RUN[..], &IN_CHECK, &IN_PREPARE, &IN_FREEZE, &CLAIMS, &IN_THAW, &ON_MARIADB];
@@ -341,7 +336,7 @@ fn a_flood_of_log_lines_does_no_harm() {
     let said = scene.run();
     assert!(matches!(said.code, Some(0 | 4)), "{}", said.text);
     assert_eq!(scene.ran(), said.code == Some(0));
-    assert!(told(&said).len() <= 200, "{} lines were kept", told(&said).len());
+    assert!(said.log().len() <= 200, "{} lines were kept", said.log().len());
     assert!(said.text.len() < 1 << 20, "{} bytes were kept", said.text.len());
     scene.ends_well("floods-the-log");
 }
@@ -402,7 +397,7 @@ fn no_argument_becomes_a_statement_of_sqlite() {
 
 fn nothing_was_injected(said: &Said) {
     assert_eq!(said.code, Some(0), "{}", said.text);
-    let lines = told(said);
+    let lines = said.log();
     assert_eq!(lines.len(), 4 * 24, "all were tried: {}", said.text);
     assert!(!said.text.contains("ANOTHER THING"), "{lines:#?}");
     let same = |kind: &str| lines.iter().filter(|line| line.contains(&format!("{kind}: the same"))).count();
@@ -418,7 +413,7 @@ fn arguments_that_are_not_as_declared_are_refused() {
     let scene = Scene::of("passes-wrong-arguments");
     let said = scene.run();
     assert_eq!(said.code, Some(0), "{}", said.text);
-    let lines = told(&said);
+    let lines = said.log();
     assert_eq!(lines.len(), 18, "all were tried: {lines:#?}");
     assert!(lines.iter().all(|line| line.contains("refused: ")), "{lines:#?}");
     scene.ends_well("passes-wrong-arguments");
@@ -429,7 +424,7 @@ fn what_is_not_declared_is_not_sent() {
     let scene = Scene::of("runs-what-is-not-declared");
     let said = scene.run();
     assert_eq!(said.code, Some(0), "{}", said.text);
-    let lines = told(&said);
+    let lines = said.log();
     assert_eq!(lines.len(), 2 * 8, "all were tried: {lines:#?}");
     assert!(lines.iter().all(|line| line.contains(": refused: ")), "{lines:#?}");
     assert!(scene.stood_still() && !Path::new("/tmp/stillpoint-was-here").exists());
@@ -448,7 +443,7 @@ fn no_statement_reaches_another_workloads_database() {
     ));
     let said = scene.run();
     assert_eq!(said.code, Some(0), "{}", said.text);
-    let lines = told(&said);
+    let lines = said.log();
     assert_eq!(lines.len(), 10, "all were tried: {lines:#?}");
     assert!(lines.iter().all(|line| line.contains("not in dbnames")), "{lines:#?}");
     assert!(scene.stood_still());
@@ -460,7 +455,7 @@ fn no_name_leads_out_of_the_state_folder() {
     let scene = Scene::of("leaves-the-state-folder");
     let said = scene.run();
     assert_eq!(said.code, Some(0), "{}", said.text);
-    let lines = told(&said);
+    let lines = said.log();
     assert_eq!(lines.len(), 3 * 21, "all were tried: {lines:#?}");
     assert!(lines.iter().all(|line| line.contains("is no name for a state file")), "{lines:#?}");
     let point = std::fs::read_to_string(own_file(&scene, "recovery-point.json")).unwrap();
@@ -502,7 +497,7 @@ fn no_planted_link_leads_out_of_the_state_folder() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "untouched", "{}", said.text);
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "{}", said.text);
     assert!(!said.text.contains("untouched"), "what lies outside was read: {}", said.text);
-    let lines = told(&said);
+    let lines = said.log();
     assert!(lines.iter().any(|line| line.contains("get read: ")), "{lines:#?}");
     // A link is replaced by a file, and never followed.
     for name in ["written", "recovery-point.json"] {
@@ -538,7 +533,7 @@ fn on_mariadb() {
         match guest {
             "injects-sql-into-mariadb" => nothing_was_injected(&said),
             "cancels-other-sessions" => {
-                let lines = told(&said);
+                let lines = said.log();
                 assert!(lines.len() >= 8 && lines.iter().all(|line| line.contains("no place in")), "{lines:#?}");
             }
             _ => {}

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use stillpoint_tests::mariadb::{MariaDb, Programs};
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::site::Site;
 
 fn configuration(programs: &Programs, server: &MariaDb, more: &str) -> String {
     format!(
@@ -13,11 +13,6 @@ fn configuration(programs: &Programs, server: &MariaDb, more: &str) -> String {
         programs.command_path().display(),
         server.socket().display()
     )
-}
-
-fn findings(said: &Said) -> Vec<String> {
-    let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
-    all.map(|f| format!("{}: {}", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
 }
 
 /// Statements that have run for this long, and a transaction that has been idle for as long.
@@ -43,7 +38,7 @@ fn what_never_ends(programs: &Programs, age: Duration) {
         assert!(began.elapsed() < age + stillpoint_tests::PATIENCE);
         std::thread::sleep(Duration::from_millis(100));
     }
-    let told = findings(&site.json(&["check"])).join("\n");
+    let told = site.json(&["check"]).findings().join("\n");
     for words in ["has been running one statement for", "has a transaction open for"] {
         assert!(told.contains(words), "{words}: {told}");
     }
@@ -155,7 +150,7 @@ mod newer {
         let site = Site::with(&least);
         server.sql(&site.call(&["privileges", "orders"]).stdout);
         let said = site.json(&["check"]);
-        assert_eq!((said.code, findings(&said)), (Some(0), Vec::new()), "{}", said.text);
+        assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
         let said = site.json(&["run", "--", "true"]);
         assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
         assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 3, "{}", said.text);

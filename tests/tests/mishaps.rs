@@ -5,6 +5,7 @@
 
 use stillpoint_tests::fake::{FakeServer, Misbehaviour};
 use stillpoint_tests::mariadb::MariaDb;
+use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::wait_until;
 
@@ -101,7 +102,7 @@ fn the_server_is_restarted_between_undo_and_answer(name: &str, undo: &str, someb
     if somebody_sets_it {
         server.sql("SET READONLY 1");
     }
-    let said = stillpoint_tests::site::Said::of(thaw.end());
+    let said = Said::of(thaw.end());
     assert_eq!(server.frozen(), if somebody_sets_it { "readonly" } else { "" }, "{}", said.text);
     // It was proved before the undo was sent.
     assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,7 +12,8 @@ use stillpoint_tests::comparison::{Window, assert_recovered, assert_same};
 use stillpoint_tests::mariadb::{MariaDb, Programs};
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::succeed;
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::Log;
 use stillpoint_tests::{mysql, wait_until};
@@ -31,22 +31,9 @@ fn least(programs: &Programs, server: &MariaDb) -> String {
     configuration(programs, server, "linux_user = nobody\n").replace("-u root", "-u nobody")
 }
 
-fn findings(said: &Said) -> Vec<String> {
-    let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
-    all.map(|f| format!("{}: {}", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
-}
-
-/// The recovery point by name.
-fn coordinates(said: &Said) -> BTreeMap<String, String> {
-    let all = said.json["workloads"][0]["point"].as_array().unwrap().iter();
-    all.map(|c| (c["name"].as_str().unwrap().to_owned(), c["value"].as_str().unwrap().to_owned())).collect()
-}
-
 /// Where the server was when it was thawed: the end of what the snapshot can hold.
-fn at_the_thaw(said: &Said, name: &str) -> Option<String> {
-    let kept = said.json["workloads"][0]["kept"].as_array()?;
-    let named = kept.iter().find(|k| k["name"] == name)?;
-    Some(named["value"].as_str()?.replace('\n', ""))
+fn at_the_thaw(said: &Said, name: &str) -> String {
+    said.kept(name).replace('\n', "")
 }
 
 /// What of ours the server has: sessions, and locks that are held or waited for.
@@ -96,7 +83,7 @@ mod newer {
         writers.get_on(20);
         let log = writers.stop();
         assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
-        let point = coordinates(&said);
+        let point = said.point();
         assert!(point["way"].starts_with("LOCK INSTANCE FOR BACKUP: every table is InnoDB"), "{point:?}");
         eprintln!("longest gap of a writer {:?}", log.longest_gap());
         let source = server.data().to_owned();
@@ -126,8 +113,8 @@ mod newer {
 
     /// From where the copy itself is, to where the server was at the thaw.
     fn roll_forward(programs: &Programs, copy: &MariaDb, said: &Said, logs: &Path) {
-        let point = coordinates(said);
-        let (last, stop) = (at_the_thaw(said, "end_file").unwrap(), at_the_thaw(said, "end_position").unwrap());
+        let point = said.point();
+        let (last, stop) = (at_the_thaw(said, "end_file"), at_the_thaw(said, "end_position"));
         let mut read = Command::new(programs.command_path().join("mysqlbinlog"));
         read.arg(format!("--stop-position={stop}"));
         // The newest one began with the copy's own start; the one before it ends where the snapshot was cut.
@@ -143,7 +130,7 @@ mod newer {
         if let Some(gtid) = by_gtid {
             let within = format!("SELECT GTID_SUBSET('{gtid}', @@GLOBAL.gtid_executed);");
             assert_eq!(copy.sql(&within), "1\n", "the copy has {executed}, and not the point {gtid}");
-            let behind = at_the_thaw(said, "end_gtid").unwrap();
+            let behind = at_the_thaw(said, "end_gtid");
             let within = format!("SELECT GTID_SUBSET(@@GLOBAL.gtid_executed, '{behind}');");
             assert_eq!(copy.sql(&within), "1\n", "the copy has {executed}, more than was there at the thaw {behind}");
             read.arg(format!("--exclude-gtids={executed}"));
@@ -156,7 +143,7 @@ mod newer {
         copy.sql(&statements);
         if by_gtid.is_some() {
             let executed = copy.sql("SELECT @@GLOBAL.gtid_executed;").trim().replace("\\n", "");
-            assert_eq!(Some(executed), at_the_thaw(said, "end_gtid"), "neither less nor more");
+            assert_eq!(executed, at_the_thaw(said, "end_gtid"), "neither less nor more");
         }
     }
 
@@ -195,7 +182,7 @@ mod newer {
         all.iter().for_each(|(_, w)| w.get_on(20));
         let all: Vec<(&str, Log)> = all.into_iter().map(|(table, w)| (table, w.stop())).collect();
         assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
-        let point = coordinates(&said);
+        let point = said.point();
         assert!(point["way"].contains("FLUSH TABLES WITH READ LOCK") && point["way"].contains(why), "{point:?}");
         drop(server);
         let read = |what: &str, data: &Path| {
@@ -331,7 +318,7 @@ mod newer {
         let log = writers.stop();
         eprintln!("longest gap of a writer {:?}", log.longest_gap());
         assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
-        assert!(coordinates(&said)["way"].contains("InnoDB must have written all of its pages"), "{}", said.text);
+        assert!(said.point()["way"].contains("InnoDB must have written all of its pages"), "{}", said.text);
         drop(server);
         let apart = Apart { data: apart.data.replaced_by(data), redo: apart.redo.replaced_by(redo) };
         assert_same("the copy", &log, window, &apart.try_start(&programs).unwrap().rows());
@@ -376,7 +363,7 @@ mod newer {
         let Some(programs) = mysql::programs(test) else { return };
         let server = programs.private(&[]);
         let site = Site::with(&configuration(&programs, &server, "snapshot = files\n"));
-        let told = findings(&site.json(&["check"]));
+        let told = site.json(&["check"]).findings();
         assert!(told.iter().any(|f| f.contains("the verdict will be crash-consistent")), "{told:?}");
         let said = site.json(&["run", "--", "true"]);
         assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
@@ -398,18 +385,18 @@ mod newer {
         // As it was printed, by the administrator.
         server.sql(&printed.stdout);
         let said = site.json(&["check"]);
-        let [way] = findings(&said).try_into().unwrap_or_else(|f| panic!("{f:?}"));
+        let [way] = said.findings().try_into().unwrap_or_else(|f| panic!("{f:?}"));
         assert!(said.code == Some(0) && way.starts_with("note: writers will not be stopped"), "{}", said.text);
         let said = site.json(&["run", "--", "true"]);
         assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
-        assert!(coordinates(&said).contains_key("gtid"), "{}", said.text);
+        assert!(said.point().contains_key("gtid"), "{}", said.text);
 
         // It sees that there is a table, and cannot read it.
         server.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
         let said = site.json(&["run", "--", "true"]);
         assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
         server.sql("DROP TABLE app.plain; GRANT INSERT ON app.* TO nobody@localhost; GRANT SHUTDOWN ON *.* TO nobody@localhost;");
-        let told = findings(&site.json(&["check"])).join("\n");
+        let told = site.json(&["check"]).findings().join("\n");
         for words in ["may do more than it needs to", "INSERT ON app.*", "SHUTDOWN ON *.*"] {
             assert!(told.contains(words), "{words}: {told}");
         }
@@ -418,7 +405,7 @@ mod newer {
         );
         let said = site.json(&["run", "--", "true"]);
         assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "it cannot know: {}", said.text);
-        assert!(coordinates(&said)["way"].contains("may not see all tables"), "{}", said.text);
+        assert!(said.point()["way"].contains("may not see all tables"), "{}", said.text);
 
         for (privilege, on) in [
             ("BACKUP_ADMIN", "*.*"),
@@ -521,7 +508,7 @@ mod newer {
         server.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
         let site = Site::with(&configuration(&programs, &server, "stall_budget = 2\n"));
         let other = server.hold("LOCK TABLES app.plain WRITE");
-        let told = findings(&site.json(&["check"])).join("\n");
+        let told = site.json(&["check"]).findings().join("\n");
         assert!(told.contains("holds LOCK TABLES"), "{told}");
         let writers = server.writers(2);
         writers.get_on(5);
@@ -602,7 +589,7 @@ mod newer {
         let said = site.json(&["run", "--", "true"]);
         assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
         assert_eq!(said.json["workloads"][0]["role"], "replica", "{}", said.text);
-        let point = coordinates(&said);
+        let point = said.point();
         assert!(point["replication"].contains("relay_log_file") && point.contains_key("gtid"), "{point:?}");
         replica.sql("STOP REPLICA;");
         assert_eq!(site.json(&["check"]).json["workloads"][0]["role"], "replica", "one that waits is still one");
@@ -619,7 +606,7 @@ mod newer {
         let Some(programs) = mysql::programs(test) else { return };
         let server = programs.private(&["--disable-log-bin", "--innodb-doublewrite=OFF"]);
         let site = Site::with(&configuration(&programs, &server, ""));
-        let told = findings(&site.json(&["check"])).join("\n");
+        let told = site.json(&["check"]).findings().join("\n");
         for words in ["warning: innodb_doublewrite = OFF", "note: the binary log is off"] {
             assert!(told.contains(words), "{words}: {told}");
         }
@@ -667,7 +654,7 @@ fn a_long_statement(test: &str, age: Duration) {
         assert!(asleep.elapsed() < age + stillpoint_tests::PATIENCE);
         std::thread::sleep(Duration::from_millis(100));
     }
-    let told = findings(&site.json(&["check"])).join("\n");
+    let told = site.json(&["check"]).findings().join("\n");
     for words in ["has been running one statement for", "has a transaction open for"] {
         assert!(told.contains(words), "{words}: {told}");
     }
@@ -678,7 +665,7 @@ fn a_long_statement(test: &str, age: Duration) {
     assert!(gap < Duration::from_millis(1000), "a writer waited {gap:?}");
 
     server.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
-    let told = findings(&site.json(&["check"])).join("\n");
+    let told = site.json(&["check"]).findings().join("\n");
     assert!(told.contains("would wait behind it"), "{told}");
     let said = site.json(&["run", "--", "true"]);
     assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-014".to_owned()]), "{}", said.text);

@@ -14,7 +14,8 @@ use stillpoint_tests::dist;
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::oracle::{Home, Instance};
 use stillpoint_tests::program::{run, succeed};
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::wait_until;
 use tempfile::TempDir;
 
@@ -73,11 +74,6 @@ fn oratab(site: &Site, text: &str) -> PathBuf {
     std::fs::write(&list, text).unwrap();
     std::fs::set_permissions(&list, PermissionsExt::from_mode(0o644)).unwrap();
     list
-}
-
-fn findings(said: &Said) -> String {
-    let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
-    all.map(|f| format!("{}: {}\n", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
 }
 
 fn assert_consistent(said: &Said) {
@@ -252,12 +248,13 @@ fn what_cannot_be_held_is_crash_consistent_and_says_why() {
         let m = Machine::new("");
         state.iter().for_each(|(key, value)| m.instance.set(key, *value));
         let check = m.site.json(&["check"]);
-        assert!(findings(&check).contains(reason) && findings(&check).contains(found), "{}", check.text);
+        let told = check.findings().join("\n");
+        assert!(told.contains(reason) && told.contains(found), "{}", check.text);
         m.site.freeze();
         let said = m.site.json(&["thaw"]);
         assert_eq!(said.code, Some(5), "{}", said.text);
         assert_eq!(said.json["verdict"], "crash-consistent", "{}", said.text);
-        assert!(said.json["workloads"][0]["reason"].as_str().unwrap().contains(reason), "{}", said.text);
+        assert!(said.reason().contains(reason), "{}", said.text);
         assert!(m.instance.trace().iter().all(|l| !l.contains("ALTER ")), "{:?}", m.instance.trace());
     }
 }
@@ -446,7 +443,7 @@ fn a_backup_mode_that_did_not_hold_is_not_believed() {
         });
         let said = m.site.json(&["thaw"]);
         assert_eq!(said.code, Some(5), "{}", said.text);
-        assert!(said.json["workloads"][0]["reason"].as_str().unwrap().contains("did not hold"), "{}", said.text);
+        assert!(said.reason().contains("did not hold"), "{}", said.text);
         assert_eq!(m.instance.in_backup(), 0);
     }
 }
@@ -512,13 +509,14 @@ fn sysbackup_is_enough_and_sysdba_is_too_much() {
     let m = Machine::new("");
     let said = m.site.json(&["check"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
-    assert!(!findings(&said).contains("SYSDBA") && !findings(&said).contains("warning"), "{}", said.text);
+    let told = said.findings().join("\n");
+    assert!(!told.contains("SYSDBA") && !told.contains("warning"), "{}", said.text);
     let list = m.site.path("etc/oratab");
     m.site.configure(&m.configuration(&list, "credString = / as sysdba\n"));
     let uid = m.instance.get("backup_users");
     m.instance.set("dba_users", uid);
     let said = m.site.json(&["check"]);
-    assert!(findings(&said).contains("more than it needs to: SYSDBA"), "{}", said.text);
+    assert!(said.findings().join("\n").contains("more than it needs to: SYSDBA"), "{}", said.text);
     let printed = m.site.call(&["privileges", "orcl"]);
     assert!(printed.stdout.contains("GRANT SYSBACKUP TO"), "{printed:?}");
 }

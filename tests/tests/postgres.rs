@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,7 +11,8 @@ use stillpoint_tests::comparison::assert_recovered;
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::postgres::{self, Postgres, Programs};
 use stillpoint_tests::program::succeed;
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::wait_until;
 
@@ -39,23 +39,6 @@ fn least(server: &Postgres, more: &str) -> String {
     configuration(server, more)
         .replace("linux_user = postgres", "linux_user = nobody")
         .replace("-u postgres", "-u nobody")
-}
-
-fn findings(said: &Said) -> Vec<String> {
-    let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
-    all.map(|f| format!("{}: {}", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
-}
-
-/// The recovery point by name.
-fn coordinates(said: &Said) -> BTreeMap<String, String> {
-    let all = said.json["workloads"][0]["point"].as_array().unwrap().iter();
-    all.map(|c| (c["name"].as_str().unwrap().to_owned(), c["value"].as_str().unwrap().to_owned())).collect()
-}
-
-/// What the answer to the thaw holds byte for byte.
-fn kept(said: &Said, name: &str) -> String {
-    let mut all = said.json["workloads"][0]["kept"].as_array().unwrap().iter();
-    all.find(|k| k["name"] == name).unwrap()["value"].as_str().unwrap().to_owned()
 }
 
 /// One cycle on a volume: a block image and a snapshot, each opened by a second server.
@@ -86,11 +69,11 @@ fn cycle(test: &str, programs: Option<Programs>, settings: &[&str]) {
     assert_eq!(said.json["verdict"], "application-consistent", "{}", said.text);
     assert_eq!(said.json["kind"], "recoverable", "{}", said.text);
     eprintln!("longest gap of a writer {:?}", log.longest_gap());
-    let point = coordinates(&said);
+    let point = said.point();
     assert_eq!(point.len(), 5, "{}", said.text);
 
     // What exists only after the snapshot is in the answer, and in no copy.
-    let label = kept(&said, "backup_label");
+    let label = said.kept("backup_label");
     assert!(label.contains("LABEL: stillpoint ") && label.contains(said.json["cycle"].as_str().unwrap()), "{label}");
     drop(server);
 
@@ -151,7 +134,7 @@ fn a_snapshot_is_rolled_forward_with_its_label_and_tablespace_map() {
     server.make_table();
     server.sql("ALTER TABLE writes SET TABLESPACE elsewhere;");
     let site = Site::with(&configuration(&server, ""));
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     assert!(told.iter().any(|f| f.contains("tablespace elsewhere") && f.contains("/space")), "{told:?}");
     let writers = server.writers(2);
     writers.get_on(20);
@@ -170,7 +153,7 @@ fn a_snapshot_is_rolled_forward_with_its_label_and_tablespace_map() {
     wait_until("the log is archived", || server.sql(&archived) == "t\n");
     drop(server);
 
-    let (label, map) = (kept(&said, "backup_label"), kept(&said, "tablespace_map"));
+    let (label, map) = (said.kept("backup_label"), said.kept("tablespace_map"));
     assert!(map.contains("/space"), "{map}");
     let map = map.replace(space.to_str().unwrap(), rolled.join("space").to_str().unwrap());
     let pg = rolled.join("pg");
@@ -202,7 +185,7 @@ fn a_standby_is_frozen_as_a_standby() {
     primary.make_table();
     let standby = Postgres::standby(&primary);
     let site = Site::with(&configuration(&standby, ""));
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     assert!(told.iter().any(|f| f.starts_with("note: this is a standby")), "{told:?}");
     let said = site.json(&["run", "--", "true"]);
     assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
@@ -224,12 +207,12 @@ fn the_least_login_suffices_and_what_differs_from_it_is_told() {
     // As it was printed, by the administrator.
     server.sql(&printed.stdout);
     let said = site.json(&["check"]);
-    assert_eq!((said.code, findings(&said)), (Some(0), Vec::new()), "{}", said.text);
+    assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
     let said = site.json(&["run", "--", "true"]);
     assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
 
     server.sql("GRANT INSERT ON writes TO nobody; GRANT pg_read_all_data TO nobody; ALTER ROLE nobody CREATEDB;");
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     let [excess] = told.try_into().unwrap_or_else(|f| panic!("{f:?}"));
     for words in ["note: ", "INSERT ON public.writes", "pg_read_all_data", "CREATEDB", "stillpoint privileges postgres"]
     {
@@ -239,7 +222,7 @@ fn the_least_login_suffices_and_what_differs_from_it_is_told() {
         "REVOKE INSERT ON writes FROM nobody; REVOKE pg_read_all_data, pg_read_all_stats FROM nobody; \
          ALTER ROLE nobody NOCREATEDB;",
     );
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with("warning: the login lacks the privilege pg_read_all_stats"), "{told:?}");
 
@@ -425,7 +408,7 @@ fn check_tells_what_an_administrator_must_know() {
     server.sql("SELECT pg_switch_wal();");
     let failed = "SELECT 1 FROM pg_stat_archiver WHERE failed_count > 0;";
     wait_until("the archiver fails", || !server.sql(failed).is_empty());
-    let told = findings(&site.json(&["check"])).join("\n");
+    let told = site.json(&["check"]).findings().join("\n");
     for words in [
         "note: full_page_writes = off",
         "note: synchronous_commit = off",

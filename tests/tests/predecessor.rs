@@ -15,7 +15,8 @@ use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::postgres::Postgres;
 use stillpoint_tests::processes::{self, clients};
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::wait_until;
 
@@ -347,9 +348,8 @@ fn a10_a_backup_that_somebody_ended_is_told_as_that() {
     server.sql("END BACKUP");
     let said = site.json(&["thaw"]);
     assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
-    let workload = &said.json["workloads"][0];
-    assert!(workload["reason"].as_str().unwrap().contains("did not hold to the end"), "{}", said.text);
-    assert_eq!(workload["azure"], 510, "{}", said.text);
+    assert!(said.reason().contains("did not hold to the end"), "{}", said.text);
+    assert_eq!(said.json["workloads"][0]["azure"], 510, "{}", said.text);
     assert_nothing_is_frozen(&site);
 }
 

@@ -9,7 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use stillpoint_tests::dist;
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::program::run;
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 
 /// A user of every machine, who may do nothing.
 fn configuration(server: &MariaDb, more: &str) -> String {
@@ -18,11 +19,6 @@ fn configuration(server: &MariaDb, more: &str) -> String {
          credString = -u nobody --socket={}\n{more}",
         server.socket().display()
     )
-}
-
-fn findings(said: &Said) -> Vec<String> {
-    let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
-    all.map(|f| format!("{}: {}", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
 }
 
 #[test]
@@ -42,14 +38,14 @@ fn the_least_login_suffices_and_what_differs_from_it_is_told() {
     // As it was printed, by the administrator.
     server.sql(&printed.stdout);
     let said = site.json(&["check"]);
-    assert_eq!((said.code, findings(&said)), (Some(0), Vec::new()), "{}", said.text);
+    assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
     let said = site.json(&["run", "--", "true"]);
     assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
     assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 3, "{}", said.text);
 
     server.sql("GRANT INSERT ON app.* TO nobody@localhost; GRANT SHUTDOWN ON *.* TO nobody@localhost;");
     let said = site.json(&["check"]);
-    let [excess] = findings(&said).try_into().unwrap_or_else(|f| panic!("{f:?}"));
+    let [excess] = said.findings().try_into().unwrap_or_else(|f| panic!("{f:?}"));
     for words in ["note: ", "INSERT ON app.*", "SHUTDOWN ON *.*", "stillpoint privileges orders"] {
         assert!(excess.contains(words), "{words}: {excess}");
     }
@@ -57,7 +53,7 @@ fn the_least_login_suffices_and_what_differs_from_it_is_told() {
         "REVOKE INSERT ON app.* FROM nobody@localhost; REVOKE SHUTDOWN, BINLOG MONITOR, PROCESS ON *.* FROM nobody@localhost;",
     );
     let said = site.json(&["check"]);
-    let told = findings(&said);
+    let told = said.findings();
     assert_eq!((said.code, told.len()), (Some(0), 2), "{}", said.text);
     assert!(told[0].starts_with("warning: the login lacks the privilege BINLOG MONITOR ON *.*"), "{told:?}");
     assert!(told[1].starts_with("warning: the login lacks the privilege PROCESS ON *.*"), "{told:?}");

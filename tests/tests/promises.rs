@@ -13,7 +13,8 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::processes::{self, clients};
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
@@ -60,10 +61,6 @@ fn assert_nothing_is_frozen(site: &Site) {
     assert_eq!((status.code, &status.json["under_way"]), (Some(0), &serde_json::Value::Null), "{}", status.text);
 }
 
-fn reason(said: &Said) -> &str {
-    said.json["workloads"][0]["reason"].as_str().unwrap_or_default()
-}
-
 #[test]
 fn a_hold_that_nobody_ends_is_ended_by_the_timeout() {
     let Scene { site, writers, _folder } = scene(5);
@@ -79,7 +76,7 @@ fn a_hold_that_nobody_ends_is_ended_by_the_timeout() {
     assert!(thawed - frozen <= Duration::from_secs(20), "it was thawed late, after {:?}", thawed - frozen);
     let said = site.json(&["thaw"]);
     assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
-    assert!(reason(&said).contains("the timeout"), "{}", said.text);
+    assert!(said.reason().contains("the timeout"), "{}", said.text);
     // Told once: nothing is left to tell, and nothing that vouches for a snapshot.
     let said = site.json(&["thaw"]);
     assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-003".to_owned()]), "{}", said.text);
@@ -157,7 +154,7 @@ fn a_signal_to_run_thaws_before_it_reaches_the_command() {
     assert_eq!(said.code, Some(8), "{}", said.text);
     // What the command cut after the signal is not vouched for.
     assert_eq!(said.json["verdict"], "crash-consistent", "{}", said.text);
-    assert!(reason(&said).contains("signal"), "{}", said.text);
+    assert!(said.reason().contains("signal"), "{}", said.text);
 }
 
 #[test]
@@ -363,7 +360,7 @@ fn a_server_that_dies_while_it_stands_still_is_not_called_consistent() {
     kill(Pid::from_raw(i32::try_from(server.id()).unwrap()), Signal::SIGKILL).unwrap();
     let said = site.json(&["thaw"]);
     assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
-    assert!(!reason(&said).is_empty(), "{}", said.text);
+    assert!(!said.reason().is_empty(), "{}", said.text);
     assert_nothing_is_frozen(&site);
 }
 
@@ -457,7 +454,7 @@ fn a_database_that_was_replaced_is_not_called_consistent() {
     std::fs::rename(folder.path().join("new.db"), file).unwrap();
     let said = site.json(&["thaw"]);
     assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
-    assert!(reason(&said).contains("replaced"), "{}", said.text);
+    assert!(said.reason().contains("replaced"), "{}", said.text);
     assert_nothing_is_frozen(&site);
     drop(writers);
 }

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +12,8 @@ use stillpoint_tests::comparison::{Window, assert_same};
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::redis::{Programs, Redis, Settings};
-use stillpoint_tests::site::{Said, Site};
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
@@ -22,17 +22,6 @@ const EVERYSEC: Settings = &[("appendonly", "yes"), ("appendfsync", "everysec")]
 const ALWAYS: Settings = &[("appendonly", "yes"), ("appendfsync", "always")];
 /// A dump is made by nobody but the freeze.
 const DUMPS: Settings = &[("appendonly", "no")];
-
-fn findings(said: &Said) -> Vec<String> {
-    let all = said.json["workloads"][0]["findings"].as_array().into_iter().flatten();
-    all.map(|f| format!("{}: {}", f["level"].as_str().unwrap(), f["text"].as_str().unwrap())).collect()
-}
-
-/// The recovery point by name.
-fn coordinates(said: &Said) -> BTreeMap<String, String> {
-    let all = said.json["workloads"][0]["point"].as_array().unwrap().iter();
-    all.map(|c| (c["name"].as_str().unwrap().to_owned(), c["value"].as_str().unwrap().to_owned())).collect()
-}
 
 fn assert_still(said: &Said) {
     assert_eq!(said.code, Some(0), "{}", said.text);
@@ -83,7 +72,7 @@ fn cycle(test: &str, programs: Option<Programs>, settings: Settings<'_>) {
     let log = writers.stop();
     assert_still(&said);
     eprintln!("standstill {} µs, longest gap of a writer {:?}", said.json["standstill_us"], log.longest_gap());
-    let point = coordinates(&said);
+    let point = said.point();
     assert_eq!(point["role"], "primary");
     assert_eq!(point["run id"], server.info("run_id"));
     assert_eq!(point.contains_key("appended bytes"), appends, "{point:?}");
@@ -247,7 +236,7 @@ fn a_replica_is_frozen_as_a_replica() {
     let writers = primary.writers(2);
     wait_until("the replica follows", || replica.info("master_link_status") == "up");
     let site = Site::with(&replica.configuration("timeout = 60\n"));
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     assert!(told.iter().any(|f| f.starts_with("note: this is a replica")), "{told:?}");
     writers.get_on(100);
     wait_until("what is written reaches the replica", || !replica.rows().is_empty());
@@ -261,7 +250,7 @@ fn a_replica_is_frozen_as_a_replica() {
     assert_eq!(replica.info("aof_current_size"), size);
     let said = site.json(&["thaw"]);
     assert_still(&said);
-    assert_eq!(coordinates(&said)["role"], "replica");
+    assert_eq!(said.point()["role"], "replica");
     wait_until("the replica follows again", || replica.info("aof_current_size") != size);
     // What is in the copy ends at the offset that was recorded: as many rows as the primary had acknowledged by then.
     let rows = Redis::on(&programs, &copy, EVERYSEC).rows();
@@ -420,7 +409,7 @@ fn a_dump_that_takes_long_costs_the_budget_and_no_more() {
     let said = site.json(&["freeze"]);
     assert_eq!(said.code, Some(4), "{}", said.text);
     assert!(said.text.contains("the last dump took"), "{}", said.text);
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     assert!(told.iter().any(|f| f.starts_with("problem: the last dump took")), "{told:?}");
     assert!(writers.stop().longest_gap() <= gap, "the second time nobody waits");
 }
@@ -488,7 +477,7 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     // Whoever does not log in may do nothing.
     server.say("ACL SETUSER default off");
     let said = site.json(&["check"]);
-    assert_eq!((said.code, findings(&said)), (Some(0), Vec::new()), "{}", said.text);
+    assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
 
     let frozen = site.freeze();
     let socket = server.socket().display().to_string();
@@ -529,17 +518,17 @@ fn a_login_with_other_rights_is_told() {
     let made = printed.lines().find(|l| !l.starts_with("--")).unwrap().to_owned();
     let login = |more: &str| server.say(&format!("{made} >word {more}"));
     login("+@all");
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     assert!(told.len() == 1 && told[0].starts_with("note: the login backup may do far more"), "{told:?}");
     for command in ["CLIENT PAUSE", "CLIENT UNPAUSE", "BGSAVE"] {
         login(&format!("-{}", command.to_lowercase().replace(' ', "|")));
         let said = site.json(&["check"]);
         assert_eq!(said.code, Some(4), "{}", said.text);
-        let told = findings(&said);
+        let told = said.findings();
         assert_eq!(told, [format!("problem: the login backup may not run {command}: see stillpoint privileges")]);
     }
     login("-acl|dryrun");
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     assert!(told.len() == 1 && told[0].starts_with("warning: the login may not ask"), "{told:?}");
     login("-info");
     let said = site.json(&["check"]);
@@ -556,10 +545,10 @@ fn check_tells_what_an_administrator_must_know() {
     // As good as a cache: a dump would be loaded by the next start.
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(4), "{}", said.text);
-    assert!(findings(&said)[0].starts_with("problem: this server has no append-only file, and since"), "{}", said.text);
+    assert!(said.findings()[0].starts_with("problem: this server has no append-only file, and since"), "{}", said.text);
     assert!(!server.data().join("dump.rdb").exists(), "nothing was saved");
     has_saved(&server);
-    let told = findings(&site.json(&["check"]));
+    let told = site.json(&["check"]).findings();
     assert!(told[0].starts_with("note: there is no append-only file"), "{told:?}");
     // A folder where the dump should be.
     std::fs::remove_file(server.data().join("dump.rdb")).unwrap();
@@ -574,7 +563,7 @@ fn check_tells_what_an_administrator_must_know() {
     let Some(server) = Redis::private(test, &[("appendonly", "yes"), ("cluster-enabled", "yes")]) else { return };
     site.configure(&server.configuration("timeout = 60\n"));
     let said = site.json(&["check"]);
-    assert!(findings(&said)[0].starts_with("warning: this server is one of a cluster"), "{}", said.text);
+    assert!(said.findings()[0].starts_with("warning: this server is one of a cluster"), "{}", said.text);
     assert_still(&site.json(&["run", "--", "true"]));
 }
 

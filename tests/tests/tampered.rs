@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use stillpoint_tests::dist;
 use stillpoint_tests::program::run;
 use stillpoint_tests::reviewer::{MODULE, REVOCATIONS, Reviewer};
-use stillpoint_tests::site::Said;
+use stillpoint_tests::said::Said;
 
 const COMPONENT: &[u8] = b"no WebAssembly: whoever parses this says so";
 

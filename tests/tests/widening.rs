@@ -11,7 +11,7 @@ use serde_json::Value;
 use stillpoint_tests::dist;
 use stillpoint_tests::program::run;
 use stillpoint_tests::reviewer::{MODULE, Reviewer};
-use stillpoint_tests::site::Said;
+use stillpoint_tests::said::Said;
 
 /// A machine that has the real module for SQLite installed as two people have signed it.
 struct Scene {
