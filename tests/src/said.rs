@@ -37,6 +37,67 @@ impl Said {
         out
     }
 
+    /// It ended with this exit code, and one fault in all, this one.
+    ///
+    /// # Panics
+    /// When it did not.
+    #[track_caller]
+    pub fn assert_fault(&self, code: i32, id: &str) {
+        assert_eq!((self.code, self.faults()), (Some(code), vec![id.to_owned()]), "{}", self.text);
+    }
+
+    /// The cycle is consistent: writers had stopped.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn assert_still(&self) {
+        self.assert_consistent();
+        assert_eq!(self.json["kind"], "still", "{}", self.text);
+    }
+
+    /// The cycle is consistent: writers went on, and the database's own recovery makes a copy whole.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn assert_recoverable(&self) {
+        self.assert_consistent();
+        assert_eq!(self.json["kind"], "recoverable", "{}", self.text);
+    }
+
+    /// The cycle is consistent, of whatever kind.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn assert_consistent(&self) {
+        self.assert_verdict(0, "application-consistent");
+    }
+
+    /// It was thawed, and the cycle is no more than what a crash leaves.
+    ///
+    /// # Panics
+    /// When it is more, or less.
+    #[track_caller]
+    pub fn assert_crash_consistent(&self) {
+        self.assert_verdict(5, "crash-consistent");
+    }
+
+    /// Nothing was frozen in the end.
+    ///
+    /// # Panics
+    /// When something was.
+    #[track_caller]
+    pub fn assert_failed(&self) {
+        self.assert_verdict(4, "failed");
+    }
+
+    #[track_caller]
+    fn assert_verdict(&self, code: i32, verdict: &str) {
+        assert_eq!((self.code, &self.json["verdict"]), (Some(code), &verdict.into()), "{}", self.text);
+    }
+
     /// What was found of the workload, each as `level: text`.
     ///
     /// # Panics

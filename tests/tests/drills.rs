@@ -179,7 +179,7 @@ fn sqlite_is_whole_again_file_by_file() {
     let snapshot = volume.snapshot("copy");
     let window = Window { frozen, thaw_asked: Instant::now() };
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
     all.iter().for_each(|w| w.get_on(20));
     let logs = all.map(Writers::stop);
     let compared = |what: &str, orders: &Path, stock: &Path| {
@@ -264,7 +264,7 @@ fn postgres_copied_file_by_file_is_whole_with_its_label_alone() {
     server.sql("CHECKPOINT;");
     part("pg_wal) ;; *");
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     writers.get_on(30);
     let log = writers.stop();
     let closed = server.sql("SELECT pg_walfile_name(pg_switch_wal());");

@@ -72,7 +72,7 @@ fn sent(server: &FakeServer, from: usize) -> Vec<String> {
 fn whole_cycle(name: &str, frozen: &str, kind: &str) {
     let (server, site, writers) = scene(name, 60);
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
     assert_eq!(said.json["kind"], kind, "{}", said.text);
     assert_thawed(&server, &site);
     writers.get_on(5);
@@ -86,7 +86,7 @@ fn whole_cycle(name: &str, frozen: &str, kind: &str) {
         writers.get_on(5);
     }
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
     assert_thawed(&server, &site);
     writers.get_on(5);
     let log = writers.stop();
@@ -157,7 +157,7 @@ fn what_ended_by_itself_was_not_held() {
     wait_until("the pause is over", || server.frozen().is_empty());
     writers.get_on(1);
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     assert_thawed(&server, &site);
 }
 
@@ -168,7 +168,7 @@ fn what_somebody_else_froze_is_left_alone() {
         server.sql(begin);
         let from = server.received().len();
         let said = site.json(&["run", "--", "true"]);
-        assert_eq!((said.code, &said.json["verdict"]), (Some(4), &"failed".into()), "{}", said.text);
+        said.assert_failed();
         assert_eq!(server.frozen(), flag, "{}", said.text);
         assert!(!sent(&server, from).iter().any(|s| s.starts_with("END") || s.starts_with("RESUME")));
         server.sql(if flag == "backup" { "END BACKUP" } else { "RESUME DISK" });
@@ -183,7 +183,7 @@ fn a_server_on_which_logins_hang_while_it_is_frozen() {
     let writers = server.writers(1);
     site.freeze();
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
     assert_thawed(&server, &site);
     writers.get_on(5);
 }
@@ -195,7 +195,7 @@ fn a_freeze_that_fails_halfway() {
         let (server, site, writers) = scene("fake-all", 60);
         server.misbehave(true, what, "SET READONLY 1");
         let said = site.json(&["run", "--", "true"]);
-        assert_eq!((said.code, &said.json["verdict"]), (Some(4), &"failed".into()), "{}", said.text);
+        said.assert_failed();
         assert_thawed(&server, &site);
         writers.get_on(5);
     }

@@ -107,7 +107,7 @@ fn they_stand_still_with_the_database_and_run_again() {
     let point: serde_json::Value = serde_json::from_slice(&std::fs::read(point).unwrap()).unwrap();
     assert_eq!(point["frozen"], true, "the recovery point lies inside: {point}");
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
     a.gets_on();
     b.gets_on();
     writers.get_on(10);
@@ -202,7 +202,7 @@ fn the_timeout_thaws_them() {
     a.gets_on();
     writers.get_on(10);
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn one_that_somebody_else_has_frozen_is_left_alone() {
         assert!(a.thaw());
         a.gets_on();
         let said = site.json(&["run", "--", "true"]);
-        assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+        said.assert_consistent();
     }
 }
 
@@ -240,7 +240,7 @@ fn one_that_somebody_else_thaws_costs_the_verdict() {
         site.freeze();
         assert!(a.thaw());
         let said = site.json(&["thaw"]);
-        assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+        said.assert_crash_consistent();
         assert!(said.reason().contains("somebody else thawed"), "{}", said.text);
         writers.get_on(10);
         assert_nothing_is_armed(&site);
@@ -421,7 +421,7 @@ impl Outer {
 
     fn works_again(&self) {
         let said = self.site.json(&["run", "--", "true"]);
-        assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+        said.assert_consistent();
         self.databases_get_on();
     }
 }
@@ -439,7 +439,7 @@ fn the_timeout_thaws_databases_while_everything_of_ours_stands_still() {
     assert!(after < Duration::from_secs(timeout.into()) + LATE, "after {after:?}");
     outer.thaw_and_go_on("crash-consistent");
     let said = outer.site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     // On a machine that is busy with other tests the keeper may be so late that the guard comes before it.
     let guard = said.faults() == ["SP-GUARD-001"] && said.text.contains("let the deadline pass");
     assert!(guard || said.reason().contains("the timeout"), "{}", said.text);
@@ -458,10 +458,10 @@ fn the_guard_thaws_databases_while_everything_of_ours_stands_still() {
     assert!(after < LATE, "after {after:?}");
     // The guard cannot write that down, so nobody can say that it did; but nobody is kept waiting.
     let said = Said::of(outer.site.start(&["thaw"]).end_within(Duration::from_secs(30)));
-    assert_eq!((said.code, said.faults()), (Some(6), vec!["SP-GUARD-003".to_owned()]), "{}", said.text);
+    said.assert_fault(6, "SP-GUARD-003");
     outer.thaw_and_go_on("crash-consistent");
     let said = outer.site.json(&["thaw"]);
-    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-GUARD-001".to_owned()]), "{}", said.text);
+    said.assert_fault(5, "SP-GUARD-001");
     outer.works_again();
 }
 
@@ -477,7 +477,7 @@ fn the_agent_is_answered_while_everything_of_ours_stands_still() {
     assert!(after < LATE, "after {after:?}");
     // An agent may wait for this answer before it lets anything else go on.
     let said = Said::of(thaw.end_within(Duration::from_secs(20)));
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
     assert_eq!(said.json["warnings"][0]["id"], "SP-CYCLE-015", "{}", said.text);
     // The keeper still answers, and nobody is told to end it.
     let status = outer.site.json(&["status"]);
@@ -490,7 +490,7 @@ fn the_agent_is_answered_while_everything_of_ours_stands_still() {
     outer.thaw_and_go_on("application-consistent");
     // It was told once.
     let said = outer.site.json(&["thaw"]);
-    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-003".to_owned()]), "{}", said.text);
+    said.assert_fault(5, "SP-CYCLE-003");
     outer.works_again();
 }
 
@@ -503,7 +503,7 @@ fn a_keeper_that_is_killed_while_it_waits_for_our_own_disk() {
     site.freeze();
     assert!(m.freeze());
     let said = Said::of(site.start(&["thaw"]).end_within(Duration::from_secs(20)));
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
     kill(site.process("keeper"), Signal::SIGKILL).unwrap();
     writers.get_on(10);
     assert!(m.is_frozen());
@@ -511,7 +511,7 @@ fn a_keeper_that_is_killed_while_it_waits_for_our_own_disk() {
     wait_for_the_end(&site);
     assert_nothing_is_armed(&site);
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
 }
 
 /// A small filesystem in memory, with room for as much as a test leaves.
@@ -574,12 +574,7 @@ fn a_full_disk_refuses_the_freeze() {
         assert_nothing_is_armed_or_full(&site, &said);
         if marker.exists() {
             // It froze, so the undo had been written; what is written afterwards does not change what the snapshot is.
-            assert_eq!(
-                (said.code, &said.json["verdict"]),
-                (Some(0), &"application-consistent".into()),
-                "{}",
-                said.text
-            );
+            said.assert_consistent();
             if said.faults().is_empty() {
                 break;
             }
@@ -598,7 +593,7 @@ fn a_full_disk_refuses_the_freeze() {
     memory.leave(64);
     site.freeze();
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
     assert_nothing_is_armed(&site);
 }
 

@@ -91,8 +91,7 @@ fn two_databases_in_every_kind_of_copy() {
     let said = site.json(&["thaw"]);
     writers.iter().for_each(|w| w.get_on(20));
     let logs: Vec<Log> = writers.into_iter().map(|w| w.stop()).collect();
-    assert_eq!(said.code, Some(0), "{}", said.text);
-    assert_eq!((&said.json["verdict"], &said.json["kind"]), (&"application-consistent".into(), &"recoverable".into()));
+    said.assert_recoverable();
     assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 6, "{}", said.text);
     eprintln!("longest gaps {:?}", logs.iter().map(Log::longest_gap).collect::<Vec<_>>());
     for (database, log) in databases.iter().zip(&logs) {
@@ -138,7 +137,7 @@ fn a_file_without_what_was_written_beside_it_says_so() {
     let mut command = vec!["run", "--", "cp"];
     command.extend(copying);
     let said = site.json(&command);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     let refused = server.try_sql(&copy, "SELECT 1 FROM writes;");
     assert!(refused.stderr.contains("copy.fdb.delta"), "{refused:?}");
     server.nbackup("-F", &copy);
@@ -234,7 +233,7 @@ fn a_crash_of_everything_is_recovered_from() {
     let server = server.start_again();
     assert_eq!(server.backup_state(&database), "1", "it outlasts the server");
     let said = site.json(&["recover"]);
-    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-011".to_owned()]), "{}", said.text);
+    said.assert_fault(5, "SP-CYCLE-011");
     assert_eq!(server.backup_state(&database), "0");
     assert_eq!(server.rows(&database).len(), 1);
     let said = site.json(&["run", "--", "true"]);
@@ -263,7 +262,7 @@ fn a_restored_machine_recovers() {
     let cut = Instant::now();
     writers.get_on(20);
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     let log = writers.stop();
     let port = server.port();
     let (before, state) = (volume.data(), site.path(""));
@@ -280,7 +279,7 @@ fn a_restored_machine_recovers() {
     recover.arg("--state-dir").arg(state).args(["--output", "json", "recover"]);
     let said = Said::of(run(&mut recover, ""));
     std::fs::remove_dir_all(parent.parent().unwrap()).unwrap();
-    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-011".to_owned()]), "{}", said.text);
+    said.assert_fault(5, "SP-CYCLE-011");
     server.wait_for_the_end(orders);
     assert_recovered("the restored machine", &log, begun, cut, &server.rows(orders));
     drop(server);
@@ -296,7 +295,7 @@ fn a_backup_mode_of_somebody_else_is_left_alone() {
     let site = Site::with(&configuration(&server, &[&database, &other], ""));
     for command in [&["check"][..], &["run", "--", "true"]] {
         let said = site.json(command);
-        assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-010".to_owned()]), "{}", said.text);
+        said.assert_fault(4, "SP-DB-010");
         assert!(said.text.contains("b.fdb is in backup mode already"), "{}", said.text);
         assert_eq!((server.backup_state(&database), server.backup_state(&other)), ("0".into(), "1".into()));
     }
@@ -330,13 +329,13 @@ fn a_backup_mode_that_somebody_ended_is_not_called_consistent() {
     site.freeze();
     server.sql(&database, "ALTER DATABASE END BACKUP;");
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     // Nor is one whose server died and came again, whatever stands on disk.
     site.freeze();
     let server = server.start_again();
     assert_eq!(server.backup_state(&database), "1");
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     assert_eq!(server.backup_state(&database), "0", "through a new session");
 }
 
@@ -359,7 +358,7 @@ fn a_mark_that_a_lost_server_leaves_is_taken_away() {
     let told = site.json(&["check"]).findings();
     assert!(told.iter().any(|f| f.starts_with("note: ") && f.contains("the mark that is left")), "{told:?}");
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     server.wait_for_the_end(&database);
     server.rows(&database);
 }
@@ -376,7 +375,7 @@ fn a_long_way_back_is_the_servers_own() {
     let began = Instant::now();
     let said = site.json(&["thaw"]);
     let (took, after) = (began.elapsed(), server.backup_state(&database));
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     eprintln!("thaw took {took:?}, then the state was {after}");
     // What is still under way is no reason to begin anew; the server may be too busy with it even to say so.
     let again = site.json(&["check"]);
@@ -411,7 +410,7 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     assert_eq!(site.json(&["check"]).faults(), ["SP-DB-001"], "there is no such user");
     server.sql(&database, &format!("CREATE USER backup PASSWORD '{}';", SECRET.replace('\'', "''")));
     let said = site.json(&["check"]);
-    assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-011".to_owned()]), "{}", said.text);
+    said.assert_fault(4, "SP-DB-011");
     assert!(said.text.contains("lacks the privilege ALTER DATABASE"), "{}", said.text);
     let printed = site.call(&["privileges", "firebird"]);
     // As it was printed, by the administrator.
@@ -432,7 +431,7 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     }
     assert!(clients >= 2, "the clients run with their credential");
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     assert!(!frozen.text.contains("hunter2") && !said.text.contains("hunter2"));
 
     server.sql(&database, "GRANT INSERT ON writes TO USER backup; GRANT ALTER ANY TABLE TO USER backup;");

@@ -88,7 +88,7 @@ fn a_backup_that_nobody_can_name_is_left_alone() {
     let site = site(&server);
     let somebody = Somebody::runs(&mut mariadb_client(&server), "BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT;");
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-014".to_owned()]), "{}", said.text);
+    said.assert_fault(4, "SP-DB-014");
     assert!(said.text.contains("another backup"), "{}", said.text);
     is_still_held(&server);
     drop(somebody);
@@ -103,7 +103,7 @@ fn a_lock_on_a_sqlite_file_is_named_and_left_alone() {
         Site::with(&format!("[workload]\nworkload_name = sqlite\ndbnames = {}\nstall_budget = 1\n", file.display()));
     let somebody = Somebody::runs(Command::new("sqlite3").arg("-batch").arg(&file), "BEGIN IMMEDIATE;");
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-014".to_owned()]), "{}", said.text);
+    said.assert_fault(4, "SP-DB-014");
     let whose = format!("sqlite3 (process {}", somebody.0.id());
     assert!(said.text.contains(&whose), "{whose}: {}", said.text);
     assert!(sqlite::is_locked(&file), "somebody else's lock was released");

@@ -44,14 +44,14 @@ fn what_never_ends(programs: &Programs, age: Duration) {
     }
     // What reads, and what is only open, is no hindrance.
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
     let gap = all.iter().map(|w| w.log().longest_gap()).max().unwrap();
     assert!(gap < Duration::from_secs(1), "a writer waited {gap:?}");
 
     // What writes to a table outside of transactions is one.
     let writes = server.busy_with("INSERT INTO app.slow SELECT SLEEP(3600)");
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-014".to_owned()]), "{}", said.text);
+    said.assert_fault(4, "SP-DB-014");
     all.iter().for_each(|w| w.get_on(5));
     let pending = server
         .sql("SELECT id, info FROM information_schema.processlist WHERE info LIKE 'BACKUP%' OR state LIKE '%backup%';");
@@ -107,7 +107,7 @@ mod newer {
         let said = site.json(&["thaw"]);
         writers.get_on(20);
         let log = writers.stop();
-        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+        said.assert_still();
         let version = said.json["workloads"][0]["database"].as_str().unwrap();
         assert!(version.starts_with("11.") || version.starts_with("12."), "{version}");
         drop(server);
@@ -152,7 +152,7 @@ mod newer {
         let said = site.json(&["check"]);
         assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
         let said = site.json(&["run", "--", "true"]);
-        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+        said.assert_still();
         assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 3, "{}", said.text);
     }
 

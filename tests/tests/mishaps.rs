@@ -35,12 +35,12 @@ fn a_session_that_was_idle_for_too_long_is_not_called_consistent() {
     let site = site("idle", &configured("idle"));
     // In time it holds: so it is the time that ends it.
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
     site.freeze();
     wait_until("the server has ended our sessions", || server.sql(ours).trim() == "0");
     server.sql("INSERT INTO app.writes VALUES (1, 1);");
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     assert_nothing_is_armed(&site);
     // The module of MariaDB sees to it that this does not happen.
     site.configure(&configured("mariadb"));
@@ -48,7 +48,7 @@ fn a_session_that_was_idle_for_too_long_is_not_called_consistent() {
     site.freeze();
     wait_until("the time has passed", || began.elapsed() > std::time::Duration::from_millis(2500));
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
     assert_nothing_is_armed(&site);
 }
 
@@ -78,7 +78,7 @@ fn two_workloads_that_are_one_server() {
         site.configure(&format!("{by_socket}{second}"));
         for arguments in [&["check"][..], &["run", "--", "true"]] {
             let said = site.json(arguments);
-            assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-006".to_owned()]), "{}", said.text);
+            said.assert_fault(4, "SP-DB-006");
         }
         assert_nothing_is_armed(&site);
         server.sql("TRUNCATE app.writes; INSERT INTO app.writes VALUES (1, 1);");
@@ -86,7 +86,7 @@ fn two_workloads_that_are_one_server() {
     let another = section("b", &format!("-u root -S {}", other.socket().display()));
     site.configure(&format!("{by_socket}{another}"));
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
 }
 
 /// The server does the undo, dies before it has said so, and is started again. What was in its memory is left to the new
@@ -105,7 +105,7 @@ fn the_server_is_restarted_between_undo_and_answer(name: &str, undo: &str, someb
     let said = Said::of(thaw.end());
     assert_eq!(server.frozen(), if somebody_sets_it { "readonly" } else { "" }, "{}", said.text);
     // It was proved before the undo was sent.
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
     assert_nothing_is_armed(&site);
     let said = site.json(&["recover"]);
     assert_eq!((said.code, &said.json["taken_back"]), (Some(0), &serde_json::json!([])), "{}", said.text);

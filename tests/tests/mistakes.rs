@@ -366,7 +366,7 @@ fn databases_are_named_of_a_server_that_is_frozen_whole() {
     let Some(server) = MariaDb::private("databases_are_named_of_a_server_that_is_frozen_whole", &[]) else { return };
     let site = Site::with(&format!("{}dbnames = app;other\n", mariadb(&server.socket(), "-u root", 60)));
     let said = site.json(&["check"]);
-    assert_eq!((said.code, said.faults()), (Some(0), vec!["SP-CFG-023".to_owned()]), "{}", said.text);
+    said.assert_fault(0, "SP-CFG-023");
 }
 
 /// `check` says the same beforehand, with the same exit code.
@@ -407,7 +407,7 @@ fn a_mistake_beside_a_password_does_not_tell_it() {
     scene.add("credString = -u root -phunter2");
     succeed(Command::new("chmod").arg("644").arg(scene.site.configuration()), "");
     let said = scene.site.json(&["check"]);
-    assert_eq!((said.code, said.faults()), (Some(2), vec!["SP-CFG-009".to_owned()]), "{}", said.text);
+    said.assert_fault(2, "SP-CFG-009");
     assert!(!said.text.contains("hunter2"));
     let _: &Said = &said;
 }

@@ -129,7 +129,7 @@ fn modules_are_listed_and_removed() {
     // One that may not run is listed as such.
     fs::remove_file(Path::new(&site.module("sqlite")).join("module.wasm")).unwrap();
     let said = site.json(&["module", "list"]);
-    assert_eq!((said.code, said.faults()), (Some(3), vec!["SP-TRUST-003".to_owned()]), "{}", said.text);
+    said.assert_fault(3, "SP-TRUST-003");
 }
 
 /// What was only tried is no reason to refuse what came before it.

@@ -82,7 +82,7 @@ mod newer {
         let thawed = Instant::now();
         writers.get_on(20);
         let log = writers.stop();
-        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+        said.assert_recoverable();
         let point = said.point();
         assert!(point["way"].starts_with("LOCK INSTANCE FOR BACKUP: every table is InnoDB"), "{point:?}");
         eprintln!("longest gap of a writer {:?}", log.longest_gap());
@@ -181,7 +181,7 @@ mod newer {
         let said = site.json(&["thaw"]);
         all.iter().for_each(|(_, w)| w.get_on(20));
         let all: Vec<(&str, Log)> = all.into_iter().map(|(table, w)| (table, w.stop())).collect();
-        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+        said.assert_still();
         let point = said.point();
         assert!(point["way"].contains("FLUSH TABLES WITH READ LOCK") && point["way"].contains(why), "{point:?}");
         drop(server);
@@ -317,7 +317,7 @@ mod newer {
         writers.get_on(20);
         let log = writers.stop();
         eprintln!("longest gap of a writer {:?}", log.longest_gap());
-        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+        said.assert_still();
         assert!(said.point()["way"].contains("InnoDB must have written all of its pages"), "{}", said.text);
         drop(server);
         let apart = Apart { data: apart.data.replaced_by(data), redo: apart.redo.replaced_by(redo) };
@@ -366,7 +366,7 @@ mod newer {
         let told = site.json(&["check"]).findings();
         assert!(told.iter().any(|f| f.contains("the verdict will be crash-consistent")), "{told:?}");
         let said = site.json(&["run", "--", "true"]);
-        assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+        said.assert_crash_consistent();
     }
 
     #[test]
@@ -388,13 +388,13 @@ mod newer {
         let [way] = said.findings().try_into().unwrap_or_else(|f| panic!("{f:?}"));
         assert!(said.code == Some(0) && way.starts_with("note: writers will not be stopped"), "{}", said.text);
         let said = site.json(&["run", "--", "true"]);
-        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+        said.assert_recoverable();
         assert!(said.point().contains_key("gtid"), "{}", said.text);
 
         // It sees that there is a table, and cannot read it.
         server.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
         let said = site.json(&["run", "--", "true"]);
-        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+        said.assert_still();
         server.sql("DROP TABLE app.plain; GRANT INSERT ON app.* TO nobody@localhost; GRANT SHUTDOWN ON *.* TO nobody@localhost;");
         let told = site.json(&["check"]).findings().join("\n");
         for words in ["may do more than it needs to", "INSERT ON app.*", "SHUTDOWN ON *.*"] {
@@ -441,7 +441,7 @@ mod newer {
         let plain = plain.lines().filter(|l| !l.starts_with("credString")).fold(String::new(), |s, l| s + l + "\n");
         site.configure(&format!("{plain}credential_file = {}\n", credential.display()));
         let said = site.json(&["run", "--", "true"]);
-        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+        said.assert_recoverable();
         assert!(!said.text.contains("hunter2"));
     }
 
@@ -485,7 +485,7 @@ mod newer {
         wait_until("the freeze waits", || !server.sql(waiting).is_empty());
         kill(site.process("keeper"), Signal::SIGKILL).unwrap();
         let said = Said::of(freezing.end());
-        assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-011".to_owned()]), "{}", said.text);
+        said.assert_fault(5, "SP-CYCLE-011");
         assert_eq!(ours(&server), "", "{}", said.text);
         writers.get_on(5);
         drop(other);
@@ -540,7 +540,7 @@ mod newer {
         let state = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'ALTER%' AND state LIKE 'Waiting%';";
         wait_until("the change waits", || !server.sql(state).is_empty());
         let said = site.json(&["freeze"]);
-        assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-014".to_owned()]), "{}", said.text);
+        said.assert_fault(4, "SP-DB-014");
         assert!(said.text.contains("somebody changes a schema"), "{}", said.text);
         drop(reader);
         assert_eq!(change.end().code, Some(0));
@@ -563,7 +563,7 @@ mod newer {
                       ON t.thread_id = m.owner_thread_id WHERE m.object_type = 'BACKUP LOCK' AND m.lock_type = 'SHARED';";
         server.sql(&format!("KILL {};", server.sql(holder).trim()));
         let said = site.json(&["thaw"]);
-        assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+        said.assert_crash_consistent();
     }
 
     #[test]
@@ -587,7 +587,7 @@ mod newer {
         wait_until("the replica follows", follows);
         let site = Site::with(&configuration(&programs, &replica, "role = slave\nenforceSlaveOnly = 1\n"));
         let said = site.json(&["run", "--", "true"]);
-        assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+        said.assert_recoverable();
         assert_eq!(said.json["workloads"][0]["role"], "replica", "{}", said.text);
         let point = said.point();
         assert!(point["replication"].contains("relay_log_file") && point.contains_key("gtid"), "{point:?}");
@@ -660,7 +660,7 @@ fn a_long_statement(test: &str, age: Duration) {
     }
     // Where all is InnoDB's, it is no hindrance.
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     let gap = writers.log().longest_gap();
     assert!(gap < Duration::from_millis(1000), "a writer waited {gap:?}");
 
@@ -668,7 +668,7 @@ fn a_long_statement(test: &str, age: Duration) {
     let told = site.json(&["check"]).findings().join("\n");
     assert!(told.contains("would wait behind it"), "{told}");
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-014".to_owned()]), "{}", said.text);
+    said.assert_fault(4, "SP-DB-014");
     assert!(said.text.contains("it was not sent"), "{}", said.text);
     assert_eq!(ours(&server), "", "{}", said.text);
     // Who reads the same table does not wait either.

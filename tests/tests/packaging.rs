@@ -68,7 +68,7 @@ fn a_change_is_refused_while_a_cycle_holds() {
     assert_allowed(&before_change(&site, "debian/preinst", &["abort-upgrade", "2.0.0"]));
     assert_eq!(server.frozen(), "readonly backup");
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
     for (script, arguments) in CHANGES {
         let said = before_change(&site, script, arguments);
         assert_allowed(&said);

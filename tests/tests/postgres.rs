@@ -65,9 +65,7 @@ fn cycle(test: &str, programs: Option<Programs>, settings: &[&str]) {
     let said = site.json(&["thaw"]);
     writers.get_on(20);
     let log = writers.stop();
-    assert_eq!(said.code, Some(0), "{}", said.text);
-    assert_eq!(said.json["verdict"], "application-consistent", "{}", said.text);
-    assert_eq!(said.json["kind"], "recoverable", "{}", said.text);
+    said.assert_recoverable();
     eprintln!("longest gap of a writer {:?}", log.longest_gap());
     let point = said.point();
     assert_eq!(point.len(), 5, "{}", said.text);
@@ -188,7 +186,7 @@ fn a_standby_is_frozen_as_a_standby() {
     let told = site.json(&["check"]).findings();
     assert!(told.iter().any(|f| f.starts_with("note: this is a standby")), "{told:?}");
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 4, "{}", said.text);
     drop(standby);
 }
@@ -209,7 +207,7 @@ fn the_least_login_suffices_and_what_differs_from_it_is_told() {
     let said = site.json(&["check"]);
     assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
 
     server.sql("GRANT INSERT ON writes TO nobody; GRANT pg_read_all_data TO nobody; ALTER ROLE nobody CREATEDB;");
     let told = site.json(&["check"]).findings();
@@ -286,7 +284,7 @@ fn a_password_is_seen_nowhere() {
     }
     assert!(clients >= 2, "the clients run with their credential");
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     assert!(!frozen.text.contains("hunter2") && !said.text.contains("hunter2"));
 }
 
@@ -325,7 +323,7 @@ fn clients_that_hang_keep_nothing_held() {
     assert_eq!(clients.len(), 3);
     clients.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     wait_until("nothing of ours runs", || server.in_backup().is_empty());
     assert_eq!(site.json(&["status"]).code, Some(0));
 }
@@ -344,7 +342,7 @@ fn a_backup_that_is_waited_for_does_not_outlive_recovery() {
     let said = Said::of(running.end());
     let left = server.in_backup();
     kill(checkpointer, Signal::SIGCONT).unwrap();
-    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-011".to_owned()]), "{}", said.text);
+    said.assert_fault(5, "SP-CYCLE-011");
     assert!(left.is_empty(), "the server goes on for nobody: {}", said.text);
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
@@ -391,12 +389,12 @@ fn a_session_that_somebody_ended_is_not_called_consistent() {
     // The server's own bound on idle sessions does not end ours.
     std::thread::sleep(Duration::from_millis(1500));
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     site.freeze();
     let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stillpoint';";
     assert_eq!(server.sql(ended), "t\nt\nt\n");
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
 }
 
 #[test]

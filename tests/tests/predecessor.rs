@@ -184,7 +184,7 @@ fn a04_postgres_is_in_backup_mode_or_nothing_is_claimed() {
     site.freeze();
     // Nothing but a session that is in backup mode can end it: what it is told then ends up in the verdict.
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"recoverable".into()), "{}", said.text);
+    said.assert_recoverable();
     let chain = format!("lib/records/{}.chain", said.json["cycle"].as_str().unwrap());
     let entries = std::fs::read_to_string(site.path(&chain)).unwrap();
     let sent = |name: &str| {
@@ -202,7 +202,7 @@ fn a04_postgres_is_in_backup_mode_or_nothing_is_claimed() {
     server.sql("REVOKE EXECUTE ON FUNCTION pg_backup_start(text, boolean) FROM nobody;");
     let ran = site.path("ran");
     let said = site.json(&["run", "--", "touch", ran.to_str().unwrap()]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(4), &"failed".into()), "{}", said.text);
+    said.assert_failed();
     assert!(!ran.exists(), "the snapshot was taken all the same");
     assert_nothing_is_frozen(&site);
 }
@@ -232,7 +232,7 @@ fn a05_a_client_that_hangs_does_not_hang_the_agent() {
     clients(&site).iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
     let began = Instant::now();
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     assert!(began.elapsed() < BOUNDED, "it took {:?}", began.elapsed());
     assert_nothing_is_frozen(&site);
 }
@@ -310,7 +310,7 @@ fn a08_half_a_freeze_is_taken_back() {
     {
         let _lock = sqlite::lock(&file);
         let said = run();
-        assert_eq!((said.code, &said.json["verdict"]), (Some(4), &"failed".into()), "{}", said.text);
+        said.assert_failed();
         assert!(said.json["workloads"][0]["phases"]["freeze_us"].as_u64() > Some(0), "the first froze: {}", said.text);
         assert!(!ran.exists(), "the snapshot was taken all the same");
         writers.get_on(5);
@@ -347,7 +347,7 @@ fn a10_a_backup_that_somebody_ended_is_told_as_that() {
     site.freeze();
     server.sql("END BACKUP");
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     assert!(said.reason().contains("did not hold to the end"), "{}", said.text);
     assert_eq!(said.json["workloads"][0]["azure"], 510, "{}", said.text);
     assert_nothing_is_frozen(&site);
@@ -400,7 +400,7 @@ fn a12_several_workloads_each_with_its_own_user() {
         assert!(!ours.is_empty() && ours.iter().all(|pid| owner(pid) == uid), "{client} runs as {user}");
     }
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(0), &"application-consistent".into()), "{}", said.text);
+    said.assert_consistent();
 }
 
 /// A login needed `FILE`, and the server a folder to write into, only to say that it stands still.
@@ -419,7 +419,7 @@ fn a13_no_file_of_the_servers_says_that_it_stands_still() {
     assert!(printed.contains("GRANT") && !printed.contains("FILE"), "{printed}");
     server.sql(&printed);
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
     assert_eq!(std::fs::read_dir(nowhere.path()).unwrap().count(), 0);
 }
 
@@ -480,7 +480,7 @@ fn a15_what_is_given_up_is_ended_and_the_next_attempt_is_a_new_one() {
     wait_until("the script is gone", || processes::name(shell).is_empty());
     wait_until("what it started is gone, too", || processes::all().iter().all(|p| p.words != "sleep\x003615\0"));
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
 }
 
 /// A kill of the program that had frozen the filesystems left them frozen.

@@ -40,7 +40,7 @@ fn the_least_login_suffices_and_what_differs_from_it_is_told() {
     let said = site.json(&["check"]);
     assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
     assert_eq!(said.json["workloads"][0]["point"].as_array().unwrap().len(), 3, "{}", said.text);
 
     server.sql("GRANT INSERT ON app.* TO nobody@localhost; GRANT SHUTDOWN ON *.* TO nobody@localhost;");
@@ -60,7 +60,7 @@ fn the_least_login_suffices_and_what_differs_from_it_is_told() {
 
     server.sql("REVOKE RELOAD ON *.* FROM nobody@localhost;");
     let said = site.json(&["check"]);
-    assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-011".to_owned()]), "{}", said.text);
+    said.assert_fault(4, "SP-DB-011");
     assert!(said.text.contains("RELOAD ON *.*") && said.text.contains("stillpoint privileges orders"), "{}", said.text);
 }
 
@@ -110,7 +110,7 @@ fn what_a_manifest_calls_something_else_the_server_refuses() {
     assert_eq!(server.sql("SELECT COUNT(*) FROM app.writes WHERE writer = 99;"), "0\n");
     fs::write(folder.path().join("module.toml"), source).unwrap();
     let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
-    assert_eq!((said.code, said.faults()), (Some(0), vec!["SP-TRUST-020".to_owned()]), "{}", said.text);
+    said.assert_fault(0, "SP-TRUST-020");
 }
 
 #[test]
@@ -133,6 +133,6 @@ fn nothing_unsigned_runs_from_the_systems_configuration() {
     for way in ways {
         let mut command = std::process::Command::new(dist::program("stillpoint"));
         let said = Said::of(run(command.args(["--output", "json", "--allow-unsigned"]).args(way).arg("check"), ""));
-        assert_eq!((said.code, said.faults()), (Some(3), vec!["SP-TRUST-017".to_owned()]), "{}", said.text);
+        said.assert_fault(3, "SP-TRUST-017");
     }
 }

@@ -75,11 +75,11 @@ fn a_hold_that_nobody_ends_is_ended_by_the_timeout() {
     // How precisely is for a benchmark; this is much less than the next bound that could have ended it.
     assert!(thawed - frozen <= Duration::from_secs(20), "it was thawed late, after {:?}", thawed - frozen);
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     assert!(said.reason().contains("the timeout"), "{}", said.text);
     // Told once: nothing is left to tell, and nothing that vouches for a snapshot.
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-003".to_owned()]), "{}", said.text);
+    said.assert_fault(5, "SP-CYCLE-003");
 }
 
 #[test]
@@ -101,10 +101,10 @@ fn a_second_freeze_is_refused_and_the_first_holds() {
     site.freeze();
     for arguments in [&["freeze"][..], &["run", "--", "true"], &["recover"]] {
         let said = site.json(arguments);
-        assert_eq!((said.code, said.faults()), (Some(7), vec!["SP-CYCLE-007".to_owned()]), "{}", said.text);
+        said.assert_fault(7, "SP-CYCLE-007");
     }
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
     writers.get_on(10);
 }
 
@@ -118,7 +118,7 @@ fn what_is_not_frozen_can_be_thawed() {
     }
     // Whoever thaws believes to have a snapshot: that is not true.
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-003".to_owned()]), "{}", said.text);
+    said.assert_fault(5, "SP-CYCLE-003");
     writers.get_on(10);
 }
 
@@ -205,7 +205,7 @@ fn a_freeze_outlives_the_agents_process_group() {
     let moved = writers.log().commits.into_iter().find(|c| c.begun > frozen && c.acknowledged.is_some());
     assert_eq!(moved, None, "a writer got on while the hold was said to last");
     let thawed = site.json(&["thaw"]);
-    assert_eq!((thawed.code, &thawed.json["kind"]), (Some(0), &"still".into()), "{}", thawed.text);
+    thawed.assert_still();
     writers.get_on(10);
 }
 
@@ -218,7 +218,7 @@ fn the_keeper_is_killed(site: &Site, writers: &Writers) {
     assert!(at.elapsed() < Duration::from_secs(1), "it took {:?}", at.elapsed());
     wait_until("the guard is done", || site.json(&["status"]).code == Some(0));
     let thaw = site.json(&["thaw"]);
-    assert_eq!((thaw.code, thaw.faults()), (Some(5), vec!["SP-GUARD-001".to_owned()]), "{}", thaw.text);
+    thaw.assert_fault(5, "SP-GUARD-001");
     assert_nothing_is_frozen(site);
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
@@ -243,7 +243,7 @@ fn clients_that_hang_do_not_keep_anything_frozen(site: &Site, writers: &Writers)
     let clients = clients(site);
     hang(&clients);
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     writers.get_on(5);
     assert_nothing_is_frozen(site);
     wait_until("the clients are gone", || clients.iter().all(|pid| kill(*pid, None).is_err()));
@@ -283,7 +283,7 @@ fn a_lock_that_is_waited_for_does_not_outlive_recovery() {
         let left = server.sql(waiting);
         server.sql(&format!("KILL {};", server.sql(running).trim()));
         slow.join().unwrap();
-        assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-011".to_owned()]), "{}", said.text);
+        said.assert_fault(5, "SP-CYCLE-011");
         assert_eq!(left, "", "{}", said.text);
     });
     writers.get_on(5);
@@ -344,7 +344,7 @@ fn a_statement_that_does_not_end_costs_the_stall_budget_and_no_more() {
         let start = server.try_sql("SET lock_wait_timeout = 1; BACKUP STAGE START; BACKUP STAGE END;");
         server.sql(&format!("KILL {};", server.sql(running).trim()));
         slow.join().unwrap();
-        assert_eq!((said.code, said.faults()), (Some(4), vec!["SP-DB-014".to_owned()]), "{}", said.text);
+        said.assert_fault(4, "SP-DB-014");
         assert!(said.text.contains("stall_budget"), "{}", said.text);
         assert_eq!(pending, "", "{}", said.text);
         assert_eq!(start.code, Some(0), "START is still held: {start:?}");
@@ -359,7 +359,7 @@ fn a_server_that_dies_while_it_stands_still_is_not_called_consistent() {
     site.freeze();
     kill(Pid::from_raw(i32::try_from(server.id()).unwrap()), Signal::SIGKILL).unwrap();
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     assert!(!said.reason().is_empty(), "{}", said.text);
     assert_nothing_is_frozen(&site);
 }
@@ -376,7 +376,7 @@ fn a_verdict_that_nobody_read_is_told_to_who_asks_next() {
     let first = site.command(&["thaw"]).stdout(full).stderr(Stdio::null()).status().unwrap();
     assert_eq!(first.code(), Some(5));
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     writers.get_on(5);
 }
 
@@ -416,7 +416,7 @@ fn after_a_lost_keeper_no_older_verdict_is_told() {
     kill(site.process("keeper"), Signal::SIGKILL).unwrap();
     wait_until("the guard is done", || site.json(&["status"]).json["under_way"].is_null());
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-GUARD-001".to_owned()]), "{}", said.text);
+    said.assert_fault(5, "SP-GUARD-001");
     assert_nothing_is_frozen(&site);
     writers.get_on(5);
 }
@@ -453,7 +453,7 @@ fn a_database_that_was_replaced_is_not_called_consistent() {
     site.freeze();
     std::fs::rename(folder.path().join("new.db"), file).unwrap();
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     assert!(said.reason().contains("replaced"), "{}", said.text);
     assert_nothing_is_frozen(&site);
     drop(writers);
@@ -473,7 +473,7 @@ fn a_session_that_somebody_ended_is_not_called_consistent() {
     server.sql(&kills);
     writers.get_on(1);
     let said = site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     assert_nothing_is_frozen(&site);
 }
 

@@ -60,7 +60,7 @@ impl Scene {
 fn what_was_there_comes_back(test: &str, before: bool) {
     let Some(scene) = Scene::new(test, before) else { return };
     let said = scene.site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
     assert_eq!(scene.read_only(), before, "after a cycle");
     scene.site.freeze();
     assert!(scene.read_only(), "while it is held");
@@ -71,7 +71,7 @@ fn what_was_there_comes_back(test: &str, before: bool) {
     scene.site.kill_keeper_and_guard();
     assert!(scene.read_only(), "nobody is left who could restore it");
     let status = scene.site.json(&["status"]);
-    assert_eq!((status.code, status.faults()), (Some(6), vec!["SP-CYCLE-009".to_owned()]), "{}", status.text);
+    status.assert_fault(6, "SP-CYCLE-009");
     assert!(scene.site.call(&["check"]).stdout.contains("SP-CYCLE-009"), "check says so, too");
     assert_eq!(scene.recover(), Some(5));
     assert_eq!(scene.read_only(), before, "after recovery");

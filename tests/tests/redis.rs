@@ -12,7 +12,6 @@ use stillpoint_tests::comparison::{Window, assert_same};
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::redis::{Programs, Redis, Settings};
-use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::wait_until;
@@ -22,16 +21,6 @@ const EVERYSEC: Settings = &[("appendonly", "yes"), ("appendfsync", "everysec")]
 const ALWAYS: Settings = &[("appendonly", "yes"), ("appendfsync", "always")];
 /// A dump is made by nobody but the freeze.
 const DUMPS: Settings = &[("appendonly", "no")];
-
-fn assert_still(said: &Said) {
-    assert_eq!(said.code, Some(0), "{}", said.text);
-    assert_eq!(said.json["verdict"], "application-consistent", "{}", said.text);
-    assert_eq!(said.json["kind"], "still", "{}", said.text);
-}
-
-fn assert_crash_consistent(said: &Said) {
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
-}
 
 /// One that is backed up has saved or loaded before.
 fn has_saved(server: &Redis) {
@@ -70,7 +59,7 @@ fn cycle(test: &str, programs: Option<Programs>, settings: Settings<'_>) {
     let said = site.json(&["thaw"]);
     writers.get_on(100);
     let log = writers.stop();
-    assert_still(&said);
+    said.assert_still();
     eprintln!("standstill {} µs, longest gap of a writer {:?}", said.json["standstill_us"], log.longest_gap());
     let point = said.point();
     assert_eq!(point["role"], "primary");
@@ -145,7 +134,7 @@ fn a_disk_that_is_slow_to_sync_loses_nothing() {
     let said = site.json(&["thaw"]);
     writers.get_on(100);
     let log = writers.stop();
-    assert_still(&said);
+    said.assert_still();
     eprintln!("longest gap of a writer {:?}", log.longest_gap());
     drop(server);
     let volume = volume.replaced_by(image);
@@ -193,7 +182,7 @@ fn the_printed_commands_make_a_server_of_the_snapshot() {
         let said = site.json(&["thaw"]);
         writers.get_on(20);
         let log = writers.stop();
-        assert_still(&said);
+        said.assert_still();
         drop(server);
         let cycle = said.json["cycle"].as_str().unwrap();
         for route in ["attached-disks", "scratch"] {
@@ -249,7 +238,7 @@ fn a_replica_is_frozen_as_a_replica() {
     writers.get_on(1000);
     assert_eq!(replica.info("aof_current_size"), size);
     let said = site.json(&["thaw"]);
-    assert_still(&said);
+    said.assert_still();
     assert_eq!(said.point()["role"], "replica");
     wait_until("the replica follows again", || replica.info("aof_current_size") != size);
     // What is in the copy ends at the offset that was recorded: as many rows as the primary had acknowledged by then.
@@ -284,7 +273,7 @@ fn the_keeper_is_killed() {
     writers.get_on(20);
     wait_until("the guard is done", || site.json(&["status"]).code == Some(0));
     assert_eq!(site.json(&["thaw"]).code, Some(5));
-    assert_still(&site.json(&["run", "--", "true"]));
+    site.json(&["run", "--", "true"]).assert_still();
     assert!(writers.stop().longest_gap() < Duration::from_secs(20), "the pause ended by itself");
 }
 
@@ -298,8 +287,8 @@ fn keeper_and_guard_are_killed() {
     writers.get_on(20);
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     let said = site.json(&["recover"]);
-    assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-CYCLE-011".to_owned()]), "{}", said.text);
-    assert_still(&site.json(&["run", "--", "true"]));
+    said.assert_fault(5, "SP-CYCLE-011");
+    site.json(&["run", "--", "true"]).assert_still();
 }
 
 #[test]
@@ -316,7 +305,7 @@ fn a_client_that_hangs_keeps_nobody_waiting() {
         // It is ended by then, or lives on.
         let _ = kill(pid, Signal::SIGCONT);
     }
-    assert_crash_consistent(&said);
+    said.assert_crash_consistent();
     writers.get_on(20);
     assert!(writers.stop().longest_gap() < Duration::from_secs(30), "the pause ended by itself");
     assert_eq!(site.json(&["status"]).code, Some(0));
@@ -343,7 +332,7 @@ fn a_pause_that_has_expired_is_no_standstill() {
     both.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
     writers.get_on(20);
     both.iter().rev().for_each(|pid| kill(*pid, Signal::SIGCONT).unwrap());
-    assert_crash_consistent(&site.json(&["thaw"]));
+    site.json(&["thaw"]).assert_crash_consistent();
     writers.get_on(20);
 }
 
@@ -364,7 +353,7 @@ fn a_pause_that_somebody_ended_is_no_standstill() {
             has_saved(&server);
             assert_eq!(server.info("rdb_changes_since_last_save"), "0");
         }
-        assert_crash_consistent(&site.json(&["thaw"]));
+        site.json(&["thaw"]).assert_crash_consistent();
         writers.get_on(20);
     }
 }
@@ -381,7 +370,7 @@ fn somebody_pauses_as_well() {
     site.freeze();
     server.say("CLIENT PAUSE 1 WRITE");
     assert!(!writes_go_on(&server));
-    assert_still(&site.json(&["thaw"]));
+    site.json(&["thaw"]).assert_still();
     writers.get_on(20);
     assert!(writers.stop().longest_gap() < Duration::from_secs(30));
 }
@@ -437,7 +426,7 @@ fn somebody_elses_dump_is_waited_for_and_not_taken_for_ours() {
     let said = site.json(&["thaw"]);
     writers.get_on(20);
     let log = writers.stop();
-    assert_still(&said);
+    said.assert_still();
     let rows = Redis::on(&programs, &copy, DUMPS).rows();
     assert_same("the copy", &log, Window { frozen, thaw_asked }, &rows);
 }
@@ -489,7 +478,7 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
         }
     }
     let said = site.json(&["thaw"]);
-    assert_still(&said);
+    said.assert_still();
     assert!(!frozen.text.contains("hunter2") && !said.text.contains("hunter2"));
     let found =
         Command::new("grep").args(["--recursive", "--files-with-matches", "hunter2"]).arg(site.path("")).output();
@@ -564,7 +553,7 @@ fn check_tells_what_an_administrator_must_know() {
     site.configure(&server.configuration("timeout = 60\n"));
     let said = site.json(&["check"]);
     assert!(said.findings()[0].starts_with("warning: this server is one of a cluster"), "{}", said.text);
-    assert_still(&site.json(&["run", "--", "true"]));
+    site.json(&["run", "--", "true"]).assert_still();
 }
 
 /// Its own name for itself means another process here.

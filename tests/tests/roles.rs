@@ -43,7 +43,7 @@ fn refused(site: &Site, id: &str) {
     let ran = site.path("ran");
     for arguments in [&["check"][..], &["run", "--", "touch", ran.to_str().unwrap()]] {
         let said = site.json(arguments);
-        assert_eq!((said.code, said.faults()), (Some(4), vec![id.to_owned()]), "{}", said.text);
+        said.assert_fault(4, id);
         assert_eq!(said.json["workloads"][0]["faults"][0]["azure"], 502, "{}", said.text);
         let told = site.call(arguments);
         let told = format!("{}{}", told.stdout, told.stderr);
@@ -84,7 +84,7 @@ fn mariadb_is_frozen_as_what_it_is_and_a_primary_only_where_it_may_be() {
     site.configure(&section("mariadb", &replica.socket(), "role = slave\nenforceSlaveOnly = 1\n"));
     let writers = primary.writers(1);
     let said = site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+    said.assert_still();
     assert_eq!((role(&said), warnings(&said).len()), ("replica", 0), "{}", said.text);
     for command in [&["check"][..], &["run", "--", "true"]] {
         assert!(site.call(command).stdout.contains(", a replica"), "{command:?}");

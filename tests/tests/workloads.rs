@@ -381,7 +381,7 @@ fn on_failure_is_said_of_each() {
     scene.site.configure(&others);
     let lock = sqlite::lock(&scene.file("held.db"));
     let said = scene.site.json(&["run", "--", "true"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(4), &"failed".into()), "{}", said.text);
+    said.assert_failed();
     drop(lock);
     assert_nothing_is_frozen(&scene.site);
     for (name, writers) in writers {
@@ -399,7 +399,7 @@ fn one_that_is_killed_in_the_hold_lowers_its_own_verdict() {
     scene.site.freeze();
     scene.shop.kill();
     let said = scene.site.json(&["thaw"]);
-    assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"crash-consistent".into()), "{}", said.text);
+    said.assert_crash_consistent();
     let good = ["cache", "app", "held"].map(|name| (name, "application-consistent"));
     assert_verdicts(&said, &[&good[..], &[("shop", "crash-consistent")]].concat());
     assert!(!workload(&said, "shop")["reason"].as_str().unwrap().is_empty(), "{}", said.text);
@@ -469,7 +469,7 @@ fn sqlite_transactions_over_attached_files_are_whole() {
             let snapshot = volume.snapshot(&format!("copy{round}"));
             let window = Window { frozen, thaw_asked: Instant::now() };
             let said = site.json(&["thaw"]);
-            assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{}", said.text);
+            said.assert_still();
             writers.get_on(5);
             let rows = names.map(|name| sqlite::rows(&snapshot.join(name)));
             let log = writers.log();
