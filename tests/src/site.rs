@@ -6,6 +6,7 @@ use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::dist;
@@ -126,6 +127,14 @@ impl Site {
         all.filter_map(id).filter(ours).map(Pid::from_raw).collect()
     }
 
+    /// Kills the keeper. Its guard thaws.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_keeper(&self) {
+        kill(self.process("keeper"), Signal::SIGKILL).unwrap();
+    }
+
     /// Kills keeper and guard, so that neither replaces the other and nobody is left who thaws.
     ///
     /// # Panics
@@ -135,7 +144,29 @@ impl Site {
         for (pid, signal) in [(keeper, Signal::SIGSTOP), (guard, Signal::SIGKILL), (keeper, Signal::SIGKILL)] {
             kill(pid, signal).unwrap();
         }
-        crate::wait_until("both are gone", || ["keeper", "guard"].iter().all(|role| self.processes(role).is_empty()));
+        self.wait_for_the_end();
+    }
+
+    /// Waits until keeper and guard are gone.
+    pub fn wait_for_the_end(&self) {
+        for role in ["keeper", "guard"] {
+            crate::wait_until(&format!("the {role} is gone"), || self.processes(role).is_empty());
+        }
+    }
+
+    /// Waits until the guard has done what its keeper left to it.
+    pub fn wait_for_the_guard(&self) {
+        crate::wait_until("the guard is done", || self.json(&["status"]).code == Some(0));
+    }
+
+    /// No cycle is under way, and none has left anything to be taken back.
+    ///
+    /// # Panics
+    /// When one is, or has.
+    #[track_caller]
+    pub fn assert_nothing_is_frozen(&self) {
+        let status = self.json(&["status"]);
+        assert_eq!((status.code, &status.json["under_way"]), (Some(0), &Value::Null), "{}", status.text);
     }
 
     /// The only process in this role: one of the cycle before may be about to end.

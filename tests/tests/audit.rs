@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::program::succeed;
@@ -392,8 +391,8 @@ fn a_keeper_that_was_lost_leaves_a_record_that_has_an_end() {
             assert_eq!(verify(&site, None).code, Some(3));
             assert_eq!(site.json(&["recover"]).code, Some(5));
         } else {
-            kill(site.process("keeper"), Signal::SIGKILL).unwrap();
-            wait_until("the guard is done", || site.processes("guard").is_empty());
+            site.kill_keeper();
+            site.wait_for_the_end();
         }
         assert_good(&site, old.json["head"].as_str());
         let shown = site.json(&["record", "show"]);

@@ -928,8 +928,7 @@ impl Attempt<'_> {
         assert!(matches!(code, Some(0 | 5)), "recover ended with {code:?}: {json}");
         let (code, json) = self.recover();
         assert_eq!((code, &json["taken_back"]), (Some(0), &serde_json::json!([])), "a second recover: {json}");
-        let status = self.site.json(&["status"]);
-        assert_eq!((status.code, &status.json["under_way"]), (Some(0), &Value::Null), "{}", status.text);
+        self.site.assert_nothing_is_frozen();
         self.bench.runs(self.what.database, self.flag).unwrap_or_else(|e| panic!("in the end: {e}; {}", self.said()));
         assert!(self.filesystem_is_thawed(), "the filesystem stands still");
         self.record_holds();

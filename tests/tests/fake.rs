@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::fake::{self, FakeServer, FakeSession, Misbehaviour};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
@@ -26,10 +25,6 @@ fn scene(name: &str, timeout: u32) -> (FakeServer, Site, Writers) {
     (server, site, writers)
 }
 
-fn kill_keeper(site: &Site) {
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
-}
-
 /// Recovers, once nobody else does.
 fn try_recover(site: &Site) -> Said {
     let mut said = site.json(&["recover"]);
@@ -48,13 +43,8 @@ fn recover(site: &Site) -> Said {
     said
 }
 
-fn assert_nothing_is_armed(site: &Site) {
-    let status = site.json(&["status"]);
-    assert_eq!((status.code, &status.json["under_way"]), (Some(0), &serde_json::Value::Null), "{}", status.text);
-}
-
 fn assert_thawed(server: &FakeServer, site: &Site) {
-    assert_nothing_is_armed(site);
+    site.assert_nothing_is_frozen();
     assert_eq!(server.frozen(), "");
     assert!(server.writes());
 }
@@ -146,7 +136,7 @@ fn the_value_that_was_there_comes_back() {
         let all = sent(&server, from);
         let set: Vec<&String> = all.iter().filter(|s| s.starts_with("SET READONLY")).collect();
         assert_eq!(set, ["SET READONLY 1", &undo]);
-        assert_nothing_is_armed(&site);
+        site.assert_nothing_is_frozen();
     }
 }
 
@@ -172,7 +162,7 @@ fn what_somebody_else_froze_is_left_alone() {
         assert_eq!(server.frozen(), flag, "{}", said.text);
         assert!(!sent(&server, from).iter().any(|s| s.starts_with("END") || s.starts_with("RESUME")));
         server.sql(if flag == "backup" { "END BACKUP" } else { "RESUME DISK" });
-        assert_nothing_is_armed(&site);
+        site.assert_nothing_is_frozen();
     }
 }
 
@@ -237,7 +227,7 @@ fn an_undo_on_disk_of_stopped_writes_that_is_done_and_answered_with_an_error() {
 fn the_keeper_is_killed_while_it_holds_a_session() {
     let (server, site, writers) = scene("fake-session", 60);
     site.freeze();
-    kill_keeper(&site);
+    site.kill_keeper();
     writers.get_on(1);
     recover(&site);
     assert_thawed(&server, &site);
@@ -248,7 +238,7 @@ fn the_keeper_is_killed_while_it_holds_a_session() {
 fn the_keeper_is_killed_while_it_holds_what_expires() {
     let (server, site, writers) = scene("fake-expires", 60);
     site.freeze();
-    kill_keeper(&site);
+    site.kill_keeper();
     recover(&site);
     assert_thawed(&server, &site);
     assert_eq!(server.times_received("RESUME"), 1);
@@ -276,10 +266,10 @@ fn the_keeper_is_killed_while_it_holds_the_servers_memory() {
     for before in [false, true] {
         server.sql(&format!("SET READONLY {}", u8::from(before)));
         site.freeze();
-        kill_keeper(&site);
+        site.kill_keeper();
         recover(&site);
         assert_eq!(server.readonly(), before);
-        assert_nothing_is_armed(&site);
+        site.assert_nothing_is_frozen();
         // Once is enough.
         let from = server.received().len();
         recover(&site);
@@ -292,7 +282,7 @@ fn the_keeper_is_killed_while_it_holds_the_disk() {
     for (name, undo) in [("fake-disk", "END BACKUP"), ("fake-suspend", "RESUME DISK")] {
         let (server, site, writers) = scene(name, 60);
         site.freeze();
-        kill_keeper(&site);
+        site.kill_keeper();
         recover(&site);
         assert_thawed(&server, &site);
         assert_eq!(server.times_received(undo), 1);
@@ -304,7 +294,7 @@ fn the_keeper_is_killed_while_it_holds_the_disk() {
 fn the_keeper_is_killed_while_it_holds_everything() {
     let (server, site, writers) = scene("fake-all", 60);
     site.freeze();
-    kill_keeper(&site);
+    site.kill_keeper();
     recover(&site);
     assert_thawed(&server, &site);
     writers.get_on(5);
@@ -336,7 +326,7 @@ fn a_restarted_servers_memory_is_left_alone() {
         let said = recover(&site);
         assert_eq!(server.readonly(), now, "{}", said.text);
         assert_eq!(set(&server), before, "{:?}", sent(&server, from));
-        assert_nothing_is_armed(&site);
+        site.assert_nothing_is_frozen();
     }
 }
 
@@ -383,7 +373,7 @@ fn a_server_that_is_down_is_recovered_later() {
     let site = site(&server, "fake-disk", 60);
     site.freeze();
     server.kill();
-    kill_keeper(&site);
+    site.kill_keeper();
     let said = try_recover(&site);
     assert_eq!(said.code, Some(6), "{}", said.text);
     let status = site.json(&["status"]);

@@ -79,18 +79,6 @@ fn elsewhere() -> PathBuf {
     std::env::temp_dir()
 }
 
-fn assert_nothing_is_armed(site: &Site) {
-    let status = site.json(&["status"]);
-    assert_eq!((status.code, &status.json["under_way"]), (Some(0), &serde_json::Value::Null), "{}", status.text);
-}
-
-/// Waits until keeper and guard are gone.
-fn wait_for_the_end(site: &Site) {
-    for role in ["keeper", "guard"] {
-        wait_until(&format!("the {role} is gone"), || site.processes(role).is_empty());
-    }
-}
-
 #[test]
 fn they_stand_still_with_the_database_and_run_again() {
     let test = "they_stand_still_with_the_database_and_run_again";
@@ -122,7 +110,7 @@ fn they_stand_still_with_the_database_and_run_again() {
     let (armed, undone) = (numbers("armed"), numbers("undone"));
     assert!(armed.len() >= 3, "{ledger}");
     assert_eq!(undone, armed.into_iter().rev().collect::<Vec<_>>(), "{ledger}");
-    assert_nothing_is_armed(&site);
+    site.assert_nothing_is_frozen();
 }
 
 #[test]
@@ -133,11 +121,11 @@ fn the_guard_thaws_them_when_the_keeper_is_killed() {
         let Scene { site, writers, _folder } = scene(&a.path(), &[a.path()], 60);
         site.freeze();
         assert!(a.is_frozen());
-        kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+        site.kill_keeper();
         a.gets_on();
         writers.get_on(10);
-        wait_for_the_end(&site);
-        assert_nothing_is_armed(&site);
+        site.wait_for_the_end();
+        site.assert_nothing_is_frozen();
         let said = site.json(&["thaw"]);
         assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-GUARD-001".to_owned()]), "{kind:?}: {}", said.text);
         assert!(said.text.contains("FIFREEZE"), "it is told what was taken back: {}", said.text);
@@ -185,10 +173,10 @@ fn the_guard_thaws_them_when_the_keeper_hangs_past_the_timeout() {
         assert!(after >= Duration::from_millis(3900), "after {after:?}");
         assert!(held < Duration::from_secs(4) + LATE, "after {held:?}");
         writers.get_on(10);
-        wait_for_the_end(&site);
+        site.wait_for_the_end();
         let said = site.json(&["thaw"]);
         assert_eq!((said.code, said.faults()), (Some(5), vec!["SP-GUARD-001".to_owned()]), "{kind:?}: {}", said.text);
-        assert_nothing_is_armed(&site);
+        site.assert_nothing_is_frozen();
     }
 }
 
@@ -219,8 +207,8 @@ fn one_that_somebody_else_has_frozen_is_left_alone() {
         writers.get_on(10);
         assert!(!b.is_frozen(), "the one before it is thawed");
         assert!(a.is_frozen(), "it is as it was");
-        wait_for_the_end(&site);
-        assert_nothing_is_armed(&site);
+        site.wait_for_the_end();
+        site.assert_nothing_is_frozen();
         let said = site.json(&["recover"]);
         assert_eq!(said.code, Some(0), "{}", said.text);
         assert!(a.is_frozen(), "it is as it was after recover, too");
@@ -243,7 +231,7 @@ fn one_that_somebody_else_thaws_costs_the_verdict() {
         said.assert_crash_consistent();
         assert!(said.reason().contains("somebody else thawed"), "{}", said.text);
         writers.get_on(10);
-        assert_nothing_is_armed(&site);
+        site.assert_nothing_is_frozen();
     }
 }
 
@@ -258,7 +246,7 @@ fn refused(site: &Site, writers: &Writers, id: &str, words: &[&str], untouched: 
         assert!(untouched.iter().all(|m| !m.is_frozen()), "{command}: {}", said.text);
     }
     writers.get_on(10);
-    assert_nothing_is_armed(site);
+    site.assert_nothing_is_frozen();
 }
 
 #[test]
@@ -408,8 +396,8 @@ impl Outer {
     fn thaw_and_go_on(&self, verdict: &str) {
         assert!(self.mount.is_frozen(), "it was frozen all the time");
         assert!(self.mount.thaw());
-        wait_for_the_end(&self.site);
-        assert_nothing_is_armed(&self.site);
+        self.site.wait_for_the_end();
+        self.site.assert_nothing_is_frozen();
         let all = std::fs::read_dir(self.site.path("lib/records")).unwrap().map(|e| e.unwrap().path());
         let records: Vec<PathBuf> = all.filter(|p| p.extension().is_some_and(|e| e == "json")).collect();
         assert_eq!(records.len(), 1, "the record was written: {records:?}");
@@ -452,7 +440,7 @@ fn the_guard_thaws_databases_while_everything_of_ours_stands_still() {
     let Some(outer) = outer(test, 60) else { return };
     outer.freeze();
     let began = Instant::now();
-    kill(outer.site.process("keeper"), Signal::SIGKILL).unwrap();
+    outer.site.kill_keeper();
     outer.databases_get_on();
     let after = began.elapsed();
     assert!(after < LATE, "after {after:?}");
@@ -504,12 +492,12 @@ fn a_keeper_that_is_killed_while_it_waits_for_our_own_disk() {
     assert!(m.freeze());
     let said = Said::of(site.start(&["thaw"]).end_within(Duration::from_secs(20)));
     said.assert_consistent();
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    site.kill_keeper();
     writers.get_on(10);
     assert!(m.is_frozen());
     assert!(m.thaw());
-    wait_for_the_end(&site);
-    assert_nothing_is_armed(&site);
+    site.wait_for_the_end();
+    site.assert_nothing_is_frozen();
     let said = site.json(&["run", "--", "true"]);
     said.assert_consistent();
 }
@@ -594,12 +582,12 @@ fn a_full_disk_refuses_the_freeze() {
     site.freeze();
     let said = site.json(&["thaw"]);
     said.assert_consistent();
-    assert_nothing_is_armed(&site);
+    site.assert_nothing_is_frozen();
 }
 
 /// A ledger that could not be closed says so until `recover` could.
 fn assert_nothing_is_armed_or_full(site: &Site, said: &Said) {
     if !said.faults().contains(&"SP-CYCLE-008".to_owned()) {
-        assert_nothing_is_armed(site);
+        site.assert_nothing_is_frozen();
     }
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::comparison::{Row, assert_recovered};
 use stillpoint_tests::firebird::{self, Firebird, PASSWORD, delta};
 use stillpoint_tests::missing::missing;
@@ -207,9 +206,9 @@ fn the_keeper_is_killed() {
     let writers = server.writers(&database, 2);
     site.freeze();
     assert_eq!(server.backup_state(&database), "1");
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    site.kill_keeper();
     wait_until("the guard ends the backup mode", || server.backup_state(&database) == "0");
-    wait_until("the guard is done", || site.json(&["status"]).code == Some(0));
+    site.wait_for_the_guard();
     assert_eq!(site.json(&["thaw"]).code, Some(5));
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(0), "{}", said.text);

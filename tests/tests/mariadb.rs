@@ -85,10 +85,8 @@ mod five_minutes {
 
 mod newer {
     use super::*;
-    use nix::sys::signal::{Signal, kill};
     use stillpoint_tests::comparison::{Window, assert_same};
     use stillpoint_tests::volume::Volume;
-    use stillpoint_tests::wait_until;
 
     fn comes_to_a_standstill(test: &str, options: &[&str]) {
         let (Some(programs), Some(volume)) = (Programs::newer(test), Volume::make(test)) else { return };
@@ -165,9 +163,9 @@ mod newer {
         let site = Site::with(&configuration(&programs, &server, ""));
         let writers = server.writers(2);
         site.freeze();
-        kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+        site.kill_keeper();
         writers.get_on(10);
-        wait_until("the guard is done", || site.json(&["status"]).code == Some(0));
+        site.wait_for_the_guard();
         assert_eq!(site.json(&["thaw"]).code, Some(5));
         assert_eq!(site.json(&["run", "--", "true"]).code, Some(0));
     }

@@ -16,11 +16,6 @@ fn site(guest: &str, configuration: &str) -> Site {
     site
 }
 
-fn assert_nothing_is_armed(site: &Site) {
-    let status = site.json(&["status"]);
-    assert_eq!((status.code, &status.json["under_way"]), (Some(0), &serde_json::Value::Null), "{}", status.text);
-}
-
 /// The server ends what is idle for longer than `wait_timeout`, and tells nobody.
 #[test]
 fn a_session_that_was_idle_for_too_long_is_not_called_consistent() {
@@ -41,7 +36,7 @@ fn a_session_that_was_idle_for_too_long_is_not_called_consistent() {
     server.sql("INSERT INTO app.writes VALUES (1, 1);");
     let said = site.json(&["thaw"]);
     said.assert_crash_consistent();
-    assert_nothing_is_armed(&site);
+    site.assert_nothing_is_frozen();
     // The module of MariaDB sees to it that this does not happen.
     site.configure(&configured("mariadb"));
     let began = std::time::Instant::now();
@@ -49,7 +44,7 @@ fn a_session_that_was_idle_for_too_long_is_not_called_consistent() {
     wait_until("the time has passed", || began.elapsed() > std::time::Duration::from_millis(2500));
     let said = site.json(&["thaw"]);
     said.assert_still();
-    assert_nothing_is_armed(&site);
+    site.assert_nothing_is_frozen();
 }
 
 /// Two ways to one server: the second would wait for the first without an end.
@@ -80,7 +75,7 @@ fn two_workloads_that_are_one_server() {
             let said = site.json(arguments);
             said.assert_fault(4, "SP-DB-006");
         }
-        assert_nothing_is_armed(&site);
+        site.assert_nothing_is_frozen();
         server.sql("TRUNCATE app.writes; INSERT INTO app.writes VALUES (1, 1);");
     }
     let another = section("b", &format!("-u root -S {}", other.socket().display()));
@@ -106,7 +101,7 @@ fn the_server_is_restarted_between_undo_and_answer(name: &str, undo: &str, someb
     assert_eq!(server.frozen(), if somebody_sets_it { "readonly" } else { "" }, "{}", said.text);
     // It was proved before the undo was sent.
     said.assert_consistent();
-    assert_nothing_is_armed(&site);
+    site.assert_nothing_is_frozen();
     let said = site.json(&["recover"]);
     assert_eq!((said.code, &said.json["taken_back"]), (Some(0), &serde_json::json!([])), "{}", said.text);
 }

@@ -87,8 +87,7 @@ fn refused(site: &Site, writers: Option<&Writers>, told: &Told) {
     assert!(!text.contains("panicked"), "{text}");
 
     assert!(!Path::new(command).exists(), "the command of run was started");
-    let status = site.json(&["status"]);
-    assert_eq!((status.code, &status.json["under_way"]), (Some(0), &serde_json::Value::Null), "{}", status.text);
+    site.assert_nothing_is_frozen();
     if let Some(writers) = writers {
         writers.get_on(10);
     }

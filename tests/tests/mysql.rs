@@ -7,7 +7,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::comparison::{Window, assert_recovered, assert_same};
 use stillpoint_tests::mariadb::{MariaDb, Programs};
 use stillpoint_tests::missing::missing;
@@ -458,9 +457,9 @@ mod newer {
         site.freeze();
         let held = writers.log().acknowledged();
         assert!(!ours(&server).is_empty() && writers.log().acknowledged() == held, "writers stand still");
-        kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+        site.kill_keeper();
         writers.get_on(10);
-        wait_until("the guard is done", || site.json(&["status"]).code == Some(0));
+        site.wait_for_the_guard();
         assert_eq!(site.json(&["thaw"]).code, Some(5));
         assert_eq!(ours(&server), "");
         let said = site.json(&["run", "--", "true"]);
@@ -483,7 +482,7 @@ mod newer {
         let waiting = "SELECT id FROM information_schema.processlist WHERE info LIKE 'FLUSH TABLES%';";
         let freezing = site.start(&["freeze"]);
         wait_until("the freeze waits", || !server.sql(waiting).is_empty());
-        kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+        site.kill_keeper();
         let said = Said::of(freezing.end());
         said.assert_fault(5, "SP-CYCLE-011");
         assert_eq!(ours(&server), "", "{}", said.text);

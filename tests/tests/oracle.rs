@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::User;
 use stillpoint_tests::dist;
 use stillpoint_tests::missing::missing;
@@ -223,7 +222,7 @@ fn a9_what_a_killed_keeper_left_is_ended_in_the_right_instance() {
     assert!(other.trace().is_empty());
     // The guard does it by itself.
     site.freeze();
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    site.kill_keeper();
     wait_until("the guard has ended both", || orcl.in_backup() + hr.in_backup() == 0);
     assert_eq!(other.in_backup(), 1);
 }

@@ -297,9 +297,9 @@ fn the_keeper_is_killed() {
     let writers = server.writers(2);
     site.freeze();
     assert_eq!(server.in_backup().len(), 3, "one session holds, one watches, and the guard has one");
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    site.kill_keeper();
     wait_until("the backup mode has ended with its session", || server.in_backup().is_empty());
-    wait_until("the guard is done", || site.json(&["status"]).code == Some(0));
+    site.wait_for_the_guard();
     assert_eq!(site.json(&["thaw"]).code, Some(5));
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
@@ -337,7 +337,7 @@ fn a_backup_that_is_waited_for_does_not_outlive_recovery() {
     let checkpointer = stop_the_checkpointer(&server);
     let running = site.start(&["freeze"]);
     wait_until("the backup waits for its checkpoint", || backs_up(&server));
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    site.kill_keeper();
     // The command that waited for it recovers by itself.
     let said = Said::of(running.end());
     let left = server.in_backup();

@@ -33,10 +33,9 @@ fn postgres(server: &Postgres, more: &str) -> String {
     format!("[workload]\nworkload_name = postgres\nlinux_user = postgres\ncredString = -u postgres -S {socket}\n{more}")
 }
 
-fn assert_nothing_is_frozen(site: &Site) {
-    wait_until("no cycle is under way", || site.json(&["status"]).code == Some(0));
-    let status = site.json(&["status"]);
-    assert_eq!(&status.json["under_way"], &serde_json::Value::Null, "{}", status.text);
+fn assert_nothing_stays_frozen(site: &Site) {
+    site.wait_for_the_guard();
+    site.assert_nothing_is_frozen();
 }
 
 /// A script in the place of a client, in a folder for `command_path`.
@@ -71,16 +70,14 @@ fn a01_a_server_is_writable_again_whoever_dies() {
     for module in ["mariadb", "read-only"] {
         let site = Site::with(&mariadb(&server, module, "timeout = 60\n"));
         site.install_guest("read-only");
-        let deaths: [fn(&Site); 2] = [
-            |site| kill(site.process("keeper"), Signal::SIGKILL).unwrap(),
-            |site| clients(site).iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap()),
-        ];
+        let deaths: [fn(&Site); 2] =
+            [Site::kill_keeper, |site| clients(site).iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap())];
         for die in deaths {
             site.freeze();
             die(&site);
             let said = site.json(&["thaw"]);
             assert_eq!(said.code, Some(5), "{}", said.text);
-            assert_nothing_is_frozen(&site);
+            assert_nothing_stays_frozen(&site);
             assert!(!is_read_only(&server), "{module}: {}", said.text);
         }
         site.configure(&mariadb(&server, module, "timeout = 2\n"));
@@ -113,9 +110,9 @@ fn a02_a_replica_stays_what_it_was() {
         assert_eq!((said.code, &said.json["kind"]), (Some(0), &"still".into()), "{module}: {}", said.text);
         assert_eq!(is_read_only(&replica), read_only, "{module}: {}", said.text);
         site.freeze();
-        kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+        site.kill_keeper();
         assert_eq!(site.json(&["thaw"]).code, Some(5));
-        assert_nothing_is_frozen(&site);
+        assert_nothing_stays_frozen(&site);
         assert_eq!(is_read_only(&replica), read_only, "{module}");
         assert!(replica.follows(), "{module}");
     }
@@ -204,7 +201,7 @@ fn a04_postgres_is_in_backup_mode_or_nothing_is_claimed() {
     let said = site.json(&["run", "--", "touch", ran.to_str().unwrap()]);
     said.assert_failed();
     assert!(!ran.exists(), "the snapshot was taken all the same");
-    assert_nothing_is_frozen(&site);
+    assert_nothing_stays_frozen(&site);
 }
 
 /// "At most ten seconds" were followed by a read without a bound: a client that hangs hung the agent.
@@ -224,7 +221,7 @@ fn a05_a_client_that_hangs_does_not_hang_the_agent() {
         assert_eq!((said.code, said.faults().is_empty()), (Some(4), false), "{hangs}: {}", said.text);
         assert!(began.elapsed() < BOUNDED, "{hangs}: it took {:?}", began.elapsed());
         wait_until("the client is gone", || processes::all().iter().all(|p| p.words != "sleep\x003605\0"));
-        assert_nothing_is_frozen(&site);
+        assert_nothing_stays_frozen(&site);
     }
     // The same once it stands still.
     let site = Site::with(&postgres(&server, "timeout = 60\n"));
@@ -234,7 +231,7 @@ fn a05_a_client_that_hangs_does_not_hang_the_agent() {
     let said = site.json(&["thaw"]);
     said.assert_crash_consistent();
     assert!(began.elapsed() < BOUNDED, "it took {:?}", began.elapsed());
-    assert_nothing_is_frozen(&site);
+    assert_nothing_stays_frozen(&site);
 }
 
 /// The thaw was started, not waited for, and reported as done.
@@ -254,7 +251,7 @@ fn a06_a_thaw_that_fails_is_told() {
     assert!(!server.readonly(), "{}", said.text);
     let failed = said.json["workloads"][0]["faults"].as_array().unwrap();
     assert!(failed.iter().any(|f| f["id"] == "SP-CYCLE-006" && f["azure"] == 504), "{}", said.text);
-    assert_nothing_is_frozen(&site);
+    assert_nothing_stays_frozen(&site);
 
     let Some(real) = MariaDb::private("a06_a_thaw_that_fails_is_told", &[]) else { return };
     let site = Site::with(&mariadb(&real, "mariadb", "timeout = 60\n"));
@@ -287,7 +284,7 @@ fn a07_the_client_behind_a_script_is_ended_too() {
     let ours =
         "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'BACKUP%' OR state LIKE '%backup%';";
     assert_eq!(server.sql(ours).trim(), "0");
-    assert_nothing_is_frozen(&site);
+    assert_nothing_stays_frozen(&site);
 }
 
 /// Where the first half of a freeze succeeded and the second failed, nobody thawed the first.
@@ -314,7 +311,7 @@ fn a08_half_a_freeze_is_taken_back() {
         assert!(said.json["workloads"][0]["phases"]["freeze_us"].as_u64() > Some(0), "the first froze: {}", said.text);
         assert!(!ran.exists(), "the snapshot was taken all the same");
         writers.get_on(5);
-        assert_nothing_is_frozen(&site);
+        assert_nothing_stays_frozen(&site);
     }
     assert_eq!(run().code, Some(0));
     assert!(writers.stop().errors.is_empty());
@@ -331,9 +328,9 @@ fn a09_an_undo_reaches_the_server_that_was_frozen() {
     site.install_guest("fake");
     site.freeze();
     assert!(ours.backup() && other.backup());
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    site.kill_keeper();
     assert_eq!(site.json(&["thaw"]).code, Some(5));
-    assert_nothing_is_frozen(&site);
+    assert_nothing_stays_frozen(&site);
     assert!(!ours.backup() && !other.backup() && foreign.backup());
     assert_eq!([&ours, &other, &foreign].map(|s| s.times_received("END BACKUP")), [1, 1, 0]);
 }
@@ -350,7 +347,7 @@ fn a10_a_backup_that_somebody_ended_is_told_as_that() {
     said.assert_crash_consistent();
     assert!(said.reason().contains("did not hold to the end"), "{}", said.text);
     assert_eq!(said.json["workloads"][0]["azure"], 510, "{}", said.text);
-    assert_nothing_is_frozen(&site);
+    assert_nothing_stays_frozen(&site);
 }
 
 /// Whatever else went wrong, one error was reported.
@@ -498,14 +495,14 @@ fn a16_filesystems_run_again_whoever_is_killed() {
     ));
     site.freeze();
     assert!(mount.is_frozen());
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    site.kill_keeper();
     mount.gets_on();
-    assert_nothing_is_frozen(&site);
+    assert_nothing_stays_frozen(&site);
     assert_eq!(site.json(&["thaw"]).code, Some(5));
     site.freeze();
     site.kill_keeper_and_guard();
     assert!(mount.is_frozen(), "nobody is left who could thaw it");
     assert_eq!(site.json(&["recover"]).code, Some(5));
     mount.gets_on();
-    assert_nothing_is_frozen(&site);
+    assert_nothing_stays_frozen(&site);
 }

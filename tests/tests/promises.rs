@@ -56,11 +56,6 @@ fn hang(clients: &[Pid]) {
     clients.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
 }
 
-fn assert_nothing_is_frozen(site: &Site) {
-    let status = site.json(&["status"]);
-    assert_eq!((status.code, &status.json["under_way"]), (Some(0), &serde_json::Value::Null), "{}", status.text);
-}
-
 #[test]
 fn a_hold_that_nobody_ends_is_ended_by_the_timeout() {
     let Scene { site, writers, _folder } = scene(5);
@@ -131,7 +126,7 @@ fn a_command_that_fails_is_told_from_a_freeze_that_fails() {
     let said = site.json(&["run", "--", "/nowhere/at-all"]);
     assert_eq!(said.code, Some(8), "{}", said.text);
     writers.get_on(10);
-    assert_nothing_is_frozen(&site);
+    site.assert_nothing_is_frozen();
 }
 
 #[test]
@@ -148,7 +143,7 @@ fn a_signal_to_run_thaws_before_it_reaches_the_command() {
     wait_until("the command of run begins", || begun.exists());
     running.signal(Signal::SIGTERM);
     wait_until("the command is told", || told.exists());
-    assert_nothing_is_frozen(&site);
+    site.assert_nothing_is_frozen();
     writers.get_on(1);
     let said = Said::of(running.end());
     assert_eq!(said.code, Some(8), "{}", said.text);
@@ -212,14 +207,14 @@ fn a_freeze_outlives_the_agents_process_group() {
 /// The session is the lock: with its keeper it ends. The guard sees to it, and leaves the verdict for who asks.
 fn the_keeper_is_killed(site: &Site, writers: &Writers) {
     site.freeze();
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    site.kill_keeper();
     let at = Instant::now();
     writers.get_on(1);
     assert!(at.elapsed() < Duration::from_secs(1), "it took {:?}", at.elapsed());
-    wait_until("the guard is done", || site.json(&["status"]).code == Some(0));
+    site.wait_for_the_guard();
     let thaw = site.json(&["thaw"]);
     thaw.assert_fault(5, "SP-GUARD-001");
-    assert_nothing_is_frozen(site);
+    site.assert_nothing_is_frozen();
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
     writers.get_on(10);
@@ -245,7 +240,7 @@ fn clients_that_hang_do_not_keep_anything_frozen(site: &Site, writers: &Writers)
     let said = site.json(&["thaw"]);
     said.assert_crash_consistent();
     writers.get_on(5);
-    assert_nothing_is_frozen(site);
+    site.assert_nothing_is_frozen();
     wait_until("the clients are gone", || clients.iter().all(|pid| kill(*pid, None).is_err()));
 }
 
@@ -277,7 +272,7 @@ fn a_lock_that_is_waited_for_does_not_outlive_recovery() {
         wait_until("the slow statement runs", || !server.sql(running).is_empty());
         let freezing = site.start(&["freeze"]);
         wait_until("the freeze waits", || !server.sql(waiting).is_empty());
-        kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+        site.kill_keeper();
         // The command that waited for it recovers by itself.
         let said = Said::of(freezing.end());
         let left = server.sql(waiting);
@@ -287,7 +282,7 @@ fn a_lock_that_is_waited_for_does_not_outlive_recovery() {
         assert_eq!(left, "", "{}", said.text);
     });
     writers.get_on(5);
-    assert_nothing_is_frozen(&site);
+    site.assert_nothing_is_frozen();
 }
 
 /// The program of `command_path` may be a script that starts the real client: both are ended.
@@ -349,7 +344,7 @@ fn a_statement_that_does_not_end_costs_the_stall_budget_and_no_more() {
         assert_eq!(pending, "", "{}", said.text);
         assert_eq!(start.code, Some(0), "START is still held: {start:?}");
     });
-    assert_nothing_is_frozen(&site);
+    site.assert_nothing_is_frozen();
 }
 
 #[test]
@@ -361,7 +356,7 @@ fn a_server_that_dies_while_it_stands_still_is_not_called_consistent() {
     let said = site.json(&["thaw"]);
     said.assert_crash_consistent();
     assert!(!said.reason().is_empty(), "{}", said.text);
-    assert_nothing_is_frozen(&site);
+    site.assert_nothing_is_frozen();
 }
 
 /// Somebody's `KILL` of our session is nothing that the client notices by itself: the proof does.
@@ -401,7 +396,7 @@ fn a_freeze_that_cannot_say_so_is_thawed() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let status = site.command(&["freeze"]).stdout(full()).stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(1));
-    assert_nothing_is_frozen(&site);
+    site.assert_nothing_is_frozen();
     writers.get_on(5);
 }
 
@@ -413,11 +408,11 @@ fn after_a_lost_keeper_no_older_verdict_is_told() {
     kill(site.process("keeper"), Signal::SIGTERM).unwrap();
     wait_until("the first cycle is over", || site.json(&["status"]).json["under_way"].is_null());
     site.freeze();
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    site.kill_keeper();
     wait_until("the guard is done", || site.json(&["status"]).json["under_way"].is_null());
     let said = site.json(&["thaw"]);
     said.assert_fault(5, "SP-GUARD-001");
-    assert_nothing_is_frozen(&site);
+    site.assert_nothing_is_frozen();
     writers.get_on(5);
 }
 
@@ -455,7 +450,7 @@ fn a_database_that_was_replaced_is_not_called_consistent() {
     let said = site.json(&["thaw"]);
     said.assert_crash_consistent();
     assert!(said.reason().contains("replaced"), "{}", said.text);
-    assert_nothing_is_frozen(&site);
+    site.assert_nothing_is_frozen();
     drop(writers);
 }
 
@@ -474,7 +469,7 @@ fn a_session_that_somebody_ended_is_not_called_consistent() {
     writers.get_on(1);
     let said = site.json(&["thaw"]);
     said.assert_crash_consistent();
-    assert_nothing_is_frozen(&site);
+    site.assert_nothing_is_frozen();
 }
 
 #[test]

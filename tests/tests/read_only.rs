@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::site::Site;
 use stillpoint_tests::wait_until;
@@ -64,7 +63,7 @@ fn what_was_there_comes_back(test: &str, before: bool) {
     assert_eq!(scene.read_only(), before, "after a cycle");
     scene.site.freeze();
     assert!(scene.read_only(), "while it is held");
-    kill(scene.site.process("keeper"), Signal::SIGKILL).unwrap();
+    scene.site.kill_keeper();
     wait_until("the guard restores what was there", || scene.read_only() == before);
     assert_eq!(scene.recover(), Some(0));
     scene.site.freeze();

@@ -267,11 +267,11 @@ fn frozen(test: &str, more: &str) -> Option<(Redis, Site, Writers)> {
 #[test]
 fn the_keeper_is_killed() {
     let Some((server, site, writers)) = frozen("the_keeper_is_killed", "timeout = 60\n") else { return };
-    kill(site.process("keeper"), Signal::SIGKILL).unwrap();
+    site.kill_keeper();
     // Long before the pause ends by itself.
     wait_until("the guard lets writers go on", || writes_go_on(&server));
     writers.get_on(20);
-    wait_until("the guard is done", || site.json(&["status"]).code == Some(0));
+    site.wait_for_the_guard();
     assert_eq!(site.json(&["thaw"]).code, Some(5));
     site.json(&["run", "--", "true"]).assert_still();
     assert!(writers.stop().longest_gap() < Duration::from_secs(20), "the pause ended by itself");

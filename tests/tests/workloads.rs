@@ -50,9 +50,8 @@ fn assert_verdicts(said: &Said, expected: &[(&str, &str)]) {
     assert_eq!(verdicts(said), expected, "{}", said.text);
 }
 
-fn assert_nothing_is_frozen(site: &Site) {
-    let said = site.json(&["status"]);
-    assert_eq!((said.code, &said.json["under_way"]), (Some(0), &Value::Null), "{}", said.text);
+fn assert_nothing_is_left(site: &Site) {
+    site.assert_nothing_is_frozen();
     let said = site.json(&["recover"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
 }
@@ -302,7 +301,7 @@ fn one_that_cannot_be_frozen_leaves_none_frozen() {
     assert!(said.json["frozen_at"].is_null(), "{}", said.text);
     // The other lock is left alone.
     assert!(sqlite::is_locked(&scene.file("held.db")));
-    assert_nothing_is_frozen(&scene.site);
+    assert_nothing_is_left(&scene.site);
     let text = scene.site.call(&["run", "--", "true"]);
     assert_eq!(text.code, Some(4), "{text:?}");
     assert!(text.stdout.contains("shop   it was given up, because held could not be frozen"), "{}", text.stdout);
@@ -337,7 +336,7 @@ fn the_others_are_not_kept_when_one_fails_at_once() {
     writers.iter().for_each(|(_, w)| w.get_on(20));
     assert_eq!(said.code, Some(4), "{}", said.text);
     assert!(workload(&said, "held")["reason"].as_str().unwrap().contains("because bad could not"), "{}", said.text);
-    assert_nothing_is_frozen(&scene.site);
+    assert_nothing_is_left(&scene.site);
     for (name, writers) in writers {
         let log = writers.stop();
         let gap = log.longest_gap();
@@ -383,7 +382,7 @@ fn on_failure_is_said_of_each() {
     let said = scene.site.json(&["run", "--", "true"]);
     said.assert_failed();
     drop(lock);
-    assert_nothing_is_frozen(&scene.site);
+    assert_nothing_is_left(&scene.site);
     for (name, writers) in writers {
         writers.get_on(20);
         assert!(writers.stop().errors.is_empty(), "{name}");
@@ -403,7 +402,7 @@ fn one_that_is_killed_in_the_hold_lowers_its_own_verdict() {
     let good = ["cache", "app", "held"].map(|name| (name, "application-consistent"));
     assert_verdicts(&said, &[&good[..], &[("shop", "crash-consistent")]].concat());
     assert!(!workload(&said, "shop")["reason"].as_str().unwrap().is_empty(), "{}", said.text);
-    assert_nothing_is_frozen(&scene.site);
+    assert_nothing_is_left(&scene.site);
     for (_, writers) in [cache, app] {
         writers.get_on(20);
         assert!(writers.stop().errors.is_empty());
