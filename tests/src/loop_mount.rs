@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::missing::{missing, program};
+use crate::missing::{is_root, missing, program};
 use crate::program::{run, succeed};
 use crate::{PATIENCE, wait_until};
 
@@ -89,8 +89,7 @@ impl LoopMount {
         let (maker, package) = kind.maker();
         program(test, &[maker], package)?;
         program(test, &["fsfreeze"], "util-linux")?;
-        if !nix::unistd::geteuid().is_root() {
-            missing(test, "mounting needs root");
+        if !is_root(test, "mounting needs root") {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();

@@ -25,6 +25,20 @@ pub fn missing(test: &str, what: &str) {
     }
 }
 
+/// Whether this is root. False after [`missing`]; `why` says what needs root.
+pub fn is_root(test: &str, why: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        missing(test, why);
+    }
+    root
+}
+
+/// Whether a client can be run as another user of the machine. False after [`missing`].
+pub fn can_be_somebody_else(test: &str) -> bool {
+    is_root(test, "only root can run a client as somebody else")
+}
+
 /// The first of these programs that is on the path, in the folders of system programs, or in Debian's of PostgreSQL 15.
 /// `None` after [`missing`].
 pub fn program(test: &str, names: &[&str], package: &str) -> Option<PathBuf> {

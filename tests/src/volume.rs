@@ -19,7 +19,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::missing::{missing, program};
+use crate::missing::{is_root, missing, program};
 use crate::program::{run, succeed};
 
 /// How large a volume is; its file is sparse. Until it commits, btrfs uses no block twice, and with `commit=300` writers
@@ -45,8 +45,7 @@ impl Volume {
     pub fn make(test: &str) -> Option<Volume> {
         program(test, &["mkfs.btrfs"], "btrfs-progs")?;
         program(test, &["btrfs"], "btrfs-progs")?;
-        if !nix::unistd::geteuid().is_root() {
-            missing(test, "mounting needs root");
+        if !is_root(test, "mounting needs root") {
             return None;
         }
         let folder = new_folder();

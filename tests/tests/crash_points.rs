@@ -1139,8 +1139,7 @@ fn whatever_dies_nothing_stands_still() {
     if missing::program(test, &["mariadbd"], "mariadb-server").is_none() {
         list.retain(|b| b.database != Database::MariaDb);
     }
-    if !nix::unistd::geteuid().is_root() {
-        missing::missing(test, "mounting a filesystem that may be frozen needs root");
+    if !missing::is_root(test, "mounting a filesystem that may be frozen needs root") {
         list.retain(|b| !b.step.contains("filesystem"));
     }
     // The long ones first.

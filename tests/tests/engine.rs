@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use stillpoint_tests::mariadb::MariaDb;
-use stillpoint_tests::missing::missing;
+use stillpoint_tests::missing::is_root;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
@@ -51,8 +51,8 @@ fn site(folder: &Path, files: &[&str]) -> Site {
 
 #[test]
 fn an_engine_holds_nothing_and_can_become_nobody() {
-    if !nix::unistd::geteuid().is_root() {
-        return missing("an_engine_holds_nothing_and_can_become_nobody", "it needs root");
+    if !is_root("an_engine_holds_nothing_and_can_become_nobody", "it needs root") {
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let site = site(folder.path(), &["a", "b"]);
@@ -125,8 +125,8 @@ fn programs(folder: &Path, engine: &Path) -> PathBuf {
 
 #[test]
 fn without_root_the_walls_that_can_be_stand_and_check_names_the_others() {
-    if !nix::unistd::geteuid().is_root() {
-        return missing("without_root_the_walls_that_can_be_stand", "it needs root, to be somebody else");
+    if !is_root("without_root_the_walls_that_can_be_stand", "it needs root, to be somebody else") {
+        return;
     }
     const NOBODY: u32 = 65534;
     let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use stillpoint_tests::comparison::{Row, assert_recovered};
 use stillpoint_tests::firebird::{self, Firebird, PASSWORD, delta};
-use stillpoint_tests::missing::missing;
+use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
@@ -393,8 +393,8 @@ fn a_long_way_back_is_the_servers_own() {
 fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     const SECRET: &str = "hunter2 ;#'";
     let test = "the_least_login_suffices_and_its_password_is_seen_nowhere";
-    if !nix::unistd::geteuid().is_root() {
-        return missing(test, "only root can run a client as somebody else");
+    if !can_be_somebody_else(test) {
+        return;
     }
     let Some((server, database)) = one(test) else { return };
     let site = Site::new();

@@ -86,6 +86,7 @@ mod five_minutes {
 mod newer {
     use super::*;
     use stillpoint_tests::comparison::{Window, assert_same};
+    use stillpoint_tests::missing::can_be_somebody_else;
     use stillpoint_tests::volume::Volume;
 
     fn comes_to_a_standstill(test: &str, options: &[&str]) {
@@ -138,8 +139,8 @@ mod newer {
     #[ignore = "newer: MariaDB 11"]
     fn the_least_login_of_mariadb_11() {
         let test = "the_least_login_of_mariadb_11";
-        if !nix::unistd::geteuid().is_root() {
-            return stillpoint_tests::missing::missing(test, "only root can run a client as somebody else");
+        if !can_be_somebody_else(test) {
+            return;
         }
         let Some(programs) = Programs::newer(test) else { return };
         let server = programs.private(&["--log-bin=binlog"]);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::User;
 use stillpoint_tests::dist;
-use stillpoint_tests::missing::missing;
+use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::oracle::{Home, Instance};
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
@@ -21,15 +21,6 @@ use tempfile::TempDir;
 const BEGIN: &str = "ALTER DATABASE BEGIN BACKUP";
 const END: &str = "ALTER DATABASE END BACKUP";
 const ARCHIVE: &str = "ALTER SYSTEM ARCHIVE LOG CURRENT";
-
-/// Only root can run a client as somebody else.
-fn is_root(test: &str) -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        missing(test, "only root can run a client as somebody else");
-    }
-    root
-}
 
 fn home_of(user: &str) -> Home {
     let uid = User::from_name(user).unwrap().expect("a user of every machine").uid.as_raw();
@@ -79,7 +70,7 @@ fn oratab(site: &Site, text: &str) -> PathBuf {
 #[test]
 fn two_instances_of_two_users_from_one_list() {
     let test = "two_instances_of_two_users_from_one_list";
-    if !is_root(test) {
+    if !can_be_somebody_else(test) {
         return;
     }
     let (first, second) = (home_of("nobody"), home_of("daemon"));
@@ -112,7 +103,7 @@ fn two_instances_of_two_users_from_one_list() {
 /// Azure's own file, and what comes of the cycle: logs, control file, recovery point; and that nobody has tried it.
 #[test]
 fn a_cycle_leaves_logs_control_file_and_point() {
-    if !is_root("a_cycle_leaves_logs_control_file_and_point") {
+    if !can_be_somebody_else("a_cycle_leaves_logs_control_file_and_point") {
         return;
     }
     let m = Machine::new("linux_user = nobody\ncredString = / as sysbackup\n");
@@ -153,7 +144,7 @@ fn a_cycle_leaves_logs_control_file_and_point() {
 /// The archived logs are copied; and what is printed for the day when they are needed says that nobody has run it.
 #[test]
 fn archived_logs_are_copied_and_recovery_prints_a_plan() {
-    if !is_root("archived_logs_are_copied_and_recovery_prints_a_plan") {
+    if !can_be_somebody_else("archived_logs_are_copied_and_recovery_prints_a_plan") {
         return;
     }
     let shipped = tempfile::tempdir().unwrap();
@@ -199,7 +190,7 @@ fn archived_logs_are_copied_and_recovery_prints_a_plan() {
 /// instance that was begun.
 #[test]
 fn a9_what_a_killed_keeper_left_is_ended_in_the_right_instance() {
-    if !is_root("a9_what_a_killed_keeper_left_is_ended_in_the_right_instance") {
+    if !can_be_somebody_else("a9_what_a_killed_keeper_left_is_ended_in_the_right_instance") {
         return;
     }
     let home = home_of("nobody");
@@ -229,7 +220,7 @@ fn a9_what_a_killed_keeper_left_is_ended_in_the_right_instance() {
 
 #[test]
 fn what_cannot_be_held_is_crash_consistent_and_says_why() {
-    if !is_root("what_cannot_be_held_is_crash_consistent_and_says_why") {
+    if !can_be_somebody_else("what_cannot_be_held_is_crash_consistent_and_says_why") {
         return;
     }
     for (state, reason, found) in [
@@ -253,7 +244,7 @@ fn what_cannot_be_held_is_crash_consistent_and_says_why() {
 
 #[test]
 fn the_backup_of_somebody_else_is_named_and_left_alone() {
-    if !is_root("the_backup_of_somebody_else_is_named_and_left_alone") {
+    if !can_be_somebody_else("the_backup_of_somebody_else_is_named_and_left_alone") {
         return;
     }
     let m = Machine::new("");
@@ -277,7 +268,7 @@ fn the_backup_of_somebody_else_is_named_and_left_alone() {
 /// What the database says is told, and what it means.
 #[test]
 fn oracles_own_errors_are_told() {
-    if !is_root("oracles_own_errors_are_told") {
+    if !can_be_somebody_else("oracles_own_errors_are_told") {
         return;
     }
     let m = Machine::new("");
@@ -312,7 +303,7 @@ fn oracles_own_errors_are_told() {
 /// The client greets, the site's own profile greets, and a password grows old; and a profile that puts everything back.
 #[test]
 fn greetings_are_no_answers() {
-    if !is_root("greetings_are_no_answers") {
+    if !can_be_somebody_else("greetings_are_no_answers") {
         return;
     }
     let m = Machine::new("");
@@ -332,7 +323,7 @@ fn greetings_are_no_answers() {
 /// A statement that is never answered: given up within `timeout`, its session ended on the server, nothing left behind.
 #[test]
 fn a_hung_answer_is_bounded() {
-    if !is_root("a_hung_answer_is_bounded") {
+    if !can_be_somebody_else("a_hung_answer_is_bounded") {
         return;
     }
     let m = Machine::new("timeout = 2\nstall_budget = 1\n");
@@ -356,7 +347,7 @@ fn a_hung_answer_is_bounded() {
 /// mode would begin after its end.
 #[test]
 fn a_begin_that_outlives_its_client_does_not_come_late() {
-    if !is_root("a_begin_that_outlives_its_client_does_not_come_late") {
+    if !can_be_somebody_else("a_begin_that_outlives_its_client_does_not_come_late") {
         return;
     }
     let late = Duration::from_millis(2500);
@@ -378,7 +369,7 @@ fn a_begin_that_outlives_its_client_does_not_come_late() {
 /// The instance dies while it holds: nobody can end the backup mode, and the words say what STARTUP will say.
 #[test]
 fn a_crash_of_the_instance_leaves_words_and_then_is_ended() {
-    if !is_root("a_crash_of_the_instance_leaves_words_and_then_is_ended") {
+    if !can_be_somebody_else("a_crash_of_the_instance_leaves_words_and_then_is_ended") {
         return;
     }
     let m = Machine::new("");
@@ -404,7 +395,7 @@ fn a_crash_of_the_instance_leaves_words_and_then_is_ended() {
 /// The keeper and its guard keep trying: an instance that comes back while they do is freed without anybody.
 #[test]
 fn an_instance_that_comes_back_is_freed_by_itself() {
-    if !is_root("an_instance_that_comes_back_is_freed_by_itself") {
+    if !can_be_somebody_else("an_instance_that_comes_back_is_freed_by_itself") {
         return;
     }
     let m = Machine::new("");
@@ -421,7 +412,7 @@ fn an_instance_that_comes_back_is_freed_by_itself() {
 /// Somebody ends the backup mode while the snapshot is taken, or ends it and begins another.
 #[test]
 fn a_backup_mode_that_did_not_hold_is_not_believed() {
-    if !is_root("a_backup_mode_that_did_not_hold_is_not_believed") {
+    if !can_be_somebody_else("a_backup_mode_that_did_not_hold_is_not_believed") {
         return;
     }
     let m = Machine::new("");
@@ -443,7 +434,7 @@ fn a_backup_mode_that_did_not_hold_is_not_believed() {
 /// The log that is archived after the end: it may take a while, and it may fail; nothing is held meanwhile.
 #[test]
 fn the_last_log_is_waited_for_and_its_failure_is_told() {
-    if !is_root("the_last_log_is_waited_for_and_its_failure_is_told") {
+    if !can_be_somebody_else("the_last_log_is_waited_for_and_its_failure_is_told") {
         return;
     }
     let m = Machine::new("");
@@ -464,7 +455,7 @@ fn the_last_log_is_waited_for_and_its_failure_is_told() {
 /// A login with a password, which no process shows.
 #[test]
 fn a_password_is_seen_nowhere() {
-    if !is_root("a_password_is_seen_nowhere") {
+    if !can_be_somebody_else("a_password_is_seen_nowhere") {
         return;
     }
     let m = Machine::new("credential_file = /dev/null\n");
@@ -495,7 +486,7 @@ fn a_password_is_seen_nowhere() {
 /// SYSBACKUP is enough, and the check says nothing of it; SYSDBA is more.
 #[test]
 fn sysbackup_is_enough_and_sysdba_is_too_much() {
-    if !is_root("sysbackup_is_enough_and_sysdba_is_too_much") {
+    if !can_be_somebody_else("sysbackup_is_enough_and_sysdba_is_too_much") {
         return;
     }
     let m = Machine::new("");
@@ -516,7 +507,7 @@ fn sysbackup_is_enough_and_sysdba_is_too_much() {
 /// A list of instances says which program is started, and where: each mistake with its place, and how to mend it.
 #[test]
 fn a_list_that_cannot_be_trusted_or_read_is_refused() {
-    if !is_root("a_list_that_cannot_be_trusted_or_read_is_refused") {
+    if !can_be_somebody_else("a_list_that_cannot_be_trusted_or_read_is_refused") {
         return;
     }
     let m = Machine::new("");
@@ -554,7 +545,7 @@ fn a_list_that_cannot_be_trusted_or_read_is_refused() {
 /// The script for people who have an Oracle: that it runs to its end, and finds what it must.
 #[test]
 fn the_script_for_a_real_oracle_runs() {
-    if !is_root("the_script_for_a_real_oracle_runs") {
+    if !can_be_somebody_else("the_script_for_a_real_oracle_runs") {
         return;
     }
     let m = Machine::new("");
@@ -579,7 +570,7 @@ fn the_script_for_a_real_oracle_runs() {
 /// One instance named in the section itself, and a section that forgot to.
 #[test]
 fn one_instance_may_stand_in_the_section() {
-    if !is_root("one_instance_may_stand_in_the_section") {
+    if !can_be_somebody_else("one_instance_may_stand_in_the_section") {
         return;
     }
     let m = Machine::new("");

@@ -8,22 +8,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::comparison::assert_recovered;
-use stillpoint_tests::missing::missing;
+use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::postgres::{self, Postgres, Programs};
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::wait_until;
-
-/// Only root can run a client as somebody else.
-fn is_root(test: &str) -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        missing(test, "only root can run a client as somebody else");
-    }
-    root
-}
 
 /// The server's own superuser, by its socket.
 fn configuration(server: &Postgres, more: &str) -> String {
@@ -194,7 +185,7 @@ fn a_standby_is_frozen_as_a_standby() {
 #[test]
 fn the_least_login_suffices_and_what_differs_from_it_is_told() {
     let test = "the_least_login_suffices_and_what_differs_from_it_is_told";
-    if !is_root(test) {
+    if !can_be_somebody_else(test) {
         return;
     }
     let Some(server) = Postgres::private(test, &["archive_mode=on", "archive_command=true"]) else { return };
@@ -250,7 +241,7 @@ fn the_least_login_suffices_and_what_differs_from_it_is_told() {
 fn a_password_is_seen_nowhere() {
     const SECRET: &str = r"hunter2:\4711 'x";
     let test = "a_password_is_seen_nowhere";
-    if !is_root(test) {
+    if !can_be_somebody_else(test) {
         return;
     }
     let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();

@@ -12,7 +12,7 @@ use nix::unistd::{Pid, User};
 use stillpoint_tests::fake::{FakeServer, Misbehaviour};
 use stillpoint_tests::loop_mount::{Kind, LoopMount};
 use stillpoint_tests::mariadb::MariaDb;
-use stillpoint_tests::missing::missing;
+use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::postgres::Postgres;
 use stillpoint_tests::processes::{self, clients};
 use stillpoint_tests::said::Said;
@@ -49,14 +49,6 @@ fn script(folder: &Path, client: &str, text: &str) -> String {
 
 fn is_read_only(server: &MariaDb) -> bool {
     server.sql("SELECT @@GLOBAL.read_only;").trim() == "1"
-}
-
-fn is_root(test: &str) -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        missing(test, "only root can run a client as somebody else");
-    }
-    root
 }
 
 /// The timeout, or the death of whoever held the lock, left the server read-only for good.
@@ -172,7 +164,7 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn a04_postgres_is_in_backup_mode_or_nothing_is_claimed() {
     let test = "a04_postgres_is_in_backup_mode_or_nothing_is_claimed";
-    if !is_root(test) {
+    if !can_be_somebody_else(test) {
         return;
     }
     let Some(server) = Postgres::private(test, &[]) else { return };
@@ -208,7 +200,7 @@ fn a04_postgres_is_in_backup_mode_or_nothing_is_claimed() {
 #[test]
 fn a05_a_client_that_hangs_does_not_hang_the_agent() {
     let test = "a05_a_client_that_hangs_does_not_hang_the_agent";
-    if !is_root(test) {
+    if !can_be_somebody_else(test) {
         return;
     }
     let Some(server) = Postgres::private(test, &[]) else { return };
@@ -377,7 +369,7 @@ fn a11_every_error_is_reported() {
 #[test]
 fn a12_several_workloads_each_with_its_own_user() {
     let test = "a12_several_workloads_each_with_its_own_user";
-    if !is_root(test) {
+    if !can_be_somebody_else(test) {
         return;
     }
     let (Some(maria), Some(postgres_)) = (MariaDb::private(test, &[]), Postgres::private(test, &[])) else { return };
@@ -404,7 +396,7 @@ fn a12_several_workloads_each_with_its_own_user() {
 #[test]
 fn a13_no_file_of_the_servers_says_that_it_stands_still() {
     let test = "a13_no_file_of_the_servers_says_that_it_stands_still";
-    if !is_root(test) {
+    if !can_be_somebody_else(test) {
         return;
     }
     let nowhere = tempfile::tempdir().unwrap();

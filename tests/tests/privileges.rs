@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use stillpoint_tests::dist;
 use stillpoint_tests::mariadb::MariaDb;
+use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::program::run;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
@@ -23,13 +24,10 @@ fn configuration(server: &MariaDb, more: &str) -> String {
 
 #[test]
 fn the_least_login_suffices_and_what_differs_from_it_is_told() {
-    if !nix::unistd::geteuid().is_root() {
-        return stillpoint_tests::missing::missing(
-            "the_least_login_suffices_and_what_differs_from_it_is_told",
-            "only root can run a client as somebody else",
-        );
-    }
     let test = "the_least_login_suffices_and_what_differs_from_it_is_told";
+    if !can_be_somebody_else(test) {
+        return;
+    }
     let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
     server.make_table();
     let site = Site::with(&configuration(&server, ""));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::comparison::{Window, assert_same};
-use stillpoint_tests::missing::missing;
+use stillpoint_tests::missing::{can_be_somebody_else, is_root};
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::redis::{Programs, Redis, Settings};
 use stillpoint_tests::site::Site;
@@ -158,8 +158,8 @@ fn slow_syncs(test: &str, folder: &Path) -> Option<PathBuf> {
 fn the_printed_commands_make_a_server_of_the_snapshot() {
     let test = "the_printed_commands_make_a_server_of_the_snapshot";
     let Some(programs) = Programs::find(test) else { return };
-    if !nix::unistd::geteuid().is_root() {
-        return missing(test, "what is printed is for root");
+    if !is_root(test, "what is printed is for root") {
+        return;
     }
     for settings in [EVERYSEC, DUMPS] {
         let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
@@ -437,8 +437,8 @@ const SECRET: &str = r#"hunter2 '"\x41 ü"#;
 #[test]
 fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     let test = "the_least_login_suffices_and_its_password_is_seen_nowhere";
-    if !nix::unistd::geteuid().is_root() {
-        return missing(test, "only root can run a client as somebody else");
+    if !can_be_somebody_else(test) {
+        return;
     }
     let Some(server) = Redis::private(test, EVERYSEC) else { return };
     let site = Site::new();

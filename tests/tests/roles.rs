@@ -5,20 +5,12 @@
 use std::path::Path;
 
 use stillpoint_tests::mariadb::MariaDb;
-use stillpoint_tests::missing::missing;
+use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::postgres::Postgres;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::wait_until;
-
-fn is_root(test: &str) -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        missing(test, "only root can run a client as somebody else");
-    }
-    root
-}
 
 /// As the least login: a user of every machine, whom the socket knows.
 fn section(module: &str, socket: &Path, more: &str) -> String {
@@ -55,7 +47,7 @@ fn refused(site: &Site, id: &str) {
 #[test]
 fn mariadb_is_frozen_as_what_it_is_and_a_primary_only_where_it_may_be() {
     let test = "mariadb_is_frozen_as_what_it_is_and_a_primary_only_where_it_may_be";
-    if !is_root(test) {
+    if !can_be_somebody_else(test) {
         return;
     }
     let Some((primary, port)) = MariaDb::primary(test) else { return };
@@ -106,7 +98,7 @@ fn mariadb_is_frozen_as_what_it_is_and_a_primary_only_where_it_may_be() {
 #[test]
 fn postgres_is_frozen_as_what_it_is_and_a_primary_only_where_it_may_be() {
     let test = "postgres_is_frozen_as_what_it_is_and_a_primary_only_where_it_may_be";
-    if !is_root(test) {
+    if !can_be_somebody_else(test) {
         return;
     }
     let Some(primary) = Postgres::private(test, &[]) else { return };

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 use stillpoint_tests::comparison::{Row, Window, assert_recovered, assert_same};
 use stillpoint_tests::mariadb::{self, MariaDb};
-use stillpoint_tests::missing::missing;
+use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::postgres::{self, Postgres};
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::redis::{Programs, Redis};
@@ -24,15 +24,6 @@ use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::{Log, Writers};
 use tempfile::TempDir;
-
-/// Only root can run a client as somebody else.
-fn is_root(test: &str) -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        missing(test, "only root can run a client as somebody else");
-    }
-    root
-}
 
 /// The workload of this name in the answer.
 fn workload<'s>(said: &'s Said, name: &str) -> &'s Value {
@@ -94,7 +85,7 @@ const APPENDING: [(&str, &str); 2] = [("appendonly", "yes"), ("appendfsync", "ev
 #[test]
 fn five_workloads_stand_still_in_one_snapshot() {
     let test = "five_workloads_stand_still_in_one_snapshot";
-    if !is_root(test) {
+    if !can_be_somebody_else(test) {
         return;
     }
     let (Some(redis_programs), Some(volume)) = (Programs::find(test), Volume::make(test)) else { return };
