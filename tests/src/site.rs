@@ -3,12 +3,14 @@
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::comparison::Window;
 use crate::dist;
 use crate::program::{Ended, Running, run, start, succeed};
 use crate::said::Said;
@@ -252,6 +254,18 @@ impl Site {
         let said = self.json(&["freeze"]);
         assert_eq!(said.code, Some(0), "freeze: {said:?}");
         said
+    }
+
+    /// Freezes, takes a copy, and thaws. Gives the answer to the thaw, when everything stood still, and the copy.
+    ///
+    /// # Panics
+    /// When it does not freeze.
+    pub fn while_frozen<T>(&self, copy: impl FnOnce() -> T) -> (Said, Window, T) {
+        self.freeze();
+        let frozen = Instant::now();
+        let copied = copy();
+        let window = Window { frozen, thaw_asked: Instant::now() };
+        (self.json(&["thaw"]), window, copied)
     }
 }
 

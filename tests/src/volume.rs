@@ -93,6 +93,12 @@ impl Volume {
         at
     }
 
+    /// Both kinds of copy. The image first: a snapshot writes everything out.
+    pub fn image_and_snapshot(&self) -> (BlockImage, PathBuf) {
+        let image = self.block_image();
+        (image, self.snapshot("copy"))
+    }
+
     /// Copies what the block device holds. Take it before a snapshot: that writes everything out.
     pub fn block_image(&self) -> BlockImage {
         let folder = new_folder();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use stillpoint_tests::comparison::{Row, Window, assert_same};
+use stillpoint_tests::comparison::{Row, assert_same};
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::mysql;
 use stillpoint_tests::postgres::{self, Postgres};
@@ -87,9 +87,7 @@ const LATER: u32 = 90;
 /// A snapshot among writers that never stop, and what they write after it.
 fn snapshot_among(site: &Site, volume: &Volume, writers: &Writers) -> (Said, PathBuf) {
     writers.get_on(30);
-    site.freeze();
-    let snapshot = volume.snapshot("copy");
-    let said = site.json(&["thaw"]);
+    let (said, _, snapshot) = site.while_frozen(|| volume.snapshot("copy"));
     assert_eq!(said.code, Some(0), "{}", said.text);
     writers.get_on(30);
     (said, snapshot)
@@ -174,11 +172,7 @@ fn sqlite_is_whole_again_file_by_file() {
     ));
     let all = [sqlite::writers(&orders, 3), sqlite::writers(&stock, 1)];
     all.iter().for_each(|w| w.get_on(20));
-    site.freeze();
-    let frozen = Instant::now();
-    let snapshot = volume.snapshot("copy");
-    let window = Window { frozen, thaw_asked: Instant::now() };
-    let said = site.json(&["thaw"]);
+    let (said, window, snapshot) = site.while_frozen(|| volume.snapshot("copy"));
     said.assert_still();
     all.iter().for_each(|w| w.get_on(20));
     let logs = all.map(Writers::stop);

@@ -80,8 +80,7 @@ fn two_databases_in_every_kind_of_copy() {
     // Nobody waits while it holds.
     writers.iter().for_each(|w| w.get_on(20));
     let begun = Instant::now();
-    let image = volume.block_image();
-    let snapshot = volume.snapshot("snapshot");
+    let (image, snapshot) = volume.image_and_snapshot();
     let cut = Instant::now();
     // One file after the other, while everybody writes.
     let copied = volume.data().join("copied");

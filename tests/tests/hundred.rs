@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use stillpoint_tests::comparison::{Row, Window, assert_recovered, assert_same};
 use stillpoint_tests::firebird::{self, Firebird, PASSWORD};
@@ -55,13 +54,7 @@ fn cycles(test: &str, promise: Promise, make: &dyn Fn(&Path) -> Option<()>, open
         site.configure(&database.configuration());
         let writers = database.writers();
         writers.get_on(10);
-        site.freeze();
-        let frozen = Instant::now();
-        // The image first: a snapshot writes everything out.
-        let image = volume.block_image();
-        let snapshot = volume.snapshot("copy");
-        let window = Window { frozen, thaw_asked: Instant::now() };
-        let said = site.json(&["thaw"]);
+        let (said, window, (image, snapshot)) = site.while_frozen(|| volume.image_and_snapshot());
         writers.get_on(5);
         let log = writers.stop();
         assert_eq!(said.code, Some(0), "cycle {cycle}: {}", said.text);

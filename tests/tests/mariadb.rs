@@ -85,7 +85,7 @@ mod five_minutes {
 
 mod newer {
     use super::*;
-    use stillpoint_tests::comparison::{Window, assert_same};
+    use stillpoint_tests::comparison::assert_same;
     use stillpoint_tests::missing::can_be_somebody_else;
     use stillpoint_tests::volume::Volume;
 
@@ -98,12 +98,7 @@ mod newer {
         let site = Site::with(&configuration(&programs, &server, ""));
         let writers = server.writers(4);
         writers.get_on(20);
-        site.freeze();
-        let frozen = Instant::now();
-        let image = volume.block_image();
-        let snapshot = volume.snapshot("copy");
-        let window = Window { frozen, thaw_asked: Instant::now() };
-        let said = site.json(&["thaw"]);
+        let (said, window, (image, snapshot)) = site.while_frozen(|| volume.image_and_snapshot());
         writers.get_on(20);
         let log = writers.stop();
         said.assert_still();

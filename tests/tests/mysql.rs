@@ -70,9 +70,7 @@ mod newer {
         writers.get_on(20);
         site.freeze();
         let frozen = Instant::now();
-        // The image first: a snapshot writes everything out.
-        let image = volume.block_image();
-        let snapshot = volume.snapshot("copy");
+        let (image, snapshot) = volume.image_and_snapshot();
         let cut = Instant::now();
         // Nobody waits while it holds.
         writers.get_on(20);
@@ -172,12 +170,7 @@ mod newer {
         }
         let site = Site::with(&configuration(&programs, &server, ""));
         all.iter().for_each(|(_, w)| w.get_on(20));
-        site.freeze();
-        let frozen = Instant::now();
-        let image = volume.block_image();
-        let snapshot = volume.snapshot("copy");
-        let window = Window { frozen, thaw_asked: Instant::now() };
-        let said = site.json(&["thaw"]);
+        let (said, window, (image, snapshot)) = site.while_frozen(|| volume.image_and_snapshot());
         all.iter().for_each(|(_, w)| w.get_on(20));
         let all: Vec<(&str, Log)> = all.into_iter().map(|(table, w)| (table, w.stop())).collect();
         said.assert_still();
@@ -308,11 +301,7 @@ mod newer {
         let site = Site::with(&configuration(&programs, &server, more));
         let writers = server.writers(4);
         writers.get_on(20);
-        site.freeze();
-        let frozen = Instant::now();
-        let [data, redo] = one_after_the_other(&apart, &server);
-        let window = Window { frozen, thaw_asked: Instant::now() };
-        let said = site.json(&["thaw"]);
+        let (said, window, [data, redo]) = site.while_frozen(|| one_after_the_other(&apart, &server));
         writers.get_on(20);
         let log = writers.stop();
         eprintln!("longest gap of a writer {:?}", log.longest_gap());

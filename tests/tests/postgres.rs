@@ -48,8 +48,7 @@ fn cycle(test: &str, programs: Option<Programs>, settings: &[&str]) {
     let asked = Instant::now();
     site.freeze();
     let frozen = Instant::now();
-    let image = volume.block_image();
-    let snapshot = volume.snapshot("copy");
+    let (image, snapshot) = volume.image_and_snapshot();
     let cut = Instant::now();
     // Nobody waits while it holds.
     writers.get_on(20);

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use stillpoint_tests::comparison::{Window, assert_same};
+use stillpoint_tests::comparison::assert_same;
 use stillpoint_tests::missing::{can_be_somebody_else, is_root};
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::redis::{Programs, Redis, Settings};
@@ -49,14 +49,12 @@ fn cycle(test: &str, programs: Option<Programs>, settings: Settings<'_>) {
     let site = Site::with(&server.configuration(&format!("ipc_folder = {}\ntimeout = 60\n", ipc.display())));
     let writers = server.writers(4);
     writers.get_on(1000);
-    site.freeze();
-    let frozen = Instant::now();
-    let image = volume.block_image();
-    let snapshot = volume.snapshot("copy");
     let files = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-    succeed(Command::new("cp").arg("--recursive").arg(volume.data().join("redis")).arg(files.path()), "");
-    let thaw_asked = Instant::now();
-    let said = site.json(&["thaw"]);
+    let (said, window, (image, snapshot)) = site.while_frozen(|| {
+        let copies = volume.image_and_snapshot();
+        succeed(Command::new("cp").arg("--recursive").arg(volume.data().join("redis")).arg(files.path()), "");
+        copies
+    });
     writers.get_on(100);
     let log = writers.stop();
     said.assert_still();
@@ -67,7 +65,6 @@ fn cycle(test: &str, programs: Option<Programs>, settings: Settings<'_>) {
     assert_eq!(point.contains_key("appended bytes"), appends, "{point:?}");
     drop(server);
 
-    let window = Window { frozen, thaw_asked };
     for copy in [snapshot.join("redis"), files.path().join("redis")] {
         let rows = Redis::on(&programs, &copy, settings).rows();
         assert_same(&copy.display().to_string(), &log, window, &rows);
@@ -127,11 +124,7 @@ fn a_disk_that_is_slow_to_sync_loses_nothing() {
     let writers = server.writers(2);
     writers.get_on(100);
     wait_until("the server keeps what it acknowledged", || server.info("aof_buffer_length") != "0");
-    site.freeze();
-    let frozen = Instant::now();
-    let image = volume.block_image();
-    let thaw_asked = Instant::now();
-    let said = site.json(&["thaw"]);
+    let (said, window, image) = site.while_frozen(|| volume.block_image());
     writers.get_on(100);
     let log = writers.stop();
     said.assert_still();
@@ -139,7 +132,7 @@ fn a_disk_that_is_slow_to_sync_loses_nothing() {
     drop(server);
     let volume = volume.replaced_by(image);
     let copy = Redis::on(&programs, &volume.data().join("redis"), EVERYSEC);
-    assert_same("the block image", &log, Window { frozen, thaw_asked }, &copy.rows());
+    assert_same("the block image", &log, window, &copy.rows());
 }
 
 /// A library that makes each sync wait first. `None` where there is no compiler.
@@ -169,17 +162,14 @@ fn the_printed_commands_make_a_server_of_the_snapshot() {
         let site = Site::with(&server.configuration("timeout = 60\n"));
         let writers = server.writers(2);
         writers.get_on(100);
-        site.freeze();
-        let frozen = Instant::now();
         // As if the disk of the copy were mounted at `mount`.
         let (mount, data) = (folder.path().join("mount"), server.data().to_owned());
         let lies = mount.join(data.strip_prefix("/").unwrap());
         std::fs::create_dir_all(lies.parent().unwrap()).unwrap();
-        succeed(Command::new("cp").arg("--archive").arg(&data).arg(&lies), "");
+        let copy = || succeed(Command::new("cp").arg("--archive").arg(&data).arg(&lies), "");
+        let (said, window, _) = site.while_frozen(copy);
         // No server runs as root but one of a test's.
         succeed(Command::new("chown").args(["--recursive", "redis"]).arg(&lies), "");
-        let thaw_asked = Instant::now();
-        let said = site.json(&["thaw"]);
         writers.get_on(20);
         let log = writers.stop();
         said.assert_still();
@@ -204,7 +194,7 @@ fn the_printed_commands_make_a_server_of_the_snapshot() {
             let ended = succeed(Command::new("sh").env("PATH", path), &whole);
             assert!(ended.contains("db0:keys=2"), "{route}: {ended}");
             let rows = Redis::on(&programs, &to, settings).rows();
-            assert_same(route, &log, Window { frozen, thaw_asked }, &rows);
+            assert_same(route, &log, window, &rows);
         }
     }
 }
@@ -418,17 +408,14 @@ fn somebody_elses_dump_is_waited_for_and_not_taken_for_ours() {
     writers.get_on(20);
     server.say("BGSAVE");
     assert_eq!(server.info("rdb_bgsave_in_progress"), "1");
-    site.freeze();
-    let frozen = Instant::now();
     let copy = folder.path().join("copy");
-    succeed(Command::new("cp").arg("--recursive").arg(server.data()).arg(&copy), "");
-    let thaw_asked = Instant::now();
-    let said = site.json(&["thaw"]);
+    let copying = || succeed(Command::new("cp").arg("--recursive").arg(server.data()).arg(&copy), "");
+    let (said, window, _) = site.while_frozen(copying);
     writers.get_on(20);
     let log = writers.stop();
     said.assert_still();
     let rows = Redis::on(&programs, &copy, DUMPS).rows();
-    assert_same("the copy", &log, Window { frozen, thaw_asked }, &rows);
+    assert_same("the copy", &log, window, &rows);
 }
 
 const SECRET: &str = r#"hunter2 '"\x41 ü"#;

@@ -37,29 +37,18 @@ struct Copies {
 /// One cycle as an agent does it. The writers go on after it.
 fn cycle(site: &Site, volume: Volume, writers: &Writers, agent: Agent) -> (Said, Window, Copies) {
     writers.get_on(20);
-    let copy = || {
-        // The image first: a snapshot writes everything out.
-        let image = volume.block_image();
-        (image, volume.snapshot("copy"))
-    };
     let (said, window, (image, snapshot)) = match agent {
-        Agent::FreezeAndThaw => {
-            site.freeze();
-            let frozen = Instant::now();
-            let copies = copy();
-            let thaw_asked = Instant::now();
-            (site.json(&["thaw"]), Window { frozen, thaw_asked }, copies)
-        }
+        Agent::FreezeAndThaw => site.while_frozen(|| volume.image_and_snapshot()),
         Agent::Run => {
             let (begun, cut) = (site.path("begun"), site.path("cut"));
             let script = format!("touch {}; until [ -e {} ]; do sleep 0.01; done", begun.display(), cut.display());
             let running = site.start(&["run", "--", "sh", "-c", &script]);
             wait_until("the command of run begins", || begun.exists());
             let frozen = Instant::now();
-            let copies = copy();
-            let thaw_asked = Instant::now();
+            let copies = volume.image_and_snapshot();
+            let window = Window { frozen, thaw_asked: Instant::now() };
             std::fs::write(cut, "").unwrap();
-            (Said::of(running.end()), Window { frozen, thaw_asked }, copies)
+            (Said::of(running.end()), window, copies)
         }
     };
     writers.get_on(20);
@@ -197,11 +186,7 @@ fn mariadb_whose_redo_log_is_on_another_filesystem() {
     ));
     let writers = server.writers(4);
     writers.get_on(20);
-    site.freeze();
-    let frozen = Instant::now();
-    let images = (data.block_image(), redo.block_image());
-    let window = Window { frozen, thaw_asked: Instant::now() };
-    let said = site.json(&["thaw"]);
+    let (said, window, images) = site.while_frozen(|| (data.block_image(), redo.block_image()));
     writers.get_on(20);
     let log = writers.stop();
     assert_still(&said, &log);
@@ -230,11 +215,7 @@ fn two_databases_at_once() {
     ));
     let all = [server.writers(2), sqlite::writers(&orders, 2), sqlite::writers(&stock, 1)];
     all.iter().for_each(|w| w.get_on(20));
-    site.freeze();
-    let frozen = Instant::now();
-    let snapshot = volume.snapshot("copy");
-    let window = Window { frozen, thaw_asked: Instant::now() };
-    let said = site.json(&["thaw"]);
+    let (said, window, snapshot) = site.while_frozen(|| volume.snapshot("copy"));
     all.iter().for_each(|w| w.get_on(20));
     let logs = all.map(Writers::stop);
     logs.iter().for_each(|log| assert_still(&said, log));

@@ -143,13 +143,7 @@ fn five_workloads_stand_still_in_one_snapshot() {
         ("app", sqlite::writers(&data.join("app/app.db"), 1)),
     ];
     writers.iter().for_each(|(_, w)| w.get_on(20));
-    site.freeze();
-    let frozen = Instant::now();
-    let image = volume.block_image();
-    let snapshot = volume.snapshot("copy");
-    let thaw_asked = Instant::now();
-    let window = Window { frozen, thaw_asked };
-    let said = site.json(&["thaw"]);
+    let (said, window, (image, snapshot)) = site.while_frozen(|| volume.image_and_snapshot());
     writers.iter().for_each(|(_, w)| w.get_on(20));
     // Full speed fills the volume: they stop before what needs none of them.
     let logs: BTreeMap<&str, Log> = writers.into_iter().map(|(name, w)| (name, w.stop())).collect();
@@ -215,7 +209,7 @@ fn five_workloads_stand_still_in_one_snapshot() {
         same("stock", &sqlite::rows(&data.join("files/stock.db")));
         same("app", &sqlite::rows(&data.join("app/app.db")));
         let rows = Postgres::on(&data.join("reports"), &[]).rows();
-        assert_recovered(&format!("reports in {what}"), &logs["reports"], frozen, thaw_asked, &rows);
+        assert_recovered(&format!("reports in {what}"), &logs["reports"], window.frozen, window.thaw_asked, &rows);
     };
     check("the snapshot", &snapshot);
     let volume = volume.replaced_by(image);
