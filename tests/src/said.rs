@@ -126,6 +126,14 @@ impl Said {
         text_of(kept, "value")
     }
 
+    /// The id of the cycle.
+    ///
+    /// # Panics
+    /// When it names none.
+    pub fn cycle(&self) -> &str {
+        self.json["cycle"].as_str().unwrap_or_else(|| panic!("no cycle: {}", self.text))
+    }
+
     /// Why the workload's verdict is no better. Empty where no reason is given.
     pub fn reason(&self) -> &str {
         self.json["workloads"][0]["reason"].as_str().unwrap_or_default()

@@ -220,6 +220,30 @@ impl Site {
         self.path("lib/modules").join(bundle.file_name().expect("a bundle has a name"))
     }
 
+    /// The records of past cycles, in no order.
+    ///
+    /// # Panics
+    /// When one is no JSON.
+    pub fn records(&self) -> Vec<Value> {
+        let all = std::fs::read_dir(self.path("lib/records")).into_iter().flatten().map(|e| e.unwrap().path());
+        let records = all.filter(|p| p.extension().is_some_and(|e| e == "json"));
+        records.map(|p| serde_json::from_slice(&std::fs::read(p).unwrap()).unwrap()).collect()
+    }
+
+    /// The file of the audit record of this cycle.
+    pub fn chain(&self, of: &Said) -> PathBuf {
+        self.path("lib/records").join(format!("{}.chain", of.cycle()))
+    }
+
+    /// The entries of the audit record of this cycle.
+    ///
+    /// # Panics
+    /// When there is none, or one is no JSON.
+    pub fn entries(&self, of: &Said) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.chain(of)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// The command, ready to run.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
@@ -275,6 +299,15 @@ impl Drop for Site {
             self.call(&["thaw"]);
         }
     }
+}
+
+/// The recovery point that a workload left in its `ipc_folder`, or in a copy of that.
+///
+/// # Panics
+/// When there is none.
+pub fn recovery_point(ipc: &Path, workload: &str) -> Value {
+    let file = ipc.join(format!("stillpoint.{workload}.recovery-point.json"));
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
 }
 
 fn copy(bundle: &Path, to: &Path) {

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -33,10 +33,6 @@ fn cycle(site: &Site) -> Said {
     said
 }
 
-fn file_of(site: &Site, said: &Said) -> PathBuf {
-    site.path("lib/records").join(format!("{}.chain", word(&said.json, "cycle")))
-}
-
 fn word<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value}"))
 }
@@ -44,11 +40,6 @@ fn word<'v>(value: &'v Value, key: &str) -> &'v str {
 /// As somebody without this program takes it.
 fn sha256(text: &str) -> String {
     succeed(&mut Command::new("sha256sum"), text).split_whitespace().next().unwrap().to_owned()
-}
-
-fn entries(file: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(file).unwrap();
-    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
 fn of<'e>(entries: &'e [Value], kind: &str) -> Vec<&'e Value> {
@@ -95,9 +86,9 @@ fn a_cycle_leaves_every_statement_in_its_order_and_hands_its_head_out() {
     let _ = listener.kill();
     let _ = listener.wait();
 
-    let file = file_of(&site, &said);
+    let file = site.chain(&said);
     let text = std::fs::read_to_string(&file).unwrap();
-    let entries = entries(&file);
+    let entries = site.entries(&said);
     assert_eq!(
         sent(&entries, "module"),
         [
@@ -132,7 +123,7 @@ fn a_cycle_leaves_every_statement_in_its_order_and_hands_its_head_out() {
     assert_eq!(word(&said.json, "head"), head);
     assert_eq!(word(&event().unwrap()["data"], "head"), head);
     let kept = std::fs::read_to_string(site.path("lib/records/head")).unwrap();
-    assert_eq!(kept, format!("{} {head}\n", word(&said.json, "cycle")));
+    assert_eq!(kept, format!("{} {head}\n", said.cycle()));
     let summary = std::fs::read_to_string(file.with_extension("json")).unwrap();
     assert!(summary.contains(&head), "{summary}");
     assert_good(&site, Some(&head));
@@ -142,7 +133,7 @@ fn a_cycle_leaves_every_statement_in_its_order_and_hands_its_head_out() {
         shown.code == Some(0) && shown.stdout.contains(&head) && shown.stdout.contains("begin_immediate"),
         "{shown:?}"
     );
-    let shown = site.json(&["record", "show", word(&said.json, "cycle")]);
+    let shown = site.json(&["record", "show", said.cycle()]);
     assert_eq!((&shown.json["whole"], shown.json["entries"].as_array().unwrap()), (&Value::Bool(true), &entries));
     for named in ["../head", "0000", ""] {
         assert_eq!(site.json(&["record", "show", named]).code, Some(2), "{named}");
@@ -157,8 +148,8 @@ fn what_a_module_may_not_have_is_written_down() {
     site.configure(&format!("[workload bad]\nworkload_name = hostile\ndbnames = {}\ntimeout = 60\n", file.display()));
     site.install_guest("runs-what-is-not-declared");
     let said = site.json(&["run", "--", "true"]);
-    let chain = file_of(&site, &said);
-    let entries = entries(&chain);
+    let chain = site.chain(&said);
+    let entries = site.entries(&said);
     let refusals = of(&entries, "refusal");
     for phase in ["check", "freeze"] {
         let of_phase: Vec<_> = refusals.iter().filter(|e| e["phase"] == phase).collect();
@@ -186,7 +177,7 @@ fn a_module_may_not_send_statements_without_end() {
     let said = site.json(&["run", "--", "true"]);
     assert!(said.code == Some(4) && said.text.contains("more than 10000 statements"), "{}", said.text);
     assert!(!sqlite::is_locked(&file));
-    let entries = entries(&file_of(&site, &said));
+    let entries = site.entries(&said);
     assert_eq!(sent(&entries, "module").len(), 10_000);
     let refused: Vec<&str> = of(&entries, "refusal").iter().map(|e| word(e, "asked")).collect();
     // Its own rollback is one too many as well; the host's is not.
@@ -208,8 +199,8 @@ fn neither_a_password_nor_a_row_is_in_it() {
         server.socket().display()
     ));
     let said = cycle(&site);
-    let chain = file_of(&site, &said);
-    let (text, entries) = (std::fs::read_to_string(&chain).unwrap(), entries(&chain));
+    let chain = site.chain(&said);
+    let (text, entries) = (std::fs::read_to_string(&chain).unwrap(), site.entries(&said));
     // What the module was told, in rows: where the data lies, which version it is, the time zone of its log.
     let told = server.sql("SELECT @@datadir; SELECT VERSION(); SELECT @@character_set_server;");
     let rows: Vec<&str> = told.lines().filter(|l| l.len() > 3).collect();
@@ -234,7 +225,7 @@ fn neither_a_password_nor_a_row_is_in_it() {
     server.sql("DROP USER backup@localhost; CREATE USER backup@localhost IDENTIFIED BY 'another';");
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(4), "{}", said.text);
-    let text = std::fs::read_to_string(file_of(&site, &said)).unwrap();
+    let text = std::fs::read_to_string(site.chain(&said)).unwrap();
     assert!(text.contains("\"lost\"") || text.contains("\"error\""), "{text}");
     assert!(!text.contains(SECRET) && !text.contains("Access denied"), "{text}");
     assert_good(&site, said.json["head"].as_str());
@@ -263,8 +254,8 @@ impl Kept<'_> {
 fn whatever_is_changed_is_named() {
     let (site, _folder) = scene("");
     let cycles = [cycle(&site), cycle(&site), cycle(&site)];
-    let ids: Vec<&str> = cycles.iter().map(|c| word(&c.json, "cycle")).collect();
-    let files: Vec<PathBuf> = cycles.iter().map(|c| file_of(&site, c)).collect();
+    let ids: Vec<&str> = cycles.iter().map(|c| c.cycle()).collect();
+    let files: Vec<PathBuf> = cycles.iter().map(|c| site.chain(c)).collect();
     for said in &cycles {
         assert_good(&site, said.json["head"].as_str());
     }
@@ -353,7 +344,7 @@ fn a_chain_that_was_written_anew_is_told_by_a_head_kept_elsewhere() {
     // The second cycle froze something else; everything behind it follows.
     let mut previous = heads[0].to_owned();
     for said in &cycles[1..] {
-        let file = file_of(&site, said);
+        let file = site.chain(said);
         let mut out = String::new();
         for line in std::fs::read_to_string(&file).unwrap().lines() {
             let old = &line[line.find("\"previous\":\"").unwrap() + 12..][..64];
@@ -367,7 +358,7 @@ fn a_chain_that_was_written_anew_is_told_by_a_head_kept_elsewhere() {
         }
         std::fs::write(file, out).unwrap();
     }
-    let head = format!("{} {previous}\n", word(&cycles[2].json, "cycle"));
+    let head = format!("{} {previous}\n", cycles[2].cycle());
     std::fs::write(site.path("lib/records/head"), head).unwrap();
     // It hangs together, and the cycle before it is what it was.
     assert_good(&site, None);
@@ -444,14 +435,14 @@ fn as_many_are_kept_as_the_configuration_says() {
         let verified = verify(&site, said.json["head"].as_str());
         assert_eq!(verified.code, Some(if n < 2 { 3 } else { 0 }), "{n}: {}", verified.text);
     }
-    let newest = entries(&file_of(&site, &cycles[3]));
+    let newest = site.entries(&cycles[3]);
     let removed = of(&newest, "retention")[0]["removed"].as_array().unwrap();
     assert_eq!((removed[0]["cycle"].clone(), removed.len()), (cycles[1].json["cycle"].clone(), 1));
     // One more that is missing was not let go by us.
-    let gone = file_of(&site, &cycles[2]);
+    let gone = site.chain(&cycles[2]);
     std::fs::remove_file(gone).unwrap();
     let said = verify(&site, None);
-    assert!(said.code == Some(3) && said.text.contains(word(&cycles[2].json, "cycle")), "{}", said.text);
+    assert!(said.code == Some(3) && said.text.contains(cycles[2].cycle()), "{}", said.text);
     // Nothing is let go because of that, and the gap stays.
     cycle(&site);
     assert_eq!(verify(&site, None).code, Some(3));

@@ -17,7 +17,7 @@ use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
-use stillpoint_tests::site::Site;
+use stillpoint_tests::site::{Site, recovery_point};
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
@@ -91,8 +91,7 @@ fn they_stand_still_with_the_database_and_run_again() {
         assert!(frozen.contains(&name.into()), "{name} is named as frozen: {}", said.text);
     }
     assert!(a.is_frozen() && b.is_frozen());
-    let point = _folder.path().join("ipc/stillpoint.sqlite.recovery-point.json");
-    let point: serde_json::Value = serde_json::from_slice(&std::fs::read(point).unwrap()).unwrap();
+    let point = recovery_point(&_folder.path().join("ipc"), "sqlite");
     assert_eq!(point["frozen"], true, "the recovery point lies inside: {point}");
     let said = site.json(&["thaw"]);
     said.assert_consistent();
@@ -398,11 +397,9 @@ impl Outer {
         assert!(self.mount.thaw());
         self.site.wait_for_the_end();
         self.site.assert_nothing_is_frozen();
-        let all = std::fs::read_dir(self.site.path("lib/records")).unwrap().map(|e| e.unwrap().path());
-        let records: Vec<PathBuf> = all.filter(|p| p.extension().is_some_and(|e| e == "json")).collect();
+        let records = self.site.records();
         assert_eq!(records.len(), 1, "the record was written: {records:?}");
-        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(&records[0]).unwrap()).unwrap();
-        assert_eq!(record["verdict"], verdict, "{record}");
+        assert_eq!(records[0]["verdict"], verdict, "{}", records[0]);
         let left: Vec<PathBuf> = std::fs::read_dir(self.site.path("run")).unwrap().map(|e| e.unwrap().path()).collect();
         assert_eq!(left, [self.site.path("run/lock")], "no socket is left");
     }

@@ -12,7 +12,7 @@ use stillpoint_tests::mariadb::{MariaDb, Programs};
 use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
-use stillpoint_tests::site::Site;
+use stillpoint_tests::site::{Site, recovery_point};
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::Log;
 use stillpoint_tests::{mysql, wait_until};
@@ -92,8 +92,7 @@ mod newer {
         );
 
         let read = |what: &str, data: &Path| {
-            let inside = std::fs::read_to_string(data.join("ipc/stillpoint.orders.recovery-point.json")).unwrap();
-            let inside: serde_json::Value = serde_json::from_str(&inside).unwrap();
+            let inside = recovery_point(&data.join("ipc"), "orders");
             assert_eq!(
                 (&inside["cycle"], &inside["point"]),
                 (&said.json["cycle"], &said.json["workloads"][0]["point"])

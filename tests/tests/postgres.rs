@@ -12,7 +12,7 @@ use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::postgres::{self, Postgres, Programs};
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
-use stillpoint_tests::site::Site;
+use stillpoint_tests::site::{Site, recovery_point};
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::wait_until;
 
@@ -62,13 +62,11 @@ fn cycle(test: &str, programs: Option<Programs>, settings: &[&str]) {
 
     // What exists only after the snapshot is in the answer, and in no copy.
     let label = said.kept("backup_label");
-    assert!(label.contains("LABEL: stillpoint ") && label.contains(said.json["cycle"].as_str().unwrap()), "{label}");
+    assert!(label.contains("LABEL: stillpoint ") && label.contains(said.cycle()), "{label}");
     drop(server);
 
     let read = |data: &Path| {
-        let inside = std::fs::read_to_string(data.join("ipc/stillpoint.postgres.recovery-point.json")).unwrap();
-        let inside: serde_json::Value = serde_json::from_str(&inside).unwrap();
-        assert_eq!(inside["cycle"], said.json["cycle"]);
+        assert_eq!(recovery_point(&data.join("ipc"), "postgres")["cycle"], said.json["cycle"]);
         let copy = programs.on(&data.join("pg"), settings);
         let reached = format!("SELECT pg_current_wal_insert_lsn() >= '{}';", point["lsn"]);
         assert_eq!(copy.sql(&reached), "t\n", "recovery ends before the recorded point {point:?}: {}", copy.errors());

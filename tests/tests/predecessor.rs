@@ -174,8 +174,7 @@ fn a04_postgres_is_in_backup_mode_or_nothing_is_claimed() {
     // Nothing but a session that is in backup mode can end it: what it is told then ends up in the verdict.
     let said = site.json(&["thaw"]);
     said.assert_recoverable();
-    let chain = format!("lib/records/{}.chain", said.json["cycle"].as_str().unwrap());
-    let entries = std::fs::read_to_string(site.path(&chain)).unwrap();
+    let entries = std::fs::read_to_string(site.chain(&said)).unwrap();
     let sent = |name: &str| {
         entries.lines().any(|l| l.contains(&format!("\"name\":\"{name}\"")) && l.contains("\"outcome\":{\"rows\":1}"))
     };

@@ -165,9 +165,7 @@ fn run_that_is_killed_leaves_nothing_frozen() {
     assert!(at.elapsed() < Duration::from_secs(2), "the thaw took {:?}", at.elapsed());
     wait_until("the keeper ends", || !site.path("run/control.sock").exists());
     // The agent is gone, so nobody said that the snapshot was cut: its record says that.
-    let records = std::fs::read_dir(site.path("lib/records")).unwrap().map(|e| e.unwrap().path());
-    let record = records.into_iter().find(|p| p.extension().is_some_and(|e| e == "json")).expect("a record");
-    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    let [record] = &site.records()[..] else { panic!("one record: {:?}", site.records()) };
     assert_eq!(record["exit"], "inconsistent", "{record}");
     // The command outlives its caller; it is ours to end.
     let command = std::fs::read_to_string(begun).unwrap().trim().parse().unwrap();

@@ -174,7 +174,7 @@ fn the_printed_commands_make_a_server_of_the_snapshot() {
         let log = writers.stop();
         said.assert_still();
         drop(server);
-        let cycle = said.json["cycle"].as_str().unwrap();
+        let cycle = said.cycle();
         for route in ["attached-disks", "scratch"] {
             let to = folder.path().join(route);
             let mut path = std::env::var("PATH").unwrap();

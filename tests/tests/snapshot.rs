@@ -12,7 +12,7 @@ use stillpoint_tests::comparison::{Row, Window, assert_same};
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
-use stillpoint_tests::site::Site;
+use stillpoint_tests::site::{Site, recovery_point};
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::volume::{BlockImage, Volume};
 use stillpoint_tests::wait_until;
@@ -63,8 +63,7 @@ fn assert_still(said: &Said, log: &Log) {
 
 /// The recovery point lies inside a copy, and belongs to this cycle.
 fn assert_point(said: &Said, data: &Path, workload: &str) {
-    let text = std::fs::read_to_string(data.join(format!("ipc/stillpoint.{workload}.recovery-point.json"))).unwrap();
-    let point: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let point = recovery_point(&data.join("ipc"), workload);
     assert_eq!(point["cycle"], said.json["cycle"]);
     assert_eq!(point["frozen"], true, "{point}");
     assert_eq!(point["point"], said.json["workloads"][0]["point"]);

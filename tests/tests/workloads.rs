@@ -19,7 +19,7 @@ use stillpoint_tests::postgres::{self, Postgres};
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::redis::{Programs, Redis};
 use stillpoint_tests::said::Said;
-use stillpoint_tests::site::Site;
+use stillpoint_tests::site::{Site, recovery_point};
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::{Log, Writers};
@@ -45,12 +45,6 @@ fn assert_nothing_is_left(site: &Site) {
     site.assert_nothing_is_frozen();
     let said = site.json(&["recover"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
-}
-
-/// The audit record of this cycle.
-fn entries(site: &Site, said: &Said) -> Vec<Value> {
-    let file = site.path("lib/records").join(format!("{}.chain", said.json["cycle"].as_str().unwrap()));
-    std::fs::read_to_string(file).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
 /// Whose statements were sent in this phase, in the order in which they were sent.
@@ -166,9 +160,7 @@ fn five_workloads_stand_still_in_one_snapshot() {
         .collect();
     eprintln!("skew {skew} µs, frozen {frozen_us} µs, standstills {standstills:?}");
     for name in ["shop", "reports", "cache", "files", "app"] {
-        let point =
-            std::fs::read_to_string(snapshot.join(format!("ipc/stillpoint.{name}.recovery-point.json"))).unwrap();
-        let point: Value = serde_json::from_str(&point).unwrap();
+        let point = recovery_point(&snapshot.join("ipc"), name);
         assert_eq!((&point["cycle"], &point["frozen"]), (&said.json["cycle"], &Value::Bool(true)), "{name}: {point}");
         assert_eq!(point["point"], workload(&said, name)["point"], "{name}");
     }
@@ -179,7 +171,7 @@ fn five_workloads_stand_still_in_one_snapshot() {
     }
 
     // What an operator sees of the order.
-    let entries = entries(&site, &said);
+    let entries = site.entries(&said);
     let [preparing, freezing] = ["prepare", "freeze"].map(|phase| sent_in(&entries, phase));
     let (all, whole) = runs(&preparing);
     assert!(all.len() == 5 && !whole, "all are prepared at once: {preparing:?}");
