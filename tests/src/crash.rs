@@ -1,13 +1,14 @@
 //! Breaking an installation: the step at which one of its processes stops, and the processes that it consists of.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::program::KillOnDrop;
 use crate::site::Site;
 
 /// A process of this machine.
@@ -151,13 +152,13 @@ impl Site {
         shell.args(["-c", script, "agent"]).args([&said, &errors, &code]);
         shell.arg(command.get_program()).args(command.get_args());
         let child = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Agent { child, said, code, errors, killed: false }
+        Agent { shell: KillOnDrop(child), said, code, errors, killed: false }
     }
 }
 
-/// A shell that called the command.
+/// A shell that called the command. Dropped, it is killed.
 pub struct Agent {
-    child: Child,
+    shell: KillOnDrop,
     said: PathBuf,
     code: PathBuf,
     errors: PathBuf,
@@ -167,8 +168,7 @@ pub struct Agent {
 impl Agent {
     /// Kills the shell, and not what it called.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.shell.kill();
         self.killed = true;
     }
 
@@ -191,12 +191,6 @@ impl Agent {
     pub fn text(&self) -> String {
         let read = |path: &PathBuf| std::fs::read_to_string(path).unwrap_or_default();
         format!("{}{}", read(&self.said), read(&self.errors))
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::comparison::Row;
+use crate::program::KillOnDrop;
 use crate::writers::{Write, Writers};
 use crate::{dist, wait_until};
 
@@ -209,18 +210,9 @@ pub struct Received {
 /// A server under way. Dropped, it is killed.
 pub struct FakeServer {
     // First: the server must have ended before its folder goes.
-    server: Option<Process>,
+    server: Option<KillOnDrop>,
     folder: TempDir,
     options: Vec<String>,
-}
-
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 impl FakeServer {
@@ -261,7 +253,7 @@ impl FakeServer {
         command.arg(self.folder.path()).args(&self.options);
         // It ends with its standard input: no server outlives its test.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(errors);
-        let mut server = Process(command.spawn().unwrap());
+        let mut server = KillOnDrop(command.spawn().unwrap());
         wait_until("the fake server answers", || {
             let ended = server.0.try_wait().unwrap();
             let said = std::fs::read_to_string(self.folder.path().join("errors")).unwrap_or_default();

@@ -5,14 +5,14 @@ use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::unistd::User;
 use tempfile::TempDir;
 
 use crate::comparison::{Row, printed_rows};
 use crate::missing::program;
-use crate::program::{Ended, Running, run, start, succeed};
+use crate::program::{Ended, KillOnDrop, Running, run, start, succeed};
 use crate::wait_until;
 use crate::writers::{Write, Writers};
 
@@ -28,18 +28,9 @@ pub const PASSWORD: &str = "masterkey";
 /// A server under way.
 pub struct Firebird {
     // First: the server must have ended before its folder goes.
-    server: Server,
+    server: KillOnDrop,
     own: TempDir,
     port: u16,
-}
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// It runs as its own user where that can be.
@@ -119,8 +110,7 @@ impl Firebird {
 
     /// Ends it as a crash does.
     pub fn crash(&mut self) {
-        let _ = self.server.0.kill();
-        let _ = self.server.0.wait();
+        self.server.kill();
     }
 
     /// Starts it again, after a crash.
@@ -250,31 +240,22 @@ impl Firebird {
     }
 }
 
-fn spawn(own: &Path, port: u16) -> Server {
+fn spawn(own: &Path, port: u16) -> KillOnDrop {
     let mut command = as_firebird(own, "firebird");
     command.arg("-e").arg(own).arg("-el").arg(own.join("lock")).arg("-p").arg(port.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let path = std::env::var("PATH").unwrap_or_default();
-    Server(command.env("PATH", format!("{path}:/usr/sbin")).spawn().unwrap())
+    KillOnDrop(command.env("PATH", format!("{path}:/usr/sbin")).spawn().unwrap())
 }
 
 fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-struct Client(Child);
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A row counts as acknowledged once the statement behind its commit has answered.
 fn write(mut client: Command, writer: u32) -> Write {
     let client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut client = Client(client);
+    let mut client = KillOnDrop(client);
     let mut stdin = client.0.stdin.take().expect("piped");
     let mut answers = BufReader::new(client.0.stdout.take().expect("piped")).lines();
     stdin.write_all(b"SET LIST ON;\n").unwrap();

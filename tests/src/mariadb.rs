@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
@@ -13,7 +13,7 @@ use crate::comparison::{Row, printed_rows};
 use crate::dist;
 use crate::missing::program;
 use crate::newer;
-use crate::program::{Ended, Running, run, start, succeed};
+use crate::program::{Ended, KillOnDrop, Running, run, start, succeed};
 use crate::wait_until;
 use crate::writers::{Session, Writers, by_client};
 
@@ -154,7 +154,7 @@ fn installing(program: PathBuf) -> Vec<PathBuf> {
 /// A server under way.
 pub struct MariaDb {
     // First: the server must have ended before its folder goes.
-    server: Server,
+    server: KillOnDrop,
     own: TempDir,
     data: PathBuf,
     options: Vec<String>,
@@ -163,24 +163,8 @@ pub struct MariaDb {
 
 /// An idle session that holds something, until it is dropped.
 pub struct Holder {
-    child: Child,
+    _client: KillOnDrop,
     _stdin: ChildStdin,
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Fills a folder with a fresh data folder of Debian's MariaDB. `None` where it is missing.
@@ -210,7 +194,7 @@ fn as_mysql() -> Option<&'static str> {
     nix::unistd::geteuid().is_root().then_some("--user=mysql")
 }
 
-fn spawn(programs: &Programs, own: &Path, data: &Path, options: &[String]) -> Server {
+fn spawn(programs: &Programs, own: &Path, data: &Path, options: &[String]) -> KillOnDrop {
     let errors = std::fs::File::options().create(true).append(true).open(own.join("errors")).unwrap();
     let mut command = Command::new(&programs.server);
     command.args(["--no-defaults", "--skip-networking"]).args(programs.small).args(as_mysql()).args(options);
@@ -219,7 +203,7 @@ fn spawn(programs: &Programs, own: &Path, data: &Path, options: &[String]) -> Se
     command.arg(format!("--pid-file={}", own.join("pid").display()));
     command.arg(format!("--tmpdir={}", own.display()));
     command.stdin(Stdio::null()).stdout(errors.try_clone().unwrap()).stderr(errors);
-    Server(command.spawn().unwrap())
+    KillOnDrop(command.spawn().unwrap())
 }
 
 impl MariaDb {
@@ -300,8 +284,7 @@ impl MariaDb {
 
     /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
-        let _ = self.server.0.kill();
-        let _ = self.server.0.wait();
+        self.server.kill();
     }
 
     /// Starts it again on the same data and socket, after [`MariaDb::kill`].
@@ -364,7 +347,7 @@ impl MariaDb {
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut lines = lines.map_while(Result::ok);
         assert!(lines.any(|line| line == "held"), "{text} failed");
-        Holder { child, _stdin: stdin }
+        Holder { _client: KillOnDrop(child), _stdin: stdin }
     }
 
     /// A session of root that is busy with this statement. Dropped, it goes on in the server.

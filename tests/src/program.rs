@@ -18,9 +18,26 @@ pub struct Ended {
     pub stderr: String,
 }
 
+/// A process that nobody waits for. Dropped, it is killed.
+pub struct KillOnDrop(pub Child);
+
+impl KillOnDrop {
+    /// Kills it. It may be gone already.
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// A program that was started and not yet waited for. Dropped, it is killed.
 pub struct Running {
-    child: Child,
+    child: KillOnDrop,
     stdout: mpsc::Receiver<String>,
     stderr: mpsc::Receiver<String>,
 }
@@ -42,7 +59,7 @@ pub fn start(command: &mut Command, input: &str) -> Running {
     std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
     let stdout = collect(child.stdout.take().expect("piped"));
     let stderr = collect(child.stderr.take().expect("piped"));
-    Running { child, stdout, stderr }
+    Running { child: KillOnDrop(child), stdout, stderr }
 }
 
 /// Runs a program to its end.
@@ -66,7 +83,7 @@ pub fn succeed(command: &mut Command, input: &str) -> String {
 impl Running {
     /// Its process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// Sends it a signal.
@@ -96,15 +113,8 @@ impl Running {
         let (Ok(stdout), Ok(stderr)) = (stdout, stderr) else {
             panic!("process {} did not end within {} s", self.id(), patience.as_secs());
         };
-        let code = self.child.wait().expect("a child of ours").code();
+        let code = self.child.0.wait().expect("a child of ours").code();
         Ended { code, stdout, stderr }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::comparison::Row;
 use crate::missing::program;
-use crate::program::{Ended, run, succeed};
+use crate::program::{Ended, KillOnDrop, run, succeed};
 use crate::wait_until;
 use crate::writers::{Write, Writers};
 
@@ -64,19 +64,10 @@ impl Programs {
 /// A server under way.
 pub struct Redis {
     // First: the server must have ended before its folder goes.
-    server: Server,
+    server: KillOnDrop,
     own: TempDir,
     data: PathBuf,
     programs: Programs,
-}
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A server's settings, as on its command line without the dashes.
@@ -119,7 +110,7 @@ impl Redis {
         }
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(errors.try_clone().unwrap()).stderr(errors);
-        let server = Server(command.spawn().unwrap());
+        let server = KillOnDrop(command.spawn().unwrap());
         let mut out = Redis { server, own, data: data.to_owned(), programs: programs.clone() };
         wait_until("the server answers", || {
             let ended = out.server.0.try_wait().unwrap();

@@ -1,12 +1,13 @@
 //! Writers that never stop: each commits one row after the other and notes when it began and when it was acknowledged.
 
 use std::io::{BufRead, BufReader, Read, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::program::KillOnDrop;
 use crate::wait_until;
 
 /// Commits the row with this sequence number, and returns when the database has acknowledged it.
@@ -168,7 +169,7 @@ fn keep_writing(writer: u32, mut write: Write, stop: &AtomicBool, rest: &AtomicU
 /// When the client cannot be started.
 pub fn by_client(mut client: Command, table: &'static str, writer: u32) -> Write {
     let client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut client = Client(client);
+    let mut client = KillOnDrop(client);
     let mut stdin = client.0.stdin.take().expect("piped");
     let mut answers = BufReader::new(client.0.stdout.take().expect("piped")).lines();
     Box::new(move |sequence| {
@@ -190,7 +191,7 @@ pub fn by_client(mut client: Command, table: &'static str, writer: u32) -> Write
 
 /// A client that is kept open, for what belongs into one session.
 pub struct Session {
-    client: Client,
+    client: KillOnDrop,
     answers: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
@@ -201,7 +202,7 @@ impl Session {
     /// When it cannot be started.
     pub fn open(mut client: Command) -> Session {
         let client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut client = Client(client);
+        let mut client = KillOnDrop(client);
         let answers = BufReader::new(client.0.stdout.take().expect("piped")).lines();
         Session { client, answers }
     }
@@ -214,15 +215,5 @@ impl Session {
         let stdin = self.client.0.stdin.as_mut().expect("piped");
         stdin.write_all(format!("{text} SELECT 'said';\n").as_bytes()).unwrap();
         assert_eq!(self.answers.next().unwrap().unwrap(), "said");
-    }
-}
-
-/// A client, killed when it is dropped.
-struct Client(Child);
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

@@ -3,14 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use stillpoint_tests::mariadb::MariaDb;
+use stillpoint_tests::program::KillOnDrop;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 
 /// A client of somebody else's that has run these statements and stays connected.
-struct Somebody(Child);
+struct Somebody(KillOnDrop);
 
 impl Somebody {
     fn runs(command: &mut Command, statements: &str) -> Somebody {
@@ -20,14 +21,7 @@ impl Somebody {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         while !lines.next().expect("the client goes on").unwrap().contains("done") {}
         child.stdin = Some(stdin);
-        Somebody(child)
-    }
-}
-
-impl Drop for Somebody {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Somebody(KillOnDrop(child))
     }
 }
 
@@ -104,7 +98,7 @@ fn a_lock_on_a_sqlite_file_is_named_and_left_alone() {
     let somebody = Somebody::runs(Command::new("sqlite3").arg("-batch").arg(&file), "BEGIN IMMEDIATE;");
     let said = site.json(&["run", "--", "true"]);
     said.assert_fault(4, "SP-DB-014");
-    let whose = format!("sqlite3 (process {}", somebody.0.id());
+    let whose = format!("sqlite3 (process {}", somebody.0.0.id());
     assert!(said.text.contains(&whose), "{whose}: {}", said.text);
     assert!(sqlite::is_locked(&file), "somebody else's lock was released");
     drop(somebody);

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::processes::{self, clients};
+use stillpoint_tests::program::KillOnDrop;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
@@ -526,23 +527,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     out
 }
 
-/// Ends with the test, however that ends.
-struct Listener(std::process::Child);
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn everybody_who_listens_hears_the_cycle_and_nobody_slows_it() {
     let Scene { site, writers, _folder } = scene(60);
     let said = site.path("said");
     let mut listener = site.command(&["events", "--follow"]);
     listener.stdin(Stdio::null()).stdout(std::fs::File::create(&said).unwrap());
-    let listener = Listener(listener.spawn().unwrap());
+    let listener = KillOnDrop(listener.spawn().unwrap());
     site.freeze();
     // These never read, and one of them writes.
     let mut deaf: Vec<UnixStream> =
