@@ -23,6 +23,7 @@ pub mod program;
 pub mod redis;
 pub mod reviewer;
 pub mod said;
+pub mod session;
 pub mod site;
 pub mod sqlite;
 pub mod volume;

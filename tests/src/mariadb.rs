@@ -1,10 +1,9 @@
 //! A private MariaDB, or MySQL: a data folder and a socket of its own, no network; it is killed when it is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
@@ -14,8 +13,9 @@ use crate::dist;
 use crate::missing::program;
 use crate::newer;
 use crate::program::{Ended, KillOnDrop, Running, run, start, succeed};
+use crate::session::Session;
 use crate::wait_until;
-use crate::writers::{Session, Writers, by_client};
+use crate::writers::{Writers, by_client};
 
 /// Small, and quick to start.
 const SMALL: [&str; 9] = [
@@ -161,12 +161,6 @@ pub struct MariaDb {
     programs: Programs,
 }
 
-/// An idle session that holds something, until it is dropped.
-pub struct Holder {
-    _client: KillOnDrop,
-    _stdin: ChildStdin,
-}
-
 /// Fills a folder with a fresh data folder of Debian's MariaDB. `None` where it is missing.
 ///
 /// # Panics
@@ -305,7 +299,7 @@ impl MariaDb {
 
     /// Opens a session.
     pub fn open(&self) -> Session {
-        Session::open(self.client())
+        Session::open(&mut self.client())
     }
 
     /// Where it listens.
@@ -340,14 +334,10 @@ impl MariaDb {
     ///
     /// # Panics
     /// When one fails.
-    pub fn hold(&self, text: &str) -> Holder {
-        let mut child = self.client().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().expect("piped");
-        writeln!(stdin, "{text}; SELECT 'held';").unwrap();
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut lines = lines.map_while(Result::ok);
-        assert!(lines.any(|line| line == "held"), "{text} failed");
-        Holder { _client: KillOnDrop(child), _stdin: stdin }
+    pub fn hold(&self, text: &str) -> Session {
+        let mut session = self.open();
+        session.say(&format!("{text};"));
+        session
     }
 
     /// A session of root that is busy with this statement. Dropped, it goes on in the server.

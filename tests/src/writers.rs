@@ -188,32 +188,3 @@ pub fn by_client(mut client: Command, table: &'static str, writer: u32) -> Write
         }
     })
 }
-
-/// A client that is kept open, for what belongs into one session.
-pub struct Session {
-    client: KillOnDrop,
-    answers: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Session {
-    /// Starts the client.
-    ///
-    /// # Panics
-    /// When it cannot be started.
-    pub fn open(mut client: Command) -> Session {
-        let client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut client = KillOnDrop(client);
-        let answers = BufReader::new(client.0.stdout.take().expect("piped")).lines();
-        Session { client, answers }
-    }
-
-    /// Runs statements that give no rows.
-    ///
-    /// # Panics
-    /// When one fails.
-    pub fn say(&mut self, text: &str) {
-        let stdin = self.client.0.stdin.as_mut().expect("piped");
-        stdin.write_all(format!("{text} SELECT 'said';\n").as_bytes()).unwrap();
-        assert_eq!(self.answers.next().unwrap().unwrap(), "said");
-    }
-}

@@ -2,35 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use stillpoint_tests::mariadb::MariaDb;
-use stillpoint_tests::program::KillOnDrop;
+use stillpoint_tests::session::Session;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
-
-/// A client of somebody else's that has run these statements and stays connected.
-struct Somebody(KillOnDrop);
-
-impl Somebody {
-    fn runs(command: &mut Command, statements: &str) -> Somebody {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(format!("{statements}\nSELECT 'done';\n").as_bytes()).unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        while !lines.next().expect("the client goes on").unwrap().contains("done") {}
-        child.stdin = Some(stdin);
-        Somebody(KillOnDrop(child))
-    }
-}
-
-fn mariadb_client(server: &MariaDb) -> Command {
-    let mut command = Command::new("mariadb");
-    command.args(["--no-defaults", "--batch", "--unbuffered", "--skip-column-names", "-u", "root", "-S"]);
-    command.arg(server.socket());
-    command
-}
 
 fn site(server: &MariaDb) -> Site {
     let socket = server.socket();
@@ -54,9 +31,9 @@ fn what_somebody_else_holds_is_named_and_left_alone() {
     server.sql("CREATE DATABASE IF NOT EXISTS app; CREATE TABLE app.held (a INT);");
     let site = site(&server);
     // Beside a read lock our own stages can be taken; beside another backup they cannot.
-    let ways = [("FLUSH TABLES WITH READ LOCK;", Some(0)), ("BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT;", Some(4))];
+    let ways = [("FLUSH TABLES WITH READ LOCK", Some(0)), ("BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT", Some(4))];
     for (lock, code) in ways {
-        let somebody = Somebody::runs(&mut mariadb_client(&server), &format!("SELECT CONNECTION_ID(); {lock}"));
+        let somebody = server.hold(lock);
         is_still_held(&server);
         for command in [&["check"][..], &["run", "--", "true"]] {
             let said = site.json(command);
@@ -80,7 +57,7 @@ fn a_backup_that_nobody_can_name_is_left_alone() {
     let Some(server) = MariaDb::private(test, &[]) else { return };
     server.sql("CREATE DATABASE IF NOT EXISTS app; CREATE TABLE app.held (a INT);");
     let site = site(&server);
-    let somebody = Somebody::runs(&mut mariadb_client(&server), "BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT;");
+    let somebody = server.hold("BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT");
     let said = site.json(&["run", "--", "true"]);
     said.assert_fault(4, "SP-DB-014");
     assert!(said.text.contains("another backup"), "{}", said.text);
@@ -95,10 +72,11 @@ fn a_lock_on_a_sqlite_file_is_named_and_left_alone() {
     sqlite::make(&file, Journal::Wal);
     let site =
         Site::with(&format!("[workload]\nworkload_name = sqlite\ndbnames = {}\nstall_budget = 1\n", file.display()));
-    let somebody = Somebody::runs(Command::new("sqlite3").arg("-batch").arg(&file), "BEGIN IMMEDIATE;");
+    let mut somebody = Session::open(Command::new("sqlite3").arg("-batch").arg(&file));
+    somebody.say("BEGIN IMMEDIATE;");
     let said = site.json(&["run", "--", "true"]);
     said.assert_fault(4, "SP-DB-014");
-    let whose = format!("sqlite3 (process {}", somebody.0.0.id());
+    let whose = format!("sqlite3 (process {}", somebody.id());
     assert!(said.text.contains(&whose), "{whose}: {}", said.text);
     assert!(sqlite::is_locked(&file), "somebody else's lock was released");
     drop(somebody);
