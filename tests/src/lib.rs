@@ -11,6 +11,7 @@ pub mod crash;
 pub mod dist;
 pub mod fake;
 pub mod firebird;
+pub mod listener;
 pub mod loop_mount;
 pub mod mariadb;
 pub mod missing;

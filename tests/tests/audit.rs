@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 use stillpoint_tests::mariadb::MariaDb;
@@ -12,7 +12,6 @@ use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
-use stillpoint_tests::wait_until;
 use tempfile::TempDir;
 
 /// A SQLite database without writers, so that no statement has to be asked twice.
@@ -67,24 +66,12 @@ fn assert_good(site: &Site, head: Option<&str>) {
 #[test]
 fn a_cycle_leaves_every_statement_in_its_order_and_hands_its_head_out() {
     let (site, folder) = scene("");
-    let heard = site.path("events");
-    let mut listener = site
-        .command(&["events", "--follow"])
-        .stdout(std::fs::File::create(&heard).unwrap())
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
+    let listener = site.listen();
     let said = site.json(&["run", "--", "sleep", "0.3"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
-    let event = || {
-        let text = std::fs::read_to_string(&heard).unwrap_or_default();
-        text.lines()
-            .filter_map(|l| serde_json::from_str::<Value>(l).ok())
-            .find(|e| e["type"] == "dev.stillpoint.cycle.verdict.v1")
-    };
-    wait_until("the verdict is told on the channel", || event().is_some());
-    let _ = listener.kill();
-    let _ = listener.wait();
+    let heard = listener.until_the_verdict();
+    let mut events = heard.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+    let event = events.find(|e| e["type"] == "dev.stillpoint.cycle.verdict.v1").unwrap();
 
     let file = site.chain(&said);
     let text = std::fs::read_to_string(&file).unwrap();
@@ -121,7 +108,7 @@ fn a_cycle_leaves_every_statement_in_its_order_and_hands_its_head_out() {
 
     let head = sha256(&format!("{}\n", text.lines().last().unwrap()));
     assert_eq!(word(&said.json, "head"), head);
-    assert_eq!(word(&event().unwrap()["data"], "head"), head);
+    assert_eq!(word(&event["data"], "head"), head);
     let kept = std::fs::read_to_string(site.path("lib/records/head")).unwrap();
     assert_eq!(kept, format!("{} {head}\n", said.cycle()));
     let summary = std::fs::read_to_string(file.with_extension("json")).unwrap();

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use stillpoint_tests::mariadb::MariaDb;
@@ -17,7 +17,7 @@ use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::writers::Writers;
-use stillpoint_tests::{dist, missing, wait_until};
+use stillpoint_tests::{dist, missing};
 use tempfile::TempDir;
 
 /// How the command must end. The id is one of those in the answer; the words stand in it.
@@ -344,20 +344,10 @@ fn a_flood_of_log_lines_does_no_harm() {
 #[test]
 fn a_flood_of_events_does_no_harm() {
     let scene = Scene::of("floods-the-channel");
-    let heard = scene.path("events");
-    let mut listener = scene
-        .site
-        .command(&["events", "--follow"])
-        .stdin(Stdio::null())
-        .stdout(std::fs::File::create(&heard).unwrap())
-        .spawn()
-        .unwrap();
+    let listener = scene.site.listen();
     let said = scene.run();
     assert_eq!(said.code, Some(0), "{}", said.text);
-    wait_until("the verdict is told", || std::fs::read_to_string(&heard).unwrap().contains("verdict"));
-    listener.kill().unwrap();
-    listener.wait().unwrap();
-    let events = std::fs::read_to_string(&heard).unwrap();
+    let events = listener.until_the_verdict();
     let lines: Vec<&str> = events.lines().filter(|line| line.contains("stillpoint.module.")).collect();
     assert!((1..=20).contains(&lines.len()), "{} events of the module were told", lines.len());
     assert!(lines.iter().all(|line| line.contains("module.flood.v1") && line.len() < 8192), "{lines:?}");

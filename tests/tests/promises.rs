@@ -13,7 +13,6 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::processes::{self, clients};
-use stillpoint_tests::program::KillOnDrop;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
@@ -490,22 +489,14 @@ fn a_password_is_seen_nowhere() {
         credential.display(),
         ipc.display()
     ));
-    let events = site.path("events");
-    let mut listener = site
-        .command(&["events", "--follow"])
-        .stdin(Stdio::null())
-        .stdout(std::fs::File::create(&events).unwrap())
-        .spawn()
-        .unwrap();
+    let listener = site.listen();
     let frozen = site.freeze();
     let ours = processes::all().into_iter().filter(|p| p.words.contains("mariadb\0--defaults-file="));
     assert!(ours.count() >= 1, "the client runs with its credential");
     processes::show_nowhere(SECRET);
     let said = site.json(&["thaw"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
-    wait_until("the verdict is told", || std::fs::read_to_string(&events).unwrap().contains("verdict"));
-    listener.kill().unwrap();
-    listener.wait().unwrap();
+    listener.until_the_verdict();
     assert!(!frozen.text.contains(SECRET) && !said.text.contains(SECRET));
     std::fs::remove_file(credential).unwrap();
     for file in files(&site.path("")) {
@@ -530,10 +521,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn everybody_who_listens_hears_the_cycle_and_nobody_slows_it() {
     let Scene { site, writers, _folder } = scene(60);
-    let said = site.path("said");
-    let mut listener = site.command(&["events", "--follow"]);
-    listener.stdin(Stdio::null()).stdout(std::fs::File::create(&said).unwrap());
-    let listener = KillOnDrop(listener.spawn().unwrap());
+    let listener = site.listen();
     site.freeze();
     // These never read, and one of them writes.
     let mut deaf: Vec<UnixStream> =
@@ -542,11 +530,9 @@ fn everybody_who_listens_hears_the_cycle_and_nobody_slows_it() {
     let thawed = site.json(&["thaw"]);
     assert_eq!(thawed.code, Some(0), "{}", thawed.text);
     assert!(thawed.json["workloads"][0]["phases"]["thaw_us"].as_u64().is_some_and(|us| us < 1_000_000));
-    let lines = || std::fs::read_to_string(&said).unwrap();
-    wait_until("the verdict is told", || lines().contains("cycle.verdict"));
-    drop(listener);
+    let heard = listener.until_the_verdict();
     let mut kinds = Vec::new();
-    for line in lines().lines() {
+    for line in heard.lines() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(event["specversion"], "1.0", "{line}");
         for key in ["id", "source", "time"] {
