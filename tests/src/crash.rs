@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::processes;
 use crate::program::KillOnDrop;
 use crate::site::Site;
 
@@ -75,18 +76,13 @@ pub struct Processes {
 
 impl Processes {
     /// Those of this installation now.
-    ///
-    /// # Panics
-    /// When there is no `/proc`.
     pub fn of(site: &Site) -> Processes {
         let folder = site.path("").display().to_string();
         let folder = folder.trim_end_matches('/');
-        let pid = |e: std::fs::DirEntry| e.file_name().to_str().and_then(|n| n.parse::<i32>().ok());
-        let all: Vec<Process> =
-            std::fs::read_dir("/proc").unwrap().flatten().filter_map(pid).filter_map(Process::of).collect();
         let mut out = Processes::default();
-        let (ours, others): (Vec<Process>, Vec<Process>) =
-            all.into_iter().partition(|p| p.word(0) != "sh" && p.words.iter().any(|w| w.contains(folder)));
+        let (ours, others): (Vec<Process>, Vec<Process>) = processes::ids()
+            .filter_map(Process::of)
+            .partition(|p| p.word(0) != "sh" && p.words.iter().any(|w| w.contains(folder)));
         for process in ours {
             match process.word(1) {
                 "keeper" => out.keepers.push(process),

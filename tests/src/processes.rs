@@ -15,15 +15,25 @@ pub struct Process {
     pub environment: String,
 }
 
+/// The ids of all processes of this machine.
+pub fn ids() -> impl Iterator<Item = i32> {
+    let id = |e: std::fs::DirEntry| e.file_name().to_str().and_then(|n| n.parse().ok());
+    std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(id)
+}
+
 /// Every process of this machine.
 pub fn all() -> Vec<Process> {
-    let id = |e: std::fs::DirEntry| e.file_name().to_str().and_then(|n| n.parse::<i32>().ok());
     let read = |id: i32, what: &str| {
         let bytes = std::fs::read(format!("/proc/{id}/{what}")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    let ids = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(id);
-    ids.map(|id| Process { id, words: read(id, "cmdline"), environment: read(id, "environ") }).collect()
+    ids().map(|id| Process { id, words: read(id, "cmdline"), environment: read(id, "environ") }).collect()
+}
+
+/// Those whose words hold all of these.
+pub fn with_words(words: &[&str]) -> Vec<Pid> {
+    let ours = all().into_iter().filter(|p| words.iter().all(|w| p.words.contains(w)));
+    ours.map(|p| Pid::from_raw(p.id)).collect()
 }
 
 /// The children of a process.
@@ -33,7 +43,7 @@ pub fn children(of: Pid) -> Vec<Pid> {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.split(' ').nth(1) == Some(&parent))
     };
-    all().into_iter().map(|p| p.id).filter(is_child).map(Pid::from_raw).collect()
+    ids().filter(is_child).map(Pid::from_raw).collect()
 }
 
 /// The name of its program, as the kernel keeps it. Empty when it is gone.
@@ -52,13 +62,12 @@ pub fn clients(site: &Site) -> Vec<Pid> {
     out
 }
 
-/// Nobody but this test shows these words, in its words or its environment.
+/// No process shows this, in its words or its environment.
 ///
 /// # Panics
 /// When somebody does.
 pub fn show_nowhere(secret: &str) {
-    let own = i32::try_from(std::process::id()).expect("a process id");
-    for process in all().iter().filter(|p| p.id != own) {
+    for process in all() {
         for text in [&process.words, &process.environment] {
             assert!(!text.contains(secret), "process {} shows the secret: {text}", process.id);
         }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::comparison::Window;
 use crate::dist;
+use crate::processes;
 use crate::program::{Ended, Running, run, start, succeed};
 use crate::said::Said;
 
@@ -124,9 +125,7 @@ impl Site {
             let text = String::from_utf8_lossy(&words);
             text.split('\0').nth(1) == Some(role) && text.contains(&folder)
         };
-        let id = |e: std::fs::DirEntry| e.file_name().to_str().and_then(|n| n.parse::<i32>().ok());
-        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        all.filter_map(id).filter(ours).map(Pid::from_raw).collect()
+        processes::ids().filter(ours).map(Pid::from_raw).collect()
     }
 
     /// Kills the keeper. Its guard thaws.

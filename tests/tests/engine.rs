@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::missing::is_root;
+use stillpoint_tests::processes;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
@@ -20,19 +21,18 @@ use stillpoint_tests::writers::Writers;
 use stillpoint_tests::{dist, wait_until};
 
 /// The running processes whose program has this name and whose parent's command line names this site.
-fn engines(site: &Site) -> Vec<u32> {
-    let all = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+fn engines(site: &Site) -> Vec<i32> {
     let place = site.path("").display().to_string();
-    let is_ours = |pid: &u32| {
+    let is_ours = |pid: &i32| {
         let parent = field(*pid, "PPid").and_then(|p| std::fs::read_to_string(format!("/proc/{p}/cmdline")).ok());
         let program = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         program.starts_with("stillpoint-engine") && parent.is_some_and(|p| p.contains(place.trim_end_matches('/')))
     };
-    all.filter(is_ours).collect()
+    processes::ids().filter(is_ours).collect()
 }
 
 /// What the kernel says of a process.
-fn field(pid: u32, name: &str) -> Option<String> {
+fn field(pid: i32, name: &str) -> Option<String> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::trim))?;
     Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -221,9 +221,8 @@ fn cycle_of(guest: &str, evil: &str) -> Cycle {
     writers.iter().for_each(|w| w.get_on(5));
     let status = call(&["status"]);
     assert_eq!((status.code, &status.json["under_way"]), (Some(0), &Value::Null), "{evil}: {}", said.text);
-    let runs =
-        |entry: std::fs::DirEntry| std::fs::read_link(entry.path().join("exe")).is_ok_and(|p| p.starts_with(&bin));
-    wait_until("the engine ends", || !std::fs::read_dir("/proc").unwrap().flatten().any(runs));
+    let runs = |id: i32| std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|program| program.starts_with(&bin));
+    wait_until("the engine ends", || !processes::ids().any(runs));
     for (log, file) in writers.map(Writers::stop).iter().zip(&files) {
         assert!(log.errors.is_empty(), "{evil}: a writer saw {:?}", log.errors);
         assert!(sqlite::rows(file).len() >= log.acknowledged(), "{evil}: rows are lost");

@@ -12,6 +12,7 @@ use std::time::Instant;
 use stillpoint_tests::comparison::{Row, assert_recovered};
 use stillpoint_tests::firebird::{self, Firebird, PASSWORD, delta};
 use stillpoint_tests::missing::can_be_somebody_else;
+use stillpoint_tests::processes;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::{Site, recovery_point};
@@ -414,18 +415,10 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     let said = site.json(&["check"]);
     assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
     let frozen = site.freeze();
-    let mut clients = 0;
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let read = |what: &str| std::fs::read(entry.path().join(what)).unwrap_or_default();
-        let (words, environment) = (read("cmdline"), read("environ"));
-        let words = String::from_utf8_lossy(&words);
-        let port = format!("inet://127.0.0.1:{}/", server.port());
-        clients += usize::from(words.contains("-fetch_password\0/proc/self/fd/") && words.contains(&port));
-        assert!(!words.contains("hunter2 ;"), "a process shows the secret: {words}");
-        let own = entry.file_name().to_str() == Some(&std::process::id().to_string());
-        assert!(own || !String::from_utf8_lossy(&environment).contains("hunter2 ;"), "in the environment of {words}");
-    }
-    assert!(clients >= 2, "the clients run with their credential");
+    let port = format!("inet://127.0.0.1:{}/", server.port());
+    let clients = processes::with_words(&["-fetch_password\0/proc/self/fd/", &port]);
+    assert!(clients.len() >= 2, "the clients run with their credential");
+    processes::show_nowhere("hunter2 ;");
     let said = site.json(&["thaw"]);
     said.assert_recoverable();
     assert!(!frozen.text.contains("hunter2") && !said.text.contains("hunter2"));

@@ -12,6 +12,7 @@ use nix::unistd::User;
 use stillpoint_tests::dist;
 use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::oracle::{Home, Instance};
+use stillpoint_tests::processes;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
@@ -468,12 +469,7 @@ fn a_password_is_seen_nowhere() {
     m.instance.set("passwords", serde_json::json!({ "C##BACKUP": secret.split('@').next().unwrap() }));
     m.site.freeze();
     assert_eq!(m.instance.in_backup(), 3);
-    for process in std::fs::read_dir("/proc").unwrap().flatten() {
-        for file in ["cmdline", "environ"] {
-            let text = std::fs::read(process.path().join(file)).unwrap_or_default();
-            assert!(!String::from_utf8_lossy(&text).contains("Hunter"), "{}", process.path().display());
-        }
-    }
+    processes::show_nowhere("Hunter");
     m.site.json(&["thaw"]).assert_recoverable();
     // Wrong: refused, and not repeated.
     m.instance.set("passwords", serde_json::json!({}));

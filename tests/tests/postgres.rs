@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::comparison::assert_recovered;
 use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::postgres::{self, Postgres, Programs};
+use stillpoint_tests::processes;
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::{Site, recovery_point};
@@ -260,17 +261,9 @@ fn a_password_is_seen_nowhere() {
         credential.display()
     ));
     let frozen = site.freeze();
-    let mut clients = 0;
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let read = |what: &str| std::fs::read(entry.path().join(what)).unwrap_or_default();
-        let (words, environment) = (read("cmdline"), read("environ"));
-        let words = String::from_utf8_lossy(&words);
-        clients += usize::from(words.contains("passfile='/proc/self/fd/") && words.contains("user='backup'"));
-        assert!(!words.contains("hunter2:"), "a process shows the secret: {words}");
-        let own = entry.file_name().to_str() == Some(&std::process::id().to_string());
-        assert!(own || !String::from_utf8_lossy(&environment).contains("hunter2:"), "in the environment of {words}");
-    }
-    assert!(clients >= 2, "the clients run with their credential");
+    let clients = processes::with_words(&["passfile='/proc/self/fd/", "user='backup'"]);
+    assert!(clients.len() >= 2, "the clients run with their credential");
+    processes::show_nowhere("hunter2:");
     let said = site.json(&["thaw"]);
     said.assert_recoverable();
     assert!(!frozen.text.contains("hunter2") && !said.text.contains("hunter2"));
@@ -301,13 +294,7 @@ fn clients_that_hang_keep_nothing_held() {
     let Some(server) = Postgres::private(test, &[]) else { return };
     let site = Site::with(&configuration(&server, ""));
     site.freeze();
-    let ours = format!("host='{}'", server.socket().display());
-    let is_ours = |e: &std::fs::DirEntry| {
-        std::fs::read(e.path().join("cmdline")).is_ok_and(|w| String::from_utf8_lossy(&w).contains(&ours))
-    };
-    let all = std::fs::read_dir("/proc").unwrap().flatten().filter(is_ours);
-    let clients: Vec<_> =
-        all.filter_map(|e| Some(nix::unistd::Pid::from_raw(e.file_name().to_str()?.parse().ok()?))).collect();
+    let clients = processes::with_words(&[&format!("host='{}'", server.socket().display())]);
     assert_eq!(clients.len(), 3);
     clients.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
     let said = site.json(&["thaw"]);

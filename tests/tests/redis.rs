@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::comparison::assert_same;
 use stillpoint_tests::missing::{can_be_somebody_else, is_root};
+use stillpoint_tests::processes;
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::redis::{Programs, Redis, Settings};
 use stillpoint_tests::site::Site;
@@ -285,8 +286,7 @@ fn keeper_and_guard_are_killed() {
 fn a_client_that_hangs_keeps_nobody_waiting() {
     let test = "a_client_that_hangs_keeps_nobody_waiting";
     let Some((server, site, writers)) = frozen(test, "timeout = 60\n") else { return };
-    let socket = server.socket().display().to_string();
-    let ours = clients(&socket);
+    let ours = clients(&server);
     assert_eq!(ours.len(), 2, "one session, and the guard's");
     kill(ours[0], Signal::SIGSTOP).unwrap();
     kill(ours[1], Signal::SIGSTOP).unwrap();
@@ -301,16 +301,9 @@ fn a_client_that_hangs_keeps_nobody_waiting() {
     assert_eq!(site.json(&["status"]).code, Some(0));
 }
 
-/// The clients that are connected to this socket for us.
-fn clients(socket: &str) -> Vec<nix::unistd::Pid> {
-    let words = |e: &std::fs::DirEntry| std::fs::read(e.path().join("cmdline")).unwrap_or_default();
-    let is_ours = |e: &std::fs::DirEntry| {
-        let words = words(e);
-        let words = String::from_utf8_lossy(&words);
-        words.contains(socket) && words.contains("--json")
-    };
-    let all = std::fs::read_dir("/proc").unwrap().flatten().filter(is_ours);
-    all.filter_map(|e| Some(nix::unistd::Pid::from_raw(e.file_name().to_str()?.parse().ok()?))).collect()
+/// The clients that are connected to this server for us.
+fn clients(server: &Redis) -> Vec<nix::unistd::Pid> {
+    processes::with_words(&[&server.socket().display().to_string(), "--json"])
 }
 
 /// Keeper and guard are held up until the server has ended the pause: the verdict tells.
@@ -456,14 +449,8 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
 
     let frozen = site.freeze();
-    let socket = server.socket().display().to_string();
-    assert_eq!(clients(&socket).len(), 2);
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        for what in ["cmdline", "environ"] {
-            let read = std::fs::read(entry.path().join(what)).unwrap_or_default();
-            assert!(!String::from_utf8_lossy(&read).contains("hunter2"), "{what} of {:?}", entry.file_name());
-        }
-    }
+    assert_eq!(clients(&server).len(), 2);
+    processes::show_nowhere("hunter2");
     let said = site.json(&["thaw"]);
     said.assert_still();
     assert!(!frozen.text.contains("hunter2") && !said.text.contains("hunter2"));
