@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write as _};
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,8 +12,8 @@ use tempfile::TempDir;
 use crate::comparison::{Row, printed_rows};
 use crate::missing::program;
 use crate::program::{Ended, KillOnDrop, Running, run, start, succeed};
-use crate::wait_until;
 use crate::writers::{Write, Writers};
+use crate::{free_port, wait_until};
 
 /// Where Debian keeps what every server needs.
 const PARTS: &str = "/usr/lib/x86_64-linux-gnu/firebird/3.0";
@@ -76,8 +75,7 @@ impl Firebird {
         for tool in ["isql-fb", "nbackup", "gfix"] {
             program(test, &[tool], "firebird3.0-utils")?;
         }
-        let own = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-        folder(own.path());
+        let own = crate::folder::with_mode(0o777);
         folder(&own.path().join("lock"));
         for part in ["UDF", "intl", "lib", "plugins", "firebird.msg", "plugins.conf"] {
             symlink(Path::new(PARTS).join(part), own.path().join(part)).unwrap();
@@ -246,10 +244,6 @@ fn spawn(own: &Path, port: u16) -> KillOnDrop {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let path = std::env::var("PATH").unwrap_or_default();
     KillOnDrop(command.env("PATH", format!("{path}:/usr/sbin")).spawn().unwrap())
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A row counts as acknowledged once the statement behind its commit has answered.

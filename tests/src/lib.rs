@@ -11,6 +11,7 @@ pub mod crash;
 pub mod dist;
 pub mod fake;
 pub mod firebird;
+pub mod folder;
 pub mod listener;
 pub mod loop_mount;
 pub mod mariadb;
@@ -34,6 +35,14 @@ use std::time::{Duration, Instant};
 
 /// The longest that anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port of this machine that nobody listens to.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port()
+}
 
 /// Waits until `holds` is true.
 ///

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::folder;
 use crate::missing::{is_root, missing, program};
 use crate::program::{run, succeed};
 use crate::{PATIENCE, wait_until};
@@ -92,8 +93,7 @@ impl LoopMount {
         if !is_root(test, "mounting needs root") {
             return None;
         }
-        let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let folder = folder::with_mode(0o755);
         let image = folder.path().join("image");
         // Sparse; large enough for the log of writers that never pause.
         std::fs::File::create(&image).and_then(|f| f.set_len(4 * 1024 * 1024 * 1024)).unwrap();

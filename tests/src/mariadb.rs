@@ -1,21 +1,19 @@
 //! A private MariaDB, or MySQL: a data folder and a socket of its own, no network; it is killed when it is dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
 use crate::comparison::{Row, printed_rows};
-use crate::dist;
+use crate::folder;
 use crate::missing::program;
 use crate::newer;
 use crate::program::{Ended, KillOnDrop, Running, run, start, succeed};
 use crate::session::Session;
-use crate::wait_until;
 use crate::writers::{Writers, by_client};
+use crate::{free_port, wait_until};
 
 /// Small, and quick to start.
 const SMALL: [&str; 9] = [
@@ -73,7 +71,7 @@ impl Programs {
     /// # Panics
     /// When it cannot be made.
     pub fn fresh(&self, data: &Path) {
-        copy(&self.template(), data);
+        folder::copy(&self.template(), data);
         // A name that no other server has: MySQL makes itself another one.
         let _ = std::fs::remove_file(data.join("auto.cnf"));
     }
@@ -94,7 +92,7 @@ impl Programs {
     /// # Panics
     /// When it neither ends nor answers in time.
     pub fn try_on(&self, data: &Path, options: &[&str]) -> Result<MariaDb, String> {
-        MariaDb::start(self.clone(), open_folder(), data, options)
+        MariaDb::start(self.clone(), folder::with_mode(0o777), data, options)
     }
 
     /// Starts a server on a folder of its own.
@@ -102,40 +100,23 @@ impl Programs {
     /// # Panics
     /// When it does not answer in time.
     pub fn private(&self, options: &[&str]) -> MariaDb {
-        let own = open_folder();
+        let own = folder::with_mode(0o777);
         let data = own.path().join("data");
         self.fresh(&data);
         MariaDb::start(self.clone(), own, &data, options).unwrap()
     }
 
-    /// Making one takes seconds, so it is made once and kept with what cargo built.
+    /// Making one takes seconds.
     fn template(&self) -> PathBuf {
-        static TEMPLATES: Mutex<BTreeMap<PathBuf, PathBuf>> = Mutex::new(BTreeMap::new());
-        let mut templates = TEMPLATES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = templates.get(&self.server) {
-            return kept.clone();
-        }
         let said = succeed(Command::new(&self.server).arg("--version"), "");
         let version = said.split_whitespace().skip_while(|w| *w != "Ver").nth(1).unwrap_or_default().replace('/', "_");
         let name = self.server.file_name().unwrap_or_default().to_string_lossy();
         let name = if name == "mysqld" { "mysql" } else { "mariadb" };
-        let kept = dist::target().join("stillpoint-tests").join(format!("{name}-{version}"));
-        if !kept.is_dir() {
-            let folder = open_folder();
-            let data = folder.path().join("data");
+        folder::kept(&format!("{name}-{version}"), |data| {
             let mut command = Command::new(&self.install[0]);
             command.args(&self.install[1..]).args(as_mysql()).args(&self.small[..4]);
             succeed(command.arg(format!("--datadir={}", data.display())), "");
-            let new = kept.with_extension(std::process::id().to_string());
-            std::fs::create_dir_all(kept.parent().expect("a folder in a folder")).unwrap();
-            copy(&data, &new);
-            if std::fs::rename(&new, &kept).is_err() {
-                // Another test process was quicker.
-                let _ = std::fs::remove_dir_all(&new);
-            }
-        }
-        templates.insert(self.server.clone(), kept.clone());
-        kept
+        })
     }
 }
 
@@ -170,19 +151,6 @@ pub fn fresh(test: &str, data: &Path) -> Option<()> {
     Some(())
 }
 
-fn copy(from: &Path, to: &Path) {
-    let mut command = Command::new("cp");
-    command.args(["--archive", "--sparse=always", "--no-target-directory"]).arg(from).arg(to);
-    succeed(&mut command, "");
-}
-
-/// A folder that the server's user can enter.
-fn open_folder() -> TempDir {
-    let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    folder
-}
-
 /// A server does not run as root.
 fn as_mysql() -> Option<&'static str> {
     nix::unistd::geteuid().is_root().then_some("--user=mysql")
@@ -211,7 +179,7 @@ impl MariaDb {
     /// # Panics
     /// When it cannot be started.
     pub fn primary(test: &str) -> Option<(MariaDb, u16)> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port();
+        let port = free_port();
         let port_option = format!("--port={port}");
         let network = ["--skip-networking=0", "--bind-address=127.0.0.1", &port_option];
         let server = MariaDb::private(test, &[&network[..], &["--server-id=1", "--log-bin=binlog"]].concat())?;
@@ -261,7 +229,6 @@ impl MariaDb {
     }
 
     fn start(programs: Programs, own: TempDir, data: &Path, options: &[&str]) -> Result<MariaDb, String> {
-        std::fs::set_permissions(own.path(), PermissionsExt::from_mode(0o777)).unwrap();
         let options: Vec<String> = options.iter().map(|o| (*o).to_owned()).collect();
         let server = spawn(&programs, own.path(), data, &options);
         MariaDb { server, own, data: data.to_owned(), options, programs }.answering()

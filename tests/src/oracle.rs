@@ -34,8 +34,7 @@ impl Home {
     /// # Panics
     /// When it cannot be made.
     pub fn new(sqlplus: &Path, owner: u32) -> Home {
-        let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-        open_to_all(folder.path(), 0o755);
+        let folder = crate::folder::with_mode(0o755);
         for below in ["bin", "dbs"] {
             std::fs::create_dir(folder.path().join(below)).unwrap();
         }

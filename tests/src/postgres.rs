@@ -1,17 +1,15 @@
 //! A private PostgreSQL: a data folder and a socket of its own, no network; it is killed when it is dropped.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use tempfile::TempDir;
 
 use crate::comparison::{Row, printed_rows};
-use crate::dist;
+use crate::folder;
 use crate::missing::{find, program};
 use crate::newer;
 use crate::program::{Ended, run, succeed};
@@ -59,12 +57,12 @@ impl Programs {
     /// # Panics
     /// When it cannot be made.
     pub fn fresh(&self, data: &Path) {
-        copy(&template(&self.initdb), data);
+        folder::copy(&template(&self.initdb), data);
     }
 
     /// Starts a server on this data folder, as [`Postgres::on`] does.
     pub fn on(&self, data: &Path, settings: &[&str]) -> Postgres {
-        Postgres::start(self.clone(), open_folder(), data, settings)
+        Postgres::start(self.clone(), folder::with_mode(0o777), data, settings)
     }
 }
 
@@ -109,45 +107,16 @@ pub fn fresh(test: &str, data: &Path) -> Option<()> {
     Some(())
 }
 
-/// Making one takes a second, so it is made once and kept with what cargo built.
+/// Making one takes a second.
 fn template(initdb: &Path) -> PathBuf {
-    static TEMPLATES: Mutex<()> = Mutex::new(());
-    let _alone = TEMPLATES.lock();
-    {
-        let version = succeed(Command::new(initdb).arg("--version"), "");
-        let version = version.split_whitespace().nth(2).unwrap_or_default().to_owned();
-        let kept = dist::target().join("stillpoint-tests").join(format!("postgres-{version}"));
-        if kept.is_dir() {
-            return kept;
-        }
-        let folder = open_folder();
-        let data = folder.path().join("data");
+    let version = succeed(Command::new(initdb).arg("--version"), "");
+    let version = version.split_whitespace().nth(2).unwrap_or_default();
+    folder::kept(&format!("postgres-{version}"), |data| {
         let mut command = as_postgres(initdb);
         command.args(["--auth-local=peer", "--auth-host=scram-sha-256", "--username=postgres", "--encoding=UTF8"]);
         command.args(["--locale=C.UTF-8", "--no-sync", "--wal-segsize=1", "--pgdata"]);
-        succeed(command.arg(&data), "");
-        let new = kept.with_extension(std::process::id().to_string());
-        std::fs::create_dir_all(kept.parent().expect("a folder in a folder")).unwrap();
-        copy(&data, &new);
-        if std::fs::rename(&new, &kept).is_err() {
-            // Another test process was quicker.
-            let _ = std::fs::remove_dir_all(&new);
-        }
-        kept
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    let mut command = Command::new("cp");
-    command.args(["--archive", "--sparse=always", "--no-target-directory"]).arg(from).arg(to);
-    succeed(&mut command, "");
-}
-
-/// A folder that the server's user can use.
-fn open_folder() -> TempDir {
-    let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
-    folder
+        succeed(command.arg(data), "");
+    })
 }
 
 /// A server does not run as root, and `peer` wants its own user.
@@ -175,7 +144,7 @@ fn spawn(server: &Path, own: &Path, data: &Path, options: &[String]) -> Server {
 impl Postgres {
     /// Starts a server on a folder of its own, with settings such as `fsync=off`. `None` where PostgreSQL is missing.
     pub fn private(test: &str, settings: &[&str]) -> Option<Postgres> {
-        let own = open_folder();
+        let own = folder::with_mode(0o777);
         let data = own.path().join("data");
         let programs = Programs::debian(test)?;
         programs.fresh(&data);
@@ -187,7 +156,7 @@ impl Postgres {
     /// # Panics
     /// When it cannot be made.
     pub fn standby(primary: &Postgres) -> Postgres {
-        let own = open_folder();
+        let own = folder::with_mode(0o777);
         let data = own.path().join("data");
         let tool = find(&["pg_basebackup"]).expect("it comes with psql");
         let mut copy = as_postgres(&tool);

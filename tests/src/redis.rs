@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +11,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::comparison::Row;
+use crate::folder;
 use crate::missing::program;
 use crate::program::{Ended, KillOnDrop, run, succeed};
 use crate::wait_until;
@@ -77,19 +77,19 @@ impl Redis {
     /// Starts a server on a folder of its own, with settings such as `appendonly yes`. `None` where it is missing.
     pub fn private(test: &str, settings: Settings<'_>) -> Option<Redis> {
         let programs = Programs::find(test)?;
-        let own = folder();
+        let own = folder::with_mode(0o755);
         let data = own.path().join("data");
         Some(Redis::start(&programs, own, &data, settings, &[]))
     }
 
     /// Starts a server on this data folder, which is made where it is not there.
     pub fn on(programs: &Programs, data: &Path, settings: Settings<'_>) -> Redis {
-        Redis::start(programs, folder(), data, settings, &[])
+        Redis::start(programs, folder::with_mode(0o755), data, settings, &[])
     }
 
     /// The same, with variables of the environment.
     pub fn with(programs: &Programs, data: &Path, settings: Settings<'_>, environment: &[(&str, &Path)]) -> Redis {
-        Redis::start(programs, folder(), data, settings, environment)
+        Redis::start(programs, folder::with_mode(0o755), data, settings, environment)
     }
 
     fn start(
@@ -215,11 +215,4 @@ impl Redis {
         }
         out
     }
-}
-
-/// A folder that others may look into.
-fn folder() -> TempDir {
-    let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    folder
 }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::comparison::Window;
 use crate::dist;
+use crate::folder;
 use crate::processes;
 use crate::program::{Ended, Running, run, start, succeed};
 use crate::said::Said;
@@ -42,9 +43,8 @@ impl Site {
     /// # Panics
     /// When it cannot.
     pub fn under(parent: &Path) -> Site {
-        let folder = tempfile::Builder::new().prefix("sp").tempdir_in(parent).unwrap();
         // Other users' clients look at files that a test puts here.
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let folder = folder::below(parent, 0o755);
         let site = Site { folder, program: dist::program("stillpoint") };
         std::fs::create_dir_all(site.path("etc/grants")).unwrap();
         std::fs::create_dir_all(site.path("lib/modules")).unwrap();

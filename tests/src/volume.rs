@@ -13,12 +13,12 @@
 //! writes over a block before the superblock has been written that no longer needs it, the superblock comes first, and
 //! the filesystem's own regular commit is put off (`commit=300`): so nothing is written out that nobody asked for.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::folder;
 use crate::missing::{is_root, missing, program};
 use crate::program::{run, succeed};
 
@@ -133,8 +133,7 @@ impl Drop for Volume {
 }
 
 fn new_folder() -> TempDir {
-    let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let folder = folder::with_mode(0o755);
     std::fs::create_dir(folder.path().join("volume")).unwrap();
     folder
 }

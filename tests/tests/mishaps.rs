@@ -7,7 +7,7 @@ use stillpoint_tests::fake::{FakeServer, Misbehaviour};
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
-use stillpoint_tests::wait_until;
+use stillpoint_tests::{free_port, wait_until};
 
 /// With a module that only tests run.
 fn site(guest: &str, configuration: &str) -> Site {
@@ -50,7 +50,7 @@ fn a_session_that_was_idle_for_too_long_is_not_called_consistent() {
 /// Two ways to one server: the second would wait for the first without an end.
 #[test]
 fn two_workloads_that_are_one_server() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let options = ["--skip-networking=0", "--bind-address=127.0.0.1", &format!("--port={port}")];
     let Some(server) = MariaDb::private("two_workloads_that_are_one_server", &options) else { return };
     let Some(other) = MariaDb::private("two_workloads_that_are_one_server", &[]) else { return };

@@ -15,7 +15,7 @@ use stillpoint_tests::said::Said;
 use stillpoint_tests::site::{Site, recovery_point};
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::Log;
-use stillpoint_tests::{mysql, wait_until};
+use stillpoint_tests::{free_port, mysql, wait_until};
 
 fn configuration(programs: &Programs, server: &MariaDb, more: &str) -> String {
     format!(
@@ -558,7 +558,7 @@ mod newer {
     fn a_replica_is_frozen_as_one() {
         let test = "a_replica_is_frozen_as_one";
         let Some(programs) = mysql::programs(test) else { return };
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port();
+        let port = free_port();
         let port_option = format!("--port={port}");
         let primary =
             programs.private(&["--skip-networking=0", "--bind-address=127.0.0.1", &port_option, "--server-id=1"]);

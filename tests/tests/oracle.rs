@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::User;
 use stillpoint_tests::dist;
+use stillpoint_tests::folder;
 use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::oracle::{Home, Instance};
 use stillpoint_tests::processes;
@@ -40,9 +41,8 @@ impl Machine {
     fn new(more: &str) -> Machine {
         let home = home_of("nobody");
         let instance = home.instance("orcl");
-        let ipc = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
         // The server's own user writes there.
-        std::fs::set_permissions(ipc.path(), PermissionsExt::from_mode(0o1777)).unwrap();
+        let ipc = folder::with_mode(0o1777);
         let site = Site::new();
         let list = oratab(&site, &format!("orcl:{}:N\n", home.path().display()));
         let machine = Machine { home, instance, site, ipc };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::comparison::assert_recovered;
+use stillpoint_tests::folder;
 use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::postgres::{self, Postgres, Programs};
 use stillpoint_tests::processes;
@@ -242,8 +243,7 @@ fn a_password_is_seen_nowhere() {
     if !can_be_somebody_else(test) {
         return;
     }
-    let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let folder = folder::with_mode(0o755);
     let hba = folder.path().join("hba");
     std::fs::write(&hba, "local all postgres peer\nlocal all all scram-sha-256\n").unwrap();
     let Some(server) = Postgres::private(test, &[&format!("hba_file={}", hba.display())]) else { return };

@@ -4,12 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, User};
 use stillpoint_tests::fake::{FakeServer, Misbehaviour};
+use stillpoint_tests::folder;
 use stillpoint_tests::loop_mount::{Kind, LoopMount};
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::missing::can_be_somebody_else;
@@ -141,23 +142,8 @@ fn a03_a_password_in_the_configuration_is_seen_nowhere() {
     }
     std::fs::remove_file(site.configuration()).unwrap();
     for folder in [site.path(""), ipc.path().to_owned()] {
-        for entry in walk(&folder) {
-            let bytes = std::fs::read(&entry).unwrap();
-            assert!(!String::from_utf8_lossy(&bytes).contains(SECRET), "{} holds it", entry.display());
-        }
+        assert_eq!(folder::files_with(SECRET, &folder), Vec::<PathBuf>::new());
     }
-}
-
-fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut out = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        match entry.file_type().unwrap() {
-            kind if kind.is_dir() => out.extend(walk(&entry.path())),
-            kind if kind.is_file() => out.push(entry.path()),
-            _ => {}
-        }
-    }
-    out
 }
 
 /// It called functions that PostgreSQL 15 no longer has, looked at no answer, and reported success.
@@ -440,7 +426,7 @@ fn a14_nothing_is_written_into_a_crontab() {
     }
     assert_eq!(std::fs::read_to_string(&crontab).unwrap(), "# of root\n");
     assert_eq!(std::fs::read(roots).ok(), before);
-    let copies = walk(&logs);
+    let copies = folder::files(&logs);
     assert!(copies.iter().any(|f| f.display().to_string().contains("binlog.")), "nothing was copied: {copies:?}");
     // The files, and every folder on the way to them.
     let folders = copies.iter().flat_map(|f| f.ancestors()).filter(|f| f.starts_with(&logs));

@@ -5,12 +5,13 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use stillpoint_tests::folder;
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::processes::{self, clients};
 use stillpoint_tests::said::Said;
@@ -499,23 +500,7 @@ fn a_password_is_seen_nowhere() {
     listener.until_the_verdict();
     assert!(!frozen.text.contains(SECRET) && !said.text.contains(SECRET));
     std::fs::remove_file(credential).unwrap();
-    for file in files(&site.path("")) {
-        let bytes = std::fs::read(&file).unwrap();
-        assert!(!String::from_utf8_lossy(&bytes).contains(SECRET), "{} holds the secret", file.display());
-    }
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut out = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            out.extend(files(&entry.path()));
-        } else if kind.is_file() {
-            out.push(entry.path());
-        }
-    }
-    out
+    assert_eq!(folder::files_with(SECRET, &site.path("")), Vec::<PathBuf>::new());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use stillpoint_tests::folder;
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::site::Site;
 use stillpoint_tests::wait_until;
@@ -16,8 +17,7 @@ struct Scene {
 
 impl Scene {
     fn new(test: &str, before: bool) -> Option<Scene> {
-        let data = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-        std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let data = folder::with_mode(0o755);
         mariadb::fresh(test, &data.path().join("data"))?;
         let mut scene = Scene { server: None, site: Site::new(), data };
         scene.start(before);

@@ -15,8 +15,8 @@ use stillpoint_tests::program::succeed;
 use stillpoint_tests::redis::{Programs, Redis, Settings};
 use stillpoint_tests::site::Site;
 use stillpoint_tests::volume::Volume;
-use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
+use stillpoint_tests::{folder, free_port, wait_until};
 
 const EVERYSEC: Settings = &[("appendonly", "yes"), ("appendfsync", "everysec")];
 const ALWAYS: Settings = &[("appendonly", "yes"), ("appendfsync", "always")];
@@ -156,8 +156,7 @@ fn the_printed_commands_make_a_server_of_the_snapshot() {
         return;
     }
     for settings in [EVERYSEC, DUMPS] {
-        let folder = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let folder = folder::with_mode(0o755);
         let server = Redis::on(&programs, &folder.path().join("data"), settings);
         has_saved(&server);
         let site = Site::with(&server.configuration("timeout = 60\n"));
@@ -207,7 +206,7 @@ fn a_replica_is_frozen_as_a_replica() {
     let primary_settings = [EVERYSEC, &[("repl-diskless-sync-delay", "0")]].concat();
     let Some(programs) = Programs::find(test) else { return };
     // Replicas follow by network alone.
-    let port = free_port();
+    let port = free_port().to_string();
     let primary = [&primary_settings[..], &[("port", &port), ("bind", "127.0.0.1")]].concat();
     let primary = Redis::on(&programs, &folder.path().join("primary"), &primary);
     let follows = format!("127.0.0.1 {port}");
@@ -238,11 +237,6 @@ fn a_replica_is_frozen_as_a_replica() {
     assert!(rows.iter().all(|(w, s)| *s == 1 || rows.contains(&(*w, s - 1))), "a copy with a gap");
     let log = writers.stop();
     assert!(rows.len() < log.acknowledged(), "what was written meanwhile is in the copy");
-}
-
-fn free_port() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port().to_string()
 }
 
 fn frozen(test: &str, more: &str) -> Option<(Redis, Site, Writers)> {
@@ -454,10 +448,11 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     let said = site.json(&["thaw"]);
     said.assert_still();
     assert!(!frozen.text.contains("hunter2") && !said.text.contains("hunter2"));
-    let found =
-        Command::new("grep").args(["--recursive", "--files-with-matches", "hunter2"]).arg(site.path("")).output();
-    let found = String::from_utf8(found.unwrap().stdout).unwrap();
-    assert_eq!(found.lines().collect::<Vec<_>>(), [credential.to_str().unwrap()], "nowhere but where it is configured");
+    assert_eq!(
+        folder::files_with("hunter2", &site.path("")),
+        [credential.as_path()],
+        "nowhere but where it is configured"
+    );
     assert!(!server.errors().contains("hunter2"));
 
     login("wrong");

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use stillpoint_tests::comparison::{Row, Window, assert_same};
+use stillpoint_tests::folder;
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
@@ -248,8 +249,7 @@ fn mariadb_copied_file_by_file_is_told_to_be_no_more_than_a_crash() {
     let mut open = server.open();
     open.say("START TRANSACTION; INSERT INTO app.big VALUES (0, 'x');");
     site.freeze();
-    let copy = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
-    std::fs::set_permissions(copy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = folder::with_mode(0o755);
     let data = copy.path().join("data");
     succeed(Command::new("install").args(["-d", "-o", "mysql", "-g", "mysql"]).arg(&data), "");
     let part = |which: &str| {
