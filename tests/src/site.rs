@@ -200,6 +200,17 @@ impl Site {
         std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).unwrap();
     }
 
+    /// Writes this login into a file that nobody else can read, for `credential_file`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn credential(&self, login: &str) -> PathBuf {
+        let file = self.path("credential");
+        std::fs::write(&file, format!("{login}\n")).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        file
+    }
+
     /// A path under the state folder.
     pub fn path(&self, under: &str) -> PathBuf {
         self.folder.path().join(under)

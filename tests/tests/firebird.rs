@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -16,6 +15,7 @@ use stillpoint_tests::processes;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::{Site, recovery_point};
+use stillpoint_tests::unsigned::Unsigned;
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::Log;
 use stillpoint_tests::{dist, wait_until};
@@ -297,16 +297,13 @@ fn a_backup_mode_of_somebody_else_is_left_alone() {
         assert_eq!((server.backup_state(&database), server.backup_state(&other)), ("0".into(), "1".into()));
     }
     // One that is begun after everybody has looked: as a module meets it that sees none.
-    let real = dist::bundle("modules", "firebird");
-    let source = std::fs::read_to_string(real.join("module.toml")).unwrap();
-    let blind = source
-        .replacen("text    = \"SELECT MON$BACKUP_STATE FROM", "text    = \"SELECT 0 * MON$BACKUP_STATE FROM", 1)
-        .replacen("text    = \"SELECT COUNT(*) FROM RDB$FILES", "text    = \"SELECT 0 * COUNT(*) FROM RDB$FILES", 1)
-        .replacen("text    = \"SELECT MON$BACKUP_STATE,", "text    = \"SELECT 0 * MON$BACKUP_STATE,", 1);
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(real.join("module.wasm"), folder.path().join("module.wasm")).unwrap();
-    std::fs::write(folder.path().join("module.toml"), blind).unwrap();
-    site.configure(&configuration(&server, &[&database, &other], &format!("module = {}\n", folder.path().display())));
+    let blind = Unsigned::of("firebird");
+    blind.lie(&[
+        ("text    = \"SELECT MON$BACKUP_STATE FROM", "text    = \"SELECT 0 * MON$BACKUP_STATE FROM"),
+        ("text    = \"SELECT COUNT(*) FROM RDB$FILES", "text    = \"SELECT 0 * COUNT(*) FROM RDB$FILES"),
+        ("text    = \"SELECT MON$BACKUP_STATE,", "text    = \"SELECT 0 * MON$BACKUP_STATE,"),
+    ]);
+    site.configure(&configuration(&server, &[&database, &other], &blind.line()));
     let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
     assert_eq!(said.code, Some(4), "{}", said.text);
     assert!(said.text.contains("already in the physical backup mode"), "{}", said.text);
@@ -396,9 +393,7 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     }
     let Some((server, database)) = one(test) else { return };
     let site = Site::new();
-    let credential = site.path("credential");
-    std::fs::write(&credential, format!("-u backup \"-p{SECRET}\" -h 127.0.0.1 -P {}\n", server.port())).unwrap();
-    std::fs::set_permissions(&credential, PermissionsExt::from_mode(0o600)).unwrap();
+    let credential = site.credential(&format!("-u backup \"-p{SECRET}\" -h 127.0.0.1 -P {}", server.port()));
     site.configure(&format!(
         "[workload]\nworkload_name = firebird\nlinux_user = nobody\ndbnames = {}\ncredential_file = {}\ntimeout = 60\n",
         database.display(),
@@ -428,15 +423,10 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     let [excess] = told.try_into().unwrap_or_else(|f| panic!("{f:?}"));
     assert!(excess.starts_with("note: ") && excess.contains("INSERT ON WRITES"), "{excess}");
     // The server itself holds this login back from all else.
-    let real = dist::bundle("modules", "firebird");
-    let source = std::fs::read_to_string(real.join("module.toml")).unwrap();
-    let lie = source.replacen("\"ALTER DATABASE BEGIN BACKUP\"", "\"DELETE FROM RDB$RELATIONS\"", 1);
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(real.join("module.wasm"), folder.path().join("module.wasm")).unwrap();
-    std::fs::write(folder.path().join("module.toml"), lie).unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let module = Unsigned::of("firebird");
+    module.lie(&[("\"ALTER DATABASE BEGIN BACKUP\"", "\"DELETE FROM RDB$RELATIONS\"")]);
     let configured = std::fs::read_to_string(site.configuration()).unwrap();
-    site.configure(&format!("{configured}module = {}\n", folder.path().display()));
+    site.configure(&format!("{configured}{}", module.line()));
     let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
     assert!(said.code == Some(4) && said.text.contains("no permission"), "{}", said.text);
 }

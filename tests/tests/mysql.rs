@@ -420,10 +420,8 @@ mod newer {
         server.sql("CREATE USER backup@localhost IDENTIFIED WITH caching_sha2_password BY 'hunter2#x'; GRANT ALL ON *.* TO backup@localhost;");
         let site = Site::with(&configuration(&programs, &server, "").replace("-u root", "-u backup"));
         assert_eq!(site.json(&["check"]).faults(), ["SP-DB-001"], "no password");
-        let credential = site.path("credential");
-        std::fs::write(&credential, format!("-u backup --password='hunter2#x' -S {}\n", server.socket().display()))
-            .unwrap();
-        std::fs::set_permissions(&credential, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let login = format!("-u backup --password='hunter2#x' -S {}", server.socket().display());
+        let credential = site.credential(&login);
         let plain = configuration(&programs, &server, "");
         let plain = plain.lines().filter(|l| !l.starts_with("credString")).fold(String::new(), |s, l| s + l + "\n");
         site.configure(&format!("{plain}credential_file = {}\n", credential.display()));

@@ -461,9 +461,7 @@ fn a_password_is_seen_nowhere() {
     }
     let m = Machine::new("credential_file = /dev/null\n");
     let secret = "Hunter&2@x;";
-    let file = m.site.path("etc/oracle.login");
-    std::fs::write(&file, format!("c##backup/\"{secret}\"@orcl as sysbackup\n")).unwrap();
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let file = m.site.credential(&format!("c##backup/\"{secret}\"@orcl as sysbackup"));
     let list = m.site.path("etc/oratab");
     m.site.configure(&m.configuration(&list, &format!("credential_file = {}\n", file.display())));
     m.instance.set("passwords", serde_json::json!({ "C##BACKUP": secret.split('@').next().unwrap() }));

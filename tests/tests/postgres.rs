@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use stillpoint_tests::processes;
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::{Site, recovery_point};
+use stillpoint_tests::unsigned::Unsigned;
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::wait_until;
 
@@ -252,10 +253,8 @@ fn a_password_is_seen_nowhere() {
     server.sql(&format!("ALTER ROLE backup PASSWORD '{}';", SECRET.replace('\'', "''")));
     let said = site.json(&["check"]);
     assert_eq!(said.faults(), ["SP-DB-001"], "no password: {}", said.text);
-    let credential = site.path("credential");
-    std::fs::write(&credential, format!("-u backup \"-phunter2:\\\\4711 'x\" -S {}\n", server.socket().display()))
-        .unwrap();
-    std::fs::set_permissions(&credential, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let login = format!("-u backup \"-phunter2:\\\\4711 'x\" -S {}", server.socket().display());
+    let credential = site.credential(&login);
     site.configure(&format!(
         "[workload]\nworkload_name = postgres\nlinux_user = nobody\ncredential_file = {}\ntimeout = 60\n",
         credential.display()
@@ -410,16 +409,11 @@ fn what_a_manifest_calls_something_else_the_server_refuses() {
     let test = "what_a_manifest_calls_something_else_the_server_refuses";
     let Some(server) = Postgres::private(test, &[]) else { return };
     server.make_table();
-    let real: PathBuf = stillpoint_tests::dist::bundle("modules", "postgres");
-    let source = std::fs::read_to_string(real.join("module.toml")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let site = Site::with(&configuration(&server, &format!("module = {}\n", folder.path().display())));
-    std::fs::copy(real.join("module.wasm"), folder.path().join("module.wasm")).unwrap();
+    let module = Unsigned::of("postgres");
+    let site = Site::with(&configuration(&server, &module.line()));
     for write in ["INSERT INTO public.writes VALUES (99, 99)", "CREATE ROLE door SUPERUSER", "DROP TABLE public.writes"]
     {
-        let lie = source.replacen("\"SET idle_session_timeout = 0\"", &format!("\"{write}\""), 1);
-        assert_ne!(lie, source);
-        std::fs::write(folder.path().join("module.toml"), lie).unwrap();
+        module.lie(&[("\"SET idle_session_timeout = 0\"", &format!("\"{write}\""))]);
         let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
         assert_eq!(said.code, Some(4), "{write}: {}", said.text);
         assert!(said.text.contains("read-only transaction"), "{write}: {}", said.text);

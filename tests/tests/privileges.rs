@@ -12,6 +12,7 @@ use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::program::run;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
+use stillpoint_tests::unsigned::Unsigned;
 
 /// A user of every machine, who may do nothing.
 fn configuration(server: &MariaDb, more: &str) -> String {
@@ -79,25 +80,19 @@ fn what_a_manifest_calls_something_else_the_server_refuses() {
     let test = "what_a_manifest_calls_something_else_the_server_refuses";
     let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
     server.make_table();
-    let real = dist::bundle("modules", "mariadb");
-    let source = fs::read_to_string(real.join("module.toml")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let root = format!(
-        "[workload orders]\nworkload_name = mariadb\ntimeout = 60\ncredString = -u root --socket={}\nmodule = {}\n",
+    let module = Unsigned::of("mariadb");
+    let site = Site::with(&format!(
+        "[workload orders]\nworkload_name = mariadb\ntimeout = 60\ncredString = -u root --socket={}\n{}",
         server.socket().display(),
-        folder.path().display()
-    );
-    let site = Site::with(&root);
-    fs::copy(real.join("module.wasm"), folder.path().join("module.wasm")).unwrap();
+        module.line()
+    ));
     for write in [
         "INSERT INTO app.writes VALUES (99, 99)",
         "CREATE USER door@localhost",
         "DROP TABLE app.writes",
         "GRANT ALL ON *.* TO nobody@localhost",
     ] {
-        let lie = source.replacen("\"FLUSH BINARY LOGS\"", &format!("\"{write}\""), 1);
-        assert_ne!(lie, source);
-        fs::write(folder.path().join("module.toml"), lie).unwrap();
+        module.lie(&[("\"FLUSH BINARY LOGS\"", &format!("\"{write}\""))]);
         // Nobody has signed it.
         assert_eq!(site.json(&["run", "--", "true"]).faults(), ["SP-TRUST-004"], "{write}");
         let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
@@ -106,7 +101,7 @@ fn what_a_manifest_calls_something_else_the_server_refuses() {
         assert!(said.faults().contains(&"SP-TRUST-020".to_owned()), "it says so: {}", said.text);
     }
     assert_eq!(server.sql("SELECT COUNT(*) FROM app.writes WHERE writer = 99;"), "0\n");
-    fs::write(folder.path().join("module.toml"), source).unwrap();
+    module.lie(&[]);
     let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
     said.assert_fault(0, "SP-TRUST-020");
 }

@@ -479,10 +479,7 @@ fn a_password_is_seen_nowhere() {
     server
         .sql(&format!("CREATE USER backup@localhost IDENTIFIED BY '{SECRET}'; GRANT ALL ON *.* TO backup@localhost;"));
     let site = Site::new();
-    let credential = site.path("credential");
-    std::fs::write(&credential, format!("-u backup -p{SECRET} -S {}\n", server.socket().display())).unwrap();
-    let mode: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(&credential, mode).unwrap();
+    let credential = site.credential(&format!("-u backup -p{SECRET} -S {}", server.socket().display()));
     let ipc = site.path("ipc");
     std::fs::create_dir(&ipc).unwrap();
     site.configure(&format!(

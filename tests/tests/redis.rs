@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use stillpoint_tests::processes;
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::redis::{Programs, Redis, Settings};
 use stillpoint_tests::site::Site;
+use stillpoint_tests::unsigned::Unsigned;
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::Writers;
 use stillpoint_tests::{folder, free_port, wait_until};
@@ -416,13 +416,11 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     }
     let Some(server) = Redis::private(test, EVERYSEC) else { return };
     let site = Site::new();
-    let credential = site.path("credential");
     let login = |password: &str| {
         let word = password.replace('\\', "\\\\").replace('"', "\\\"");
-        std::fs::write(&credential, format!("-u backup \"-p{word}\" -S {}\n", server.socket().display())).unwrap();
-        std::fs::set_permissions(&credential, PermissionsExt::from_mode(0o600)).unwrap();
+        site.credential(&format!("-u backup \"-p{word}\" -S {}", server.socket().display()))
     };
-    login(SECRET);
+    let credential = login(SECRET);
     let folder = server.programs().folder.as_ref().map(|f| format!("command_path = {}\n", f.display()));
     site.configure(&format!(
         "[workload]\nworkload_name = redis\nlinux_user = nobody\ncredential_file = {}\ntimeout = 60\n{}",
@@ -530,14 +528,9 @@ fn check_tells_what_an_administrator_must_know() {
 fn a_process_that_is_no_server_is_not_believed() {
     let test = "a_process_that_is_no_server_is_not_believed";
     let Some(server) = Redis::private(test, EVERYSEC) else { return };
-    let source = stillpoint_tests::dist::bundle("modules", "redis");
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(source.join("module.wasm"), folder.path().join("module.wasm")).unwrap();
-    let text = std::fs::read_to_string(source.join("module.toml")).unwrap();
-    let other = text.replacen("\"redis-server\", \"valkey-server\"", "\"another\"", 1);
-    assert_ne!(other, text);
-    std::fs::write(folder.path().join("module.toml"), other).unwrap();
-    let site = Site::with(&server.configuration(&format!("timeout = 60\nmodule = {}\n", folder.path().display())));
+    let module = Unsigned::of("redis");
+    module.lie(&[("\"redis-server\", \"valkey-server\"", "\"another\"")]);
+    let site = Site::with(&server.configuration(&format!("timeout = 60\n{}", module.line())));
     let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
     assert_eq!(said.code, Some(4), "{}", said.text);
     assert!(said.faults().contains(&"SP-DB-016".to_owned()), "{}", said.text);
