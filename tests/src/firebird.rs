@@ -132,6 +132,16 @@ impl Firebird {
         self.own.path()
     }
 
+    /// A section of `workload.conf` that reaches these databases of it as `SYSDBA`, with more lines.
+    pub fn configuration(&self, databases: &[&Path], more: &str) -> String {
+        let databases: Vec<_> = databases.iter().map(|d| d.display().to_string()).collect();
+        format!(
+            "[workload]\nworkload_name = firebird\ndbnames = {}\ncredString = -u sysdba -p{PASSWORD} -h 127.0.0.1 -P {}\n{more}",
+            databases.join(", "),
+            self.port
+        )
+    }
+
     /// How a client names this path or alias.
     pub fn name(&self, database: &Path) -> String {
         format!("inet://127.0.0.1:{}/{}", self.port, database.display())

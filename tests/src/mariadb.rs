@@ -61,8 +61,8 @@ impl Programs {
         Some(Programs { server, client: newer::program(test, "mariadb")?, install, small: &SMALL })
     }
 
-    /// The folder of the client: `command_path`.
-    pub fn command_path(&self) -> &Path {
+    /// The folder of the client, and of the tools beside it.
+    pub fn tools(&self) -> &Path {
         self.client.parent().unwrap_or(&self.client)
     }
 
@@ -106,13 +106,16 @@ impl Programs {
         MariaDb::start(self.clone(), own, &data, options).unwrap()
     }
 
+    /// Which of both it is, as its module is named.
+    fn make(&self) -> &'static str {
+        if self.server.ends_with("mysqld") { "mysql" } else { "mariadb" }
+    }
+
     /// Making one takes seconds.
     fn template(&self) -> PathBuf {
         let said = succeed(Command::new(&self.server).arg("--version"), "");
         let version = said.split_whitespace().skip_while(|w| *w != "Ver").nth(1).unwrap_or_default().replace('/', "_");
-        let name = self.server.file_name().unwrap_or_default().to_string_lossy();
-        let name = if name == "mysqld" { "mysql" } else { "mariadb" };
-        folder::kept(&format!("{name}-{version}"), |data| {
+        folder::kept(&format!("{}-{version}", self.make()), |data| {
             let mut command = Command::new(&self.install[0]);
             command.args(&self.install[1..]).args(as_mysql()).args(&self.small[..4]);
             succeed(command.arg(format!("--datadir={}", data.display())), "");
@@ -272,6 +275,16 @@ impl MariaDb {
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
         self.own.path().join("s")
+    }
+
+    /// A section of `workload.conf` that reaches it as root, with more lines.
+    pub fn configuration(&self, more: &str) -> String {
+        format!(
+            "[workload]\nworkload_name = {}\n{}credString = -u root --socket={}\n{more}",
+            self.programs.make(),
+            newer::command_path(&self.programs.client),
+            self.socket().display()
+        )
     }
 
     /// Its error log.

@@ -30,3 +30,9 @@ pub fn program(test: &str, name: &str) -> Option<PathBuf> {
     }
     found
 }
+
+/// The line of `workload.conf` that says where this client is. Debian's are on the path, and need none.
+pub fn command_path(client: &Path) -> String {
+    let folder = client.parent().filter(|f| f.starts_with(self::folder()));
+    folder.map(|f| format!("command_path = {}\n", f.display())).unwrap_or_default()
+}

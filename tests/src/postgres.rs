@@ -47,11 +47,6 @@ impl Programs {
         })
     }
 
-    /// The folder of the client: `command_path`.
-    pub fn command_path(&self) -> &Path {
-        self.client.parent().unwrap_or(&self.client)
-    }
-
     /// Fills a folder with a fresh data folder, whose superuser is `postgres`, by its socket.
     ///
     /// # Panics
@@ -211,6 +206,15 @@ impl Postgres {
     /// Its data folder.
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// A section of `workload.conf` that reaches it as its superuser, with more lines.
+    pub fn configuration(&self, more: &str) -> String {
+        format!(
+            "[workload]\nworkload_name = postgres\nlinux_user = postgres\n{}credString = -u postgres --socket={}\n{more}",
+            newer::command_path(&self.programs.client),
+            self.socket().display()
+        )
     }
 
     /// Its error log.

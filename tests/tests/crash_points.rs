@@ -402,10 +402,7 @@ impl Bench {
                 let (_, file) = self.sqlite.as_ref().expect("it was made");
                 format!("[workload]\nworkload_name = sqlite\ndbnames = {}\ntimeout = {timeout}\n", file.display())
             }
-            Database::MariaDb => format!(
-                "[workload]\nworkload_name = mariadb\ncredString = -u root -S {}\ntimeout = {timeout}\n",
-                self.mariadb().socket().display()
-            ),
+            Database::MariaDb => self.mariadb().configuration(&format!("timeout = {timeout}\n")),
             Database::Fake(name) => self.fake().configuration(name, timeout),
         }
     }

@@ -383,7 +383,7 @@ mod newer {
         let site = Site::with(&format!(
             "[workload orders]\nworkload_name = mysql\ncommand_path = {}\ncredString = -u root --socket={}\n\
              timeout = 60\n[logbackup]\nbaseLocation = {}\n",
-            programs.command_path().display(),
+            programs.tools().display(),
             server.socket().display(),
             shipped.path().display(),
         ));

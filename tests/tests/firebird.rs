@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use stillpoint_tests::comparison::{Row, assert_recovered};
-use stillpoint_tests::firebird::{self, Firebird, PASSWORD, delta};
+use stillpoint_tests::firebird::{self, Firebird, delta};
 use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::processes;
 use stillpoint_tests::program::{run, succeed};
@@ -21,13 +21,7 @@ use stillpoint_tests::writers::Log;
 use stillpoint_tests::{dist, wait_until};
 
 fn configuration(server: &Firebird, databases: &[&Path], more: &str) -> String {
-    let databases: Vec<_> = databases.iter().map(|d| d.display().to_string()).collect();
-    format!(
-        "[workload]\nworkload_name = firebird\ntimeout = 60\ndbnames = {}\n\
-         credString = -u sysdba -p{PASSWORD} -h 127.0.0.1 -P {}\n{more}",
-        databases.join(", "),
-        server.port()
-    )
+    server.configuration(databases, &format!("timeout = 60\n{more}"))
 }
 
 /// A server with one database.

@@ -9,14 +9,6 @@ use stillpoint_tests::session::Session;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 
-fn site(server: &MariaDb) -> Site {
-    let socket = server.socket();
-    Site::with(&format!(
-        "[workload]\nworkload_name = mariadb\ncredString = -u root -S {}\nstall_budget = 1\n",
-        socket.display()
-    ))
-}
-
 /// Writers of the application wait for somebody else, before and after.
 fn is_still_held(server: &MariaDb) {
     let said = server.try_sql("SET SESSION lock_wait_timeout = 1; INSERT INTO app.held VALUES (1);");
@@ -29,7 +21,7 @@ fn what_somebody_else_holds_is_named_and_left_alone() {
     let account = "--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON";
     let Some(server) = MariaDb::private(test, &["--performance-schema=ON", account]) else { return };
     server.sql("CREATE DATABASE IF NOT EXISTS app; CREATE TABLE app.held (a INT);");
-    let site = site(&server);
+    let site = Site::with(&server.configuration("stall_budget = 1\n"));
     // Beside a read lock our own stages can be taken; beside another backup they cannot.
     let ways = [("FLUSH TABLES WITH READ LOCK", Some(0)), ("BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT", Some(4))];
     for (lock, code) in ways {
@@ -56,7 +48,7 @@ fn a_backup_that_nobody_can_name_is_left_alone() {
     let test = "a_backup_that_nobody_can_name_is_left_alone";
     let Some(server) = MariaDb::private(test, &[]) else { return };
     server.sql("CREATE DATABASE IF NOT EXISTS app; CREATE TABLE app.held (a INT);");
-    let site = site(&server);
+    let site = Site::with(&server.configuration("stall_budget = 1\n"));
     let somebody = server.hold("BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT");
     let said = site.json(&["run", "--", "true"]);
     said.assert_fault(4, "SP-DB-014");

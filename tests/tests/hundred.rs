@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use stillpoint_tests::comparison::{Row, Window, assert_recovered, assert_same};
-use stillpoint_tests::firebird::{self, Firebird, PASSWORD};
+use stillpoint_tests::firebird::{self, Firebird};
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::postgres::{self, Postgres};
 use stillpoint_tests::program::succeed;
@@ -87,10 +87,10 @@ fn assert_kept(what: &str, promise: Promise, log: &Log, window: Window, rows: &B
     }
 }
 
+/// Or MySQL.
 impl Database for MariaDb {
     fn configuration(&self) -> String {
-        let socket = self.socket();
-        format!("[workload]\nworkload_name = mariadb\ncredString = -u root --socket={}\n", socket.display())
+        self.configuration("")
     }
 
     fn empty(&self) {
@@ -119,44 +119,19 @@ fn a_hundred_cycles_of_mariadb() {
     });
 }
 
-/// MySQL 9, with a table that is not InnoDB's or without.
-struct MySql(MariaDb, mariadb::Programs);
-
-impl Database for MySql {
-    fn configuration(&self) -> String {
-        let (socket, programs) = (self.0.socket(), self.1.command_path());
-        format!(
-            "[workload]\nworkload_name = mysql\ncommand_path = {}\ncredString = -u root --socket={}\n",
-            programs.display(),
-            socket.display()
-        )
-    }
-
-    fn empty(&self) {
-        self.0.sql("TRUNCATE TABLE app.writes;");
-    }
-
-    fn writers(&self) -> Writers {
-        self.0.writers(4)
-    }
-
-    fn rows(&self) -> BTreeSet<Row> {
-        self.0.rows()
-    }
-}
-
+/// With a table that is not InnoDB's, or without.
 fn mysql(test: &str, promise: Promise) {
     let Some(programs) = stillpoint_tests::mysql::programs(test) else { return };
-    let open = |folder: &Path| MySql(programs.on(&folder.join("db"), &[]), programs.clone());
+    let open = |folder: &Path| programs.on(&folder.join("db"), &[]);
     let make = |folder: &Path| {
         programs.fresh(&folder.join("db"));
         let server = open(folder);
-        server.0.make_table();
+        server.make_table();
         if promise == Promise::Still {
-            server.0.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
+            server.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
         }
         // What is made once is written out once.
-        server.0.sql("FLUSH TABLES;");
+        server.sql("FLUSH TABLES;");
         succeed(Command::new("sync").arg("--file-system").arg(folder), "");
         Some(())
     };
@@ -177,11 +152,7 @@ fn a_hundred_cycles_of_mysql_while_writers_wait() {
 
 impl Database for Postgres {
     fn configuration(&self) -> String {
-        let socket = self.socket();
-        format!(
-            "[workload]\nworkload_name = postgres\nlinux_user = postgres\ncredString = -u postgres --socket={}\n",
-            socket.display()
-        )
+        self.configuration("")
     }
 
     fn empty(&self) {
@@ -273,11 +244,7 @@ impl InFirebird {
 
 impl Database for InFirebird {
     fn configuration(&self) -> String {
-        format!(
-            "[workload]\nworkload_name = firebird\ndbnames = {}\ncredString = -u sysdba -p{PASSWORD} -h 127.0.0.1 -P {}\n",
-            self.database.display(),
-            self.server.port()
-        )
+        self.server.configuration(&[&self.database], "")
     }
 
     fn empty(&self) {

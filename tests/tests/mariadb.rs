@@ -7,12 +7,8 @@ use std::time::{Duration, Instant};
 use stillpoint_tests::mariadb::{MariaDb, Programs};
 use stillpoint_tests::site::Site;
 
-fn configuration(programs: &Programs, server: &MariaDb, more: &str) -> String {
-    format!(
-        "[workload orders]\nworkload_name = mariadb\ntimeout = 60\ncommand_path = {}\ncredString = -u root --socket={}\n{more}",
-        programs.command_path().display(),
-        server.socket().display()
-    )
+fn configuration(server: &MariaDb, more: &str) -> String {
+    server.configuration(&format!("timeout = 60\n{more}")).replace("[workload]", "[workload orders]")
 }
 
 /// Statements that have run for this long, and a transaction that has been idle for as long.
@@ -24,7 +20,7 @@ fn what_never_ends(programs: &Programs, age: Duration) {
          CREATE TABLE app.slow (a INT) ENGINE = MyISAM; \
          CREATE TABLE app.plain (writer INT, sequence BIGINT, KEY (writer, sequence)) ENGINE = MyISAM;",
     );
-    let site = Site::with(&configuration(programs, &server, "stall_budget = 2\n"));
+    let site = Site::with(&configuration(&server, "stall_budget = 2\n"));
     let all = [server.writers(2), server.writers_into(1, "app.plain")];
     let idle = server.hold("BEGIN; INSERT INTO app.seen VALUES (3)");
     let reads = server.busy_with("SELECT SLEEP(3600) FROM app.seen");
@@ -95,7 +91,7 @@ mod newer {
         programs.fresh(&data(&volume.data()));
         let server = programs.on(&data(&volume.data()), options);
         server.make_table();
-        let site = Site::with(&configuration(&programs, &server, ""));
+        let site = Site::with(&configuration(&server, ""));
         let writers = server.writers(4);
         writers.get_on(20);
         let (said, window, (image, snapshot)) = site.while_frozen(|| volume.image_and_snapshot());
@@ -140,7 +136,7 @@ mod newer {
         let Some(programs) = Programs::newer(test) else { return };
         let server = programs.private(&["--log-bin=binlog"]);
         server.make_table();
-        let least = configuration(&programs, &server, "linux_user = nobody\n").replace("-u root", "-u nobody");
+        let least = configuration(&server, "linux_user = nobody\n").replace("-u root", "-u nobody");
         let site = Site::with(&least);
         server.sql(&site.call(&["privileges", "orders"]).stdout);
         let said = site.json(&["check"]);
@@ -156,7 +152,7 @@ mod newer {
         let Some(programs) = Programs::newer("the_keeper_of_mariadb_11_is_killed") else { return };
         let server = programs.private(&[]);
         server.make_table();
-        let site = Site::with(&configuration(&programs, &server, ""));
+        let site = Site::with(&configuration(&server, ""));
         let writers = server.writers(2);
         site.freeze();
         site.kill_keeper();

@@ -17,17 +17,13 @@ use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::Log;
 use stillpoint_tests::{free_port, mysql, wait_until};
 
-fn configuration(programs: &Programs, server: &MariaDb, more: &str) -> String {
-    format!(
-        "[workload orders]\nworkload_name = mysql\ntimeout = 60\ncommand_path = {}\ncredString = -u root --socket={}\n{more}",
-        programs.command_path().display(),
-        server.socket().display()
-    )
+fn configuration(server: &MariaDb, more: &str) -> String {
+    server.configuration(&format!("timeout = 60\n{more}")).replace("[workload]", "[workload orders]")
 }
 
 /// As the least login: a user of every machine, whom the socket knows.
-fn least(programs: &Programs, server: &MariaDb) -> String {
-    configuration(programs, server, "linux_user = nobody\n").replace("-u root", "-u nobody")
+fn least(server: &MariaDb) -> String {
+    configuration(server, "linux_user = nobody\n").replace("-u root", "-u nobody")
 }
 
 /// Where the server was when it was thawed: the end of what the snapshot can hold.
@@ -65,7 +61,7 @@ mod newer {
         server.make_table();
         let ipc = volume.data().join("ipc");
         std::fs::create_dir(&ipc).unwrap();
-        let site = Site::with(&configuration(&programs, &server, &format!("ipc_folder = {}\n", ipc.display())));
+        let site = Site::with(&configuration(&server, &format!("ipc_folder = {}\n", ipc.display())));
         let writers = server.writers(4);
         writers.get_on(20);
         site.freeze();
@@ -111,7 +107,7 @@ mod newer {
     fn roll_forward(programs: &Programs, copy: &MariaDb, said: &Said, logs: &Path) {
         let point = said.point();
         let (last, stop) = (at_the_thaw(said, "end_file"), at_the_thaw(said, "end_position"));
-        let mut read = Command::new(programs.command_path().join("mysqlbinlog"));
+        let mut read = Command::new(programs.tools().join("mysqlbinlog"));
         read.arg(format!("--stop-position={stop}"));
         // The newest one began with the copy's own start; the one before it ends where the snapshot was cut.
         let list = copy.sql("SHOW BINARY LOGS;");
@@ -167,7 +163,7 @@ mod newer {
             server.sql("CREATE TABLE app.plain (writer INT, sequence BIGINT, KEY (writer, sequence)) ENGINE = MyISAM;");
             all.push(("app.plain", server.writers_into(2, "app.plain")));
         }
-        let site = Site::with(&configuration(&programs, &server, ""));
+        let site = Site::with(&configuration(&server, ""));
         all.iter().for_each(|(_, w)| w.get_on(20));
         let (said, window, (image, snapshot)) = site.while_frozen(|| volume.image_and_snapshot());
         all.iter().for_each(|(_, w)| w.get_on(20));
@@ -297,7 +293,7 @@ mod newer {
         let server = apart.try_start(&programs).unwrap();
         server.make_table();
         let more = "snapshot = per-volume\nstall_budget = 30\n";
-        let site = Site::with(&configuration(&programs, &server, more));
+        let site = Site::with(&configuration(&server, more));
         let writers = server.writers(4);
         writers.get_on(20);
         let (said, window, [data, redo]) = site.while_frozen(|| one_after_the_other(&apart, &server));
@@ -349,7 +345,7 @@ mod newer {
         let test = "a_copy_of_files_is_never_called_consistent";
         let Some(programs) = mysql::programs(test) else { return };
         let server = programs.private(&[]);
-        let site = Site::with(&configuration(&programs, &server, "snapshot = files\n"));
+        let site = Site::with(&configuration(&server, "snapshot = files\n"));
         let told = site.json(&["check"]).findings();
         assert!(told.iter().any(|f| f.contains("the verdict will be crash-consistent")), "{told:?}");
         let said = site.json(&["run", "--", "true"]);
@@ -366,7 +362,7 @@ mod newer {
         let Some(programs) = mysql::programs(test) else { return };
         let server = programs.private(&[]);
         server.make_table();
-        let site = Site::with(&least(&programs, &server));
+        let site = Site::with(&least(&server));
         let printed = site.call(&["privileges", "orders"]);
         assert_eq!(printed.code, Some(0), "{printed:?}");
         // As it was printed, by the administrator.
@@ -418,11 +414,11 @@ mod newer {
         let Some(programs) = mysql::programs(test) else { return };
         let server = programs.private(&[]);
         server.sql("CREATE USER backup@localhost IDENTIFIED WITH caching_sha2_password BY 'hunter2#x'; GRANT ALL ON *.* TO backup@localhost;");
-        let site = Site::with(&configuration(&programs, &server, "").replace("-u root", "-u backup"));
+        let site = Site::with(&configuration(&server, "").replace("-u root", "-u backup"));
         assert_eq!(site.json(&["check"]).faults(), ["SP-DB-001"], "no password");
         let login = format!("-u backup --password='hunter2#x' -S {}", server.socket().display());
         let credential = site.credential(&login);
-        let plain = configuration(&programs, &server, "");
+        let plain = configuration(&server, "");
         let plain = plain.lines().filter(|l| !l.starts_with("credString")).fold(String::new(), |s, l| s + l + "\n");
         site.configure(&format!("{plain}credential_file = {}\n", credential.display()));
         let said = site.json(&["run", "--", "true"]);
@@ -438,7 +434,7 @@ mod newer {
         let server = programs.private(&[]);
         server.make_table();
         server.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
-        let site = Site::with(&configuration(&programs, &server, ""));
+        let site = Site::with(&configuration(&server, ""));
         let writers = server.writers(2);
         site.freeze();
         let held = writers.log().acknowledged();
@@ -462,7 +458,7 @@ mod newer {
         let server = programs.private(&[]);
         server.make_table();
         server.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
-        let site = Site::with(&configuration(&programs, &server, "stall_budget = 50\n"));
+        let site = Site::with(&configuration(&server, "stall_budget = 50\n"));
         let writers = server.writers(2);
         let other = server.hold("LOCK TABLES app.plain WRITE");
         let waiting = "SELECT id FROM information_schema.processlist WHERE info LIKE 'FLUSH TABLES%';";
@@ -491,7 +487,7 @@ mod newer {
         let server = programs.private(&[]);
         server.make_table();
         server.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
-        let site = Site::with(&configuration(&programs, &server, "stall_budget = 2\n"));
+        let site = Site::with(&configuration(&server, "stall_budget = 2\n"));
         let other = server.hold("LOCK TABLES app.plain WRITE");
         let told = site.json(&["check"]).findings().join("\n");
         assert!(told.contains("holds LOCK TABLES"), "{told}");
@@ -516,7 +512,7 @@ mod newer {
         let server = programs.private(&[]);
         server.make_table();
         server.sql("CREATE TABLE app.other (a INT PRIMARY KEY);");
-        let site = Site::with(&configuration(&programs, &server, "stall_budget = 1\n"));
+        let site = Site::with(&configuration(&server, "stall_budget = 1\n"));
         let writers = server.writers(2);
         // It waits for this reader, and holds what we need.
         let reader = server.hold("BEGIN; SELECT * FROM app.other");
@@ -542,7 +538,7 @@ mod newer {
         let test = "a_session_that_somebody_ended_is_not_called_consistent";
         let Some(programs) = mysql::programs(test) else { return };
         let server = programs.private(&[]);
-        let site = Site::with(&configuration(&programs, &server, ""));
+        let site = Site::with(&configuration(&server, ""));
         site.freeze();
         let holder = "SELECT t.processlist_id FROM performance_schema.metadata_locks AS m JOIN performance_schema.threads AS t \
                       ON t.thread_id = m.owner_thread_id WHERE m.object_type = 'BACKUP LOCK' AND m.lock_type = 'SHARED';";
@@ -570,7 +566,7 @@ mod newer {
         let follows = || replica.try_sql("SELECT COUNT(*) > 10 FROM app.writes;").stdout == "1\n";
         let writers = primary.writers(1);
         wait_until("the replica follows", follows);
-        let site = Site::with(&configuration(&programs, &replica, "role = slave\nenforceSlaveOnly = 1\n"));
+        let site = Site::with(&configuration(&replica, "role = slave\nenforceSlaveOnly = 1\n"));
         let said = site.json(&["run", "--", "true"]);
         said.assert_recoverable();
         assert_eq!(said.json["workloads"][0]["role"], "replica", "{}", said.text);
@@ -578,7 +574,7 @@ mod newer {
         assert!(point["replication"].contains("relay_log_file") && point.contains_key("gtid"), "{point:?}");
         replica.sql("STOP REPLICA;");
         assert_eq!(site.json(&["check"]).json["workloads"][0]["role"], "replica", "one that waits is still one");
-        site.configure(&configuration(&programs, &primary, "role = slave\nenforceSlaveOnly = 1\n"));
+        site.configure(&configuration(&primary, "role = slave\nenforceSlaveOnly = 1\n"));
         let said = site.json(&["run", "--", "true"]);
         assert_eq!(said.faults(), ["SP-ROLE-001"], "{}", said.text);
         writers.get_on(5);
@@ -590,7 +586,7 @@ mod newer {
         let test = "check_tells_what_would_make_a_copy_worthless";
         let Some(programs) = mysql::programs(test) else { return };
         let server = programs.private(&["--disable-log-bin", "--innodb-doublewrite=OFF"]);
-        let site = Site::with(&configuration(&programs, &server, ""));
+        let site = Site::with(&configuration(&server, ""));
         let told = site.json(&["check"]).findings().join("\n");
         for words in ["warning: innodb_doublewrite = OFF", "note: the binary log is off"] {
             assert!(told.contains(words), "{words}: {told}");
@@ -600,7 +596,7 @@ mod newer {
         assert!(said.code == Some(4) && said.text.contains("ENABLE INNODB REDO_LOG"), "{}", said.text);
         drop(server);
         let server = programs.private(&["--performance-schema=OFF"]);
-        site.configure(&configuration(&programs, &server, ""));
+        site.configure(&configuration(&server, ""));
         let said = site.json(&["run", "--", "true"]);
         assert!(said.code == Some(4) && said.text.contains("performance_schema is off"), "{}", said.text);
     }
@@ -623,7 +619,7 @@ fn a_long_statement(test: &str, age: Duration) {
     let Some(programs) = mysql::programs(test) else { return };
     let server = programs.private(&[]);
     server.make_table();
-    let site = Site::with(&configuration(&programs, &server, "stall_budget = 2\n"));
+    let site = Site::with(&configuration(&server, "stall_budget = 2\n"));
     let writers = server.writers(2);
     writers.get_on(5);
     server.sql("CREATE TABLE app.seen (a INT PRIMARY KEY); INSERT INTO app.seen VALUES (1), (2);");

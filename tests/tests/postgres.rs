@@ -21,11 +21,7 @@ use stillpoint_tests::wait_until;
 
 /// The server's own superuser, by its socket.
 fn configuration(server: &Postgres, more: &str) -> String {
-    format!(
-        "[workload]\nworkload_name = postgres\nlinux_user = postgres\ntimeout = 60\n\
-         credString = -u postgres --socket={}\n{more}",
-        server.socket().display()
-    )
+    server.configuration(&format!("timeout = 60\n{more}"))
 }
 
 /// As the least login: a user of every machine, whom the socket knows.
@@ -44,8 +40,7 @@ fn cycle(test: &str, programs: Option<Programs>, settings: &[&str]) {
     server.make_table();
     let ipc = volume.data().join("ipc");
     std::fs::create_dir(&ipc).unwrap();
-    let more = format!("ipc_folder = {}\ncommand_path = {}\n", ipc.display(), programs.command_path().display());
-    let site = Site::with(&configuration(&server, &more));
+    let site = Site::with(&configuration(&server, &format!("ipc_folder = {}\n", ipc.display())));
     let writers = server.writers(4);
     writers.get_on(20);
     let asked = Instant::now();
@@ -328,7 +323,7 @@ fn a_checkpoint_that_does_not_end_costs_nobody_anything() {
     let test = "a_checkpoint_that_does_not_end_costs_nobody_anything";
     let Some(server) = Postgres::private(test, &[]) else { return };
     server.make_table();
-    let site = Site::with(&configuration(&server, "").replace("timeout = 60", "timeout = 5"));
+    let site = Site::with(&server.configuration("timeout = 5\n"));
     let writers = server.writers(2);
     let checkpointer = stop_the_checkpointer(&server);
     let said = site.json(&["freeze"]);

@@ -29,11 +29,6 @@ fn mariadb(server: &MariaDb, module: &str, more: &str) -> String {
     format!("[workload]\nworkload_name = {module}\ncredString = -u root -S {}\n{more}", socket.display())
 }
 
-fn postgres(server: &Postgres, more: &str) -> String {
-    let socket = server.socket().display();
-    format!("[workload]\nworkload_name = postgres\nlinux_user = postgres\ncredString = -u postgres -S {socket}\n{more}")
-}
-
 fn assert_nothing_stays_frozen(site: &Site) {
     site.wait_for_the_guard();
     site.assert_nothing_is_frozen();
@@ -155,7 +150,7 @@ fn a04_postgres_is_in_backup_mode_or_nothing_is_claimed() {
     }
     let Some(server) = Postgres::private(test, &[]) else { return };
     server.make_table();
-    let site = Site::with(&postgres(&server, "timeout = 60\n"));
+    let site = Site::with(&server.configuration("timeout = 60\n"));
     site.freeze();
     // Nothing but a session that is in backup mode can end it: what it is told then ends up in the verdict.
     let said = site.json(&["thaw"]);
@@ -167,7 +162,8 @@ fn a04_postgres_is_in_backup_mode_or_nothing_is_claimed() {
     assert!(sent("backup_start") && sent("backup_stop"), "{entries}");
 
     // The function is not there for this login, so it fails: that is no snapshot.
-    let least = postgres(&server, "timeout = 60\n")
+    let least = server
+        .configuration("timeout = 60\n")
         .replace("postgres\ncred", "nobody\ncred")
         .replace("-u postgres", "-u nobody");
     site.configure(&least);
@@ -192,7 +188,7 @@ fn a05_a_client_that_hangs_does_not_hang_the_agent() {
     let folder = tempfile::tempdir().unwrap();
     for hangs in ["exec sleep 3605", "echo psql: waiting; exec sleep 3605", "sleep 3605 & echo; wait"] {
         let more = script(folder.path(), "psql", hangs);
-        let site = Site::with(&postgres(&server, &format!("timeout = 2\n{more}")));
+        let site = Site::with(&server.configuration(&format!("timeout = 2\n{more}")));
         let began = Instant::now();
         let said = site.json(&["run", "--", "true"]);
         assert_eq!((said.code, said.faults().is_empty()), (Some(4), false), "{hangs}: {}", said.text);
@@ -201,7 +197,7 @@ fn a05_a_client_that_hangs_does_not_hang_the_agent() {
         assert_nothing_stays_frozen(&site);
     }
     // The same once it stands still.
-    let site = Site::with(&postgres(&server, "timeout = 60\n"));
+    let site = Site::with(&server.configuration("timeout = 60\n"));
     site.freeze();
     clients(&site).iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
     let began = Instant::now();

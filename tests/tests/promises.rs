@@ -44,10 +44,7 @@ fn scene(timeout: u32) -> Scene {
 fn mariadb(test: &str, timeout: u32) -> Option<(MariaDb, Site, Writers)> {
     let server = MariaDb::private(test, &[])?;
     server.make_table();
-    let site = Site::with(&format!(
-        "[workload]\nworkload_name = mariadb\ncredString = -u root -S {}\ntimeout = {timeout}\n",
-        server.socket().display()
-    ));
+    let site = Site::with(&server.configuration(&format!("timeout = {timeout}\n")));
     let writers = server.writers(2);
     writers.get_on(10);
     Some((server, site, writers))

@@ -76,11 +76,8 @@ fn mariadb_comes_to_a_standstill(test: &str, options: &[&str], agent: Agent) {
     let server = MariaDb::on(&volume.data().join("mysql"), options);
     server.make_table();
     std::fs::create_dir(volume.data().join("ipc")).unwrap();
-    let site = Site::with(&format!(
-        "[workload]\nworkload_name = mariadb\ncredString = -u root --socket={}\nipc_folder = {}\ntimeout = 60\n",
-        server.socket().display(),
-        volume.data().join("ipc").display(),
-    ));
+    let more = format!("ipc_folder = {}\ntimeout = 60\n", volume.data().join("ipc").display());
+    let site = Site::with(&server.configuration(&more));
     let writers = server.writers(4);
     let (said, window, copies) = cycle(&site, volume, &writers, agent);
     let log = writers.stop();
@@ -180,10 +177,7 @@ fn mariadb_whose_redo_log_is_on_another_filesystem() {
     };
     let server = start(&data, &redo);
     server.make_table();
-    let site = Site::with(&format!(
-        "[workload]\nworkload_name = mariadb\ncredString = -u root --socket={}\n",
-        server.socket().display()
-    ));
+    let site = Site::with(&server.configuration(""));
     let writers = server.writers(4);
     writers.get_on(20);
     let (said, window, images) = site.while_frozen(|| (data.block_image(), redo.block_image()));
@@ -233,10 +227,7 @@ fn mariadb_copied_file_by_file_is_told_to_be_no_more_than_a_crash() {
     server.make_table();
     server.sql("CREATE TABLE app.big (id INT PRIMARY KEY, text LONGBLOB) ENGINE = InnoDB;");
     server.sql("INSERT INTO app.writes VALUES (1, 1);");
-    let configuration = format!(
-        "[workload]\nworkload_name = mariadb\ncredString = -u root --socket={}\ntimeout = 60\n",
-        server.socket().display()
-    );
+    let configuration = server.configuration("timeout = 60\n");
     for kind in ["per-volume", "files"] {
         let site = Site::with(&format!("{configuration}snapshot = {kind}\n"));
         let said = site.json(&["run", "--", "true"]);
