@@ -93,6 +93,16 @@ impl Volume {
         at
     }
 
+    /// Shows a snapshot below this folder, as another machine sees it that has mounted the disks of this one there.
+    ///
+    /// # Panics
+    /// When something is there already.
+    pub fn show_below(&self, root: &Path, snapshot: &Path) {
+        let below = root.join(self.data().strip_prefix("/").unwrap());
+        std::fs::create_dir_all(below.parent().expect("a folder in a folder")).unwrap();
+        std::os::unix::fs::symlink(snapshot, below).unwrap();
+    }
+
     /// Both kinds of copy. The image first: a snapshot writes everything out.
     pub fn image_and_snapshot(&self) -> (BlockImage, PathBuf) {
         let image = self.block_image();

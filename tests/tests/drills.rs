@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use stillpoint_tests::comparison::{Row, assert_same};
+use stillpoint_tests::folder;
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::mysql;
 use stillpoint_tests::postgres::{self, Postgres};
@@ -41,14 +42,27 @@ fn recover(site: &Site, arguments: &[&str], environment: &[(&str, &Path)]) {
     }
 }
 
+/// Beside what runs, in a folder of its own.
+fn recover_beside(site: &Site, root: &str, to: &Path, environment: &[(&str, &Path)]) {
+    recover(site, &["--route", "scratch", "--snapshot", root, "--folder", to.to_str().unwrap()], environment);
+}
+
 /// A folder in which the snapshot is found as it would be on its own mounted disks.
-fn mounted(site: &Site, snapshot: &Path, data: &Path) -> PathBuf {
+fn mounted(site: &Site, volume: &Volume, snapshot: &Path) -> String {
     let root = site.path("mnt");
-    let inner = root.join(data.strip_prefix("/").unwrap());
-    std::fs::create_dir_all(inner.parent().unwrap()).unwrap();
-    let _ = std::fs::remove_file(&inner);
-    std::os::unix::fs::symlink(snapshot, inner).unwrap();
-    root
+    volume.show_below(&root, snapshot);
+    root.display().to_string()
+}
+
+/// On a machine that is made from the snapshot the data is there already.
+fn made_from(snapshot: &Path, data: &Path) {
+    std::fs::remove_dir_all(data).unwrap();
+    folder::copy(snapshot, data);
+}
+
+/// This section as that of `orders`, whose logs are kept below this folder.
+fn shipping(section: &str, to: &Path) -> String {
+    format!("{}[logbackup]\nbaseLocation = {}\n", section.replace("[workload]", "[workload orders]"), to.display())
 }
 
 /// A moment between whole seconds that nothing happens in, and which is over: seconds since 1970.
@@ -84,6 +98,15 @@ fn assert_exactly(log: &Log, rows: &BTreeSet<Row>) {
 /// Writers from this number on write after the time that is recovered to.
 const LATER: u32 = 90;
 
+/// Fifty commits after that time.
+fn later(table: &str) -> String {
+    (1..=50).map(|i| format!("INSERT INTO {table} VALUES ({LATER}, {i});\n")).collect()
+}
+
+fn count_later(rows: &BTreeSet<Row>) -> usize {
+    rows.iter().filter(|(writer, _)| *writer == LATER).count()
+}
+
 /// A snapshot among writers that never stop, and what they write after it.
 fn snapshot_among(site: &Site, volume: &Volume, writers: &Writers) -> (Said, PathBuf) {
     writers.get_on(30);
@@ -102,12 +125,7 @@ fn mariadb_is_whole_again_to_the_second() {
     let server = MariaDb::on(&data, &["--log-bin=binlog", "--server-id=7"]);
     server.make_table();
     let shipped = tempfile::tempdir().unwrap();
-    let site = Site::with(&format!(
-        "[workload orders]\nworkload_name = mariadb\ncredString = -u root --socket={}\ntimeout = 60\n\
-         [logbackup]\nbaseLocation = {}\n",
-        server.socket().display(),
-        shipped.path().display(),
-    ));
+    let site = Site::with(&shipping(&server.configuration("timeout = 60\n"), shipped.path()));
     let writers = server.writers(3);
     writers.get_on(20);
     assert_eq!(log_backup(&site).json["workloads"][0]["copied"].as_array().unwrap().len(), 1);
@@ -116,9 +134,7 @@ fn mariadb_is_whole_again_to_the_second() {
     writers.get_on(30);
     let log = writers.stop();
     let moment = quiet_moment();
-    for i in 1..=50 {
-        server.sql(&format!("INSERT INTO app.writes VALUES ({LATER}, {i});"));
-    }
+    server.sql(&later("app.writes"));
     let last = log_backup(&site);
     let folder = PathBuf::from(last.json["workloads"][0]["folder"].as_str().unwrap());
     assert_eq!(said.json["workloads"][0]["log_folder"], last.json["workloads"][0]["folder"]);
@@ -134,23 +150,20 @@ fn mariadb_is_whole_again_to_the_second() {
     .unwrap();
     let small = [("MYSQL_HOME", site.path("")), ("MARIADB_HOME", site.path(""))];
     let small: Vec<(&str, &Path)> = small.iter().map(|(k, v)| (*k, v.as_path())).collect();
-    let root = mounted(&site, &snapshot, &volume.data());
-    let (root, to) = (root.to_str().unwrap(), rfc3339(moment));
+    let root = mounted(&site, &volume, &snapshot);
+    let to = rfc3339(moment);
     let open = |folder: &Path| MariaDb::on(folder, &["--log-bin=binlog", "--server-id=7"]).rows();
 
     // Where it lay, from disks that are attached.
-    recover(&site, &["--route", "attached-disks", "--snapshot", root, "--to", &to], &small);
+    recover(&site, &["--route", "attached-disks", "--snapshot", &root, "--to", &to], &small);
     assert_exactly(&log, &open(&data));
     // A machine that was made from the snapshot: the data is there already. All logs, to the end.
-    std::fs::remove_dir_all(&data).unwrap();
-    succeed(Command::new("cp").arg("-a").arg(snapshot.join("mysql")).arg(&data), "");
+    made_from(&snapshot.join("mysql"), &data);
     recover(&site, &["--route", "new-machine", "--to", "latest"], &small);
-    let rows = open(&data);
-    assert_eq!(rows.iter().filter(|(w, _)| *w == LATER).count(), 50);
+    assert_eq!(count_later(&open(&data)), 50);
     // One table of the snapshot itself, through a server beside the one that runs.
     let scratch = volume.data().join("scratch");
-    let beside = ["--route", "scratch", "--snapshot", root, "--folder", scratch.to_str().unwrap()];
-    recover(&site, &beside, &small);
+    recover_beside(&site, &root, &scratch, &small);
     let socket = format!("--socket={}", scratch.join("stillpoint.sock").display());
     let dump = succeed(Command::new("mariadb-dump").args(["--no-defaults", &socket, "app", "writes"]), "");
     succeed(Command::new("mariadb-admin").args(["--no-defaults", &socket, "shutdown"]), "");
@@ -180,7 +193,7 @@ fn sqlite_is_whole_again_file_by_file() {
         assert_same(&format!("orders, {what}"), &logs[0], window, &sqlite::rows(orders));
         assert_same(&format!("stock, {what}"), &logs[1], window, &sqlite::rows(stock));
     };
-    let root = mounted(&site, &snapshot, &volume.data());
+    let root = mounted(&site, &volume, &snapshot);
     let destroy = || {
         for file in [&orders, &stock] {
             for end in ["", "-wal", "-shm", "-journal"] {
@@ -189,11 +202,10 @@ fn sqlite_is_whole_again_file_by_file() {
         }
     };
     destroy();
-    recover(&site, &["--route", "attached-disks", "--snapshot", root.to_str().unwrap()], &[]);
+    recover(&site, &["--route", "attached-disks", "--snapshot", &root], &[]);
     compared("from attached disks", &orders, &stock);
     let scratch = site.path("scratch");
-    let beside = ["--route", "scratch", "--snapshot", root.to_str().unwrap(), "--folder", scratch.to_str().unwrap()];
-    recover(&site, &beside, &[]);
+    recover_beside(&site, &root, &scratch, &[]);
     let below = |file: &Path| scratch.join(file.strip_prefix("/").unwrap());
     compared("beside", &below(&orders), &below(&stock));
     destroy();
@@ -209,15 +221,16 @@ fn series(data: &Path) -> String {
     said.lines().find_map(|l| l.strip_prefix("Database system identifier:")).unwrap().trim().to_owned()
 }
 
-/// The setting by which the server hands on its log, as its own user.
-fn hand_on(volume: &Volume, data: &Path, shipped: &Path) -> String {
+/// The folder to which the server hands on its log, as its own user, and the setting by which it does.
+fn hand_on(volume: &Volume, data: &Path, shipped: &Path) -> (PathBuf, String) {
     std::fs::set_permissions(shipped, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let folder = shipped.join("orders").join(series(data));
     std::fs::create_dir_all(&folder).unwrap();
     succeed(Command::new("chown").arg("-R").arg("postgres:").arg(shipped), "");
     let program = volume.data().join("stillpoint");
     std::fs::copy(Site::new().command(&[]).get_program(), &program).unwrap();
-    format!("archive_command={} log-backup --into {} %p", program.display(), folder.display())
+    let setting = format!("archive_command={} log-backup --into {} %p", program.display(), folder.display());
+    (folder, setting)
 }
 
 /// A copy of files, the last of them first: as it stands, it does not even start. With the label out of the record and the
@@ -229,17 +242,11 @@ fn postgres_copied_file_by_file_is_whole_with_its_label_alone() {
     let data = volume.data().join("pg");
     let Some(()) = postgres::fresh(test, &data) else { return };
     let shipped = tempfile::tempdir().unwrap();
-    let archiving = hand_on(&volume, &data, shipped.path());
+    let (folder, archiving) = hand_on(&volume, &data, shipped.path());
     let server = Postgres::on(&data, &["archive_mode=on", &archiving]);
     server.make_table();
-    let configuration = |server: &Postgres| {
-        format!(
-            "[workload orders]\nworkload_name = postgres\nlinux_user = postgres\ntimeout = 60\nsnapshot = files\n\
-             credString = -u postgres --socket={}\n[logbackup]\nbaseLocation = {}\n",
-            server.socket().display(),
-            shipped.path().display(),
-        )
-    };
+    let configuration =
+        |server: &Postgres| shipping(&server.configuration("timeout = 60\nsnapshot = files\n"), shipped.path());
     let site = Site::with(&configuration(&server));
     let writers = server.writers(3);
     writers.get_on(30);
@@ -262,7 +269,6 @@ fn postgres_copied_file_by_file_is_whole_with_its_label_alone() {
     writers.get_on(30);
     let log = writers.stop();
     let closed = server.sql("SELECT pg_walfile_name(pg_switch_wal());");
-    let folder = shipped.path().join("orders").join(series(&data));
     wait_until("the log is handed on", || folder.join(closed.trim()).exists());
     drop(server);
 
@@ -310,16 +316,10 @@ fn postgres_is_whole_again_to_a_time_and_to_the_recorded_point() {
     let data = volume.data().join("pg");
     let Some(()) = postgres::fresh(test, &data) else { return };
     let shipped = tempfile::tempdir().unwrap();
-    let archiving = hand_on(&volume, &data, shipped.path());
-    let folder = shipped.path().join("orders").join(series(&data));
+    let (folder, archiving) = hand_on(&volume, &data, shipped.path());
     let server = Postgres::on(&data, &["archive_mode=on", &archiving]);
     server.make_table();
-    let site = Site::with(&format!(
-        "[workload orders]\nworkload_name = postgres\nlinux_user = postgres\ntimeout = 60\n\
-         credString = -u postgres --socket={}\n[logbackup]\nbaseLocation = {}\n",
-        server.socket().display(),
-        shipped.path().display(),
-    ));
+    let site = Site::with(&shipping(&server.configuration("timeout = 60\n"), shipped.path()));
     let writers = server.writers(3);
     writers.get_on(20);
     log_backup(&site);
@@ -328,9 +328,7 @@ fn postgres_is_whole_again_to_a_time_and_to_the_recorded_point() {
     writers.get_on(30);
     let log = writers.stop();
     let moment = quiet_moment();
-    for i in 1..=50 {
-        server.sql(&format!("INSERT INTO writes VALUES ({LATER}, {i});"));
-    }
+    server.sql(&later("writes"));
     let closed = server.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn());");
     log_backup(&site);
     wait_until("the log is handed on", || folder.join(closed.trim()).exists());
@@ -338,15 +336,14 @@ fn postgres_is_whole_again_to_a_time_and_to_the_recorded_point() {
     succeed(Command::new("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]).current_dir(&folder), "");
     std::fs::remove_dir_all(&data).unwrap();
 
-    let root = mounted(&site, &snapshot, &volume.data());
-    let (root, to) = (root.to_str().unwrap(), rfc3339(moment));
-    recover(&site, &["--route", "attached-disks", "--snapshot", root, "--to", &to], &[]);
+    let root = mounted(&site, &volume, &snapshot);
+    let to = rfc3339(moment);
+    recover(&site, &["--route", "attached-disks", "--snapshot", &root, "--to", &to], &[]);
     let server = Postgres::on(&data, &[]);
     assert_exactly(&log, &server.rows());
     drop(server);
     // Exactly what the record says, and not a commit more: the server stops where the backup ended.
-    std::fs::remove_dir_all(&data).unwrap();
-    succeed(Command::new("cp").arg("-a").arg(snapshot.join("pg")).arg(&data), "");
+    made_from(&snapshot.join("pg"), &data);
     recover(&site, &["--route", "new-machine", "--to", "recorded"], &[]);
     let end = said.kept("end");
     let server = Postgres::on(&data, &[]);
@@ -355,8 +352,7 @@ fn postgres_is_whole_again_to_a_time_and_to_the_recorded_point() {
     drop(server);
     // A table of the snapshot itself, through a server that nobody else uses.
     let scratch = volume.data().join("scratch");
-    let beside = ["--route", "scratch", "--snapshot", root, "--folder", scratch.to_str().unwrap()];
-    recover(&site, &beside, &[]);
+    recover_beside(&site, &root, &scratch, &[]);
     let mut dump = Command::new("runuser");
     dump.args(["-u", "postgres", "--", "pg_dump", "-t", "writes", "-h"]).arg(&scratch).arg("postgres").current_dir("/");
     let dump = succeed(&mut dump, "");
@@ -380,13 +376,7 @@ mod newer {
         let server = programs.on(&data, &["--server-id=7"]);
         server.make_table();
         let shipped = tempfile::tempdir().unwrap();
-        let site = Site::with(&format!(
-            "[workload orders]\nworkload_name = mysql\ncommand_path = {}\ncredString = -u root --socket={}\n\
-             timeout = 60\n[logbackup]\nbaseLocation = {}\n",
-            programs.tools().display(),
-            server.socket().display(),
-            shipped.path().display(),
-        ));
+        let site = Site::with(&shipping(&server.configuration("timeout = 60\n"), shipped.path()));
         let writers = server.writers(3);
         writers.get_on(20);
         log_backup(&site);
@@ -396,9 +386,7 @@ mod newer {
         writers.get_on(30);
         let log = writers.stop();
         let moment = quiet_moment();
-        for i in 1..=50 {
-            server.sql(&format!("INSERT INTO app.writes VALUES ({LATER}, {i});"));
-        }
+        server.sql(&later("app.writes"));
         log_backup(&site);
         drop(server);
         std::fs::remove_dir_all(&data).unwrap();
@@ -421,29 +409,25 @@ mod newer {
         }
         let path = format!("{}:{}", site.path("bin").display(), std::env::var("PATH").unwrap());
         let programs_first = [("PATH", Path::new(&path))];
-        let root = mounted(&site, &snapshot, &volume.data());
-        let (root, to) = (root.to_str().unwrap(), rfc3339(moment));
+        let root = mounted(&site, &volume, &snapshot);
+        let to = rfc3339(moment);
         let open = |folder: &Path| programs.on(folder, &["--server-id=7"]);
 
         // Where it lay, from disks that are attached.
-        recover(&site, &["--route", "attached-disks", "--snapshot", root, "--to", &to], &programs_first);
+        recover(&site, &["--route", "attached-disks", "--snapshot", &root, "--to", &to], &programs_first);
         assert_exactly(&log, &open(&data).rows());
         // A machine that was made from the snapshot. To where the server was at the thaw, and not a commit more.
-        let again = || {
-            std::fs::remove_dir_all(&data).unwrap();
-            succeed(Command::new("cp").arg("-a").arg(snapshot.join("mysql")).arg(&data), "");
-        };
+        let again = || made_from(&snapshot.join("mysql"), &data);
         again();
         recover(&site, &["--route", "new-machine", "--to", "recorded"], &programs_first);
         assert_eq!(open(&data).sql("SELECT @@GLOBAL.gtid_executed;").trim(), said.kept("end_gtid"));
         // All logs, to the end.
         again();
         recover(&site, &["--route", "new-machine", "--to", "latest"], &programs_first);
-        assert_eq!(open(&data).rows().iter().filter(|(w, _)| *w == LATER).count(), 50);
+        assert_eq!(count_later(&open(&data).rows()), 50);
         // One table of the snapshot itself, through a server beside the one that runs.
         let scratch = volume.data().join("scratch");
-        let beside = ["--route", "scratch", "--snapshot", root, "--folder", scratch.to_str().unwrap()];
-        recover(&site, &beside, &programs_first);
+        recover_beside(&site, &root, &scratch, &programs_first);
         let socket = format!("--socket={}", scratch.join("stillpoint.sock").display());
         let dump = succeed(Command::new(site.path("bin/mysqldump")).args([&socket, "app", "writes"]), "");
         succeed(Command::new(site.path("bin/mysqladmin")).args([&socket, "shutdown"]), "");

@@ -157,9 +157,7 @@ fn the_printed_commands_bring_it_back() {
     let log = writers.stop();
     // As the other machine sees the disks of the first.
     let mounted = tempfile::tempdir().unwrap();
-    let below = mounted.path().join(volume.data().strip_prefix("/").unwrap());
-    std::fs::create_dir_all(below.parent().unwrap()).unwrap();
-    std::os::unix::fs::symlink(&snapshot, &below).unwrap();
+    volume.show_below(mounted.path(), &snapshot);
     let scratch = server.folder().join("scratch");
     let printed = |route: &str| {
         let (from, to) = (mounted.path().display().to_string(), scratch.display().to_string());
