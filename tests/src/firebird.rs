@@ -212,7 +212,7 @@ impl Firebird {
     /// When it fails or has something to say.
     pub fn gfix(&self, words: &[&str], database: &Path) {
         let ended = run(self.as_sysdba("gfix").args(words).arg(self.name(database)), "");
-        let said = format!("{}{}", ended.stdout, ended.stderr);
+        let said = ended.text();
         assert!(ended.code == Some(0) && said.is_empty(), "gfix {words:?} {}: {said}", database.display());
     }
 

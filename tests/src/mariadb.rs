@@ -292,11 +292,6 @@ impl MariaDb {
         std::fs::read_to_string(self.own.path().join("errors")).unwrap_or_default()
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.server.0.id()
-    }
-
     /// Runs statements as root, whatever comes of it.
     pub fn try_sql(&self, text: &str) -> Ended {
         run(&mut self.client(), text)

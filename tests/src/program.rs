@@ -18,6 +18,13 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Ended {
+    /// All that it wrote.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
 /// A process that nobody waits for. Dropped, it is killed.
 pub struct KillOnDrop(pub Child);
 
@@ -76,7 +83,7 @@ pub fn run(command: &mut Command, input: &str) -> Ended {
 /// When it fails.
 pub fn succeed(command: &mut Command, input: &str) -> String {
     let ended = run(command, input);
-    assert!(ended.code == Some(0), "{command:?} failed ({:?}):\n{}{}", ended.code, ended.stdout, ended.stderr);
+    assert!(ended.code == Some(0), "{command:?} failed ({:?}):\n{}", ended.code, ended.text());
     ended.stdout
 }
 

@@ -24,7 +24,7 @@ impl Said {
     /// # Panics
     /// When its standard output is no JSON.
     pub fn of(ended: Ended) -> Said {
-        let text = format!("{}{}", ended.stdout, ended.stderr);
+        let text = ended.text();
         assert!(!ended.stderr.contains("panicked"), "it panicked: {text}");
         let json = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {text}"));
         Said { code: ended.code, json, text }

@@ -26,7 +26,7 @@ fn recover(site: &Site, arguments: &[&str], environment: &[(&str, &Path)]) {
     let mut all = vec!["recovery"];
     all.extend(arguments);
     let printed = site.call(&all);
-    assert_eq!(printed.code, Some(0), "{}{}", printed.stdout, printed.stderr);
+    assert_eq!(printed.code, Some(0), "{}", printed.text());
     let script = site.path("recover.sh");
     std::fs::write(&script, &printed.stdout).unwrap();
     let mut shell = Command::new("timeout");

@@ -365,7 +365,7 @@ fn words_of_a_module_cannot_draw_on_the_screen() {
             if arguments[0] == "run" {
                 assert_eq!(said.code, Some(exit), "{guest}: {said:?}");
             }
-            let text = format!("{}{}", said.stdout, said.stderr);
+            let text = said.text();
             assert!(!text.contains(odd), "{guest}, {arguments:?}: {text:?}");
             let claims = text.lines().filter(|line| line.trim_start().starts_with("✔ application-consistent"));
             let honest = usize::from(arguments[0] == "run" && exit == 0);

@@ -78,7 +78,7 @@ fn refused(site: &Site, writers: Option<&Writers>, told: &Told) {
     assert!(said.faults().iter().any(|f| f == id), "{id} is not in {}", said.text);
 
     let ended = site.call(&["run", "--", "touch", command]);
-    let text = format!("{}{}", ended.stdout, ended.stderr);
+    let text = ended.text();
     assert_eq!(ended.code, Some(*exit), "{text}");
     assert!(text.contains(id) && text.contains('→'), "neither {id} nor what to do next: {text}");
     for word in *words {
@@ -398,7 +398,7 @@ fn a_mistake_beside_a_password_does_not_tell_it() {
             let ended = run(&mut command, "");
             assert_eq!(ended.code, Some(2));
             if wrong != "hunter2" {
-                assert!(!format!("{}{}", ended.stdout, ended.stderr).contains("hunter2"), "{}", ended.stderr);
+                assert!(!ended.text().contains("hunter2"), "{}", ended.stderr);
             }
         }
     }

@@ -379,7 +379,7 @@ fn a_crash_of_the_instance_leaves_words_and_then_is_ended() {
     m.site.kill_keeper_and_guard();
     let said = m.site.call(&["recover"]);
     assert_eq!(said.code, Some(6), "{said:?}");
-    let words = format!("{}{}", said.stdout, said.stderr);
+    let words = said.text();
     for word in ["ORA-10873", "STARTUP MOUNT", END, "ORA-01034"] {
         assert!(words.contains(word), "{word}: {words}");
     }
@@ -511,7 +511,7 @@ fn a_list_that_cannot_be_trusted_or_read_is_refused() {
         std::fs::set_permissions(&list, PermissionsExt::from_mode(mode)).unwrap();
         let said = m.site.call(&["check"]);
         assert_eq!(said.code, Some(2), "{said:?}");
-        let said = format!("{}{}", said.stdout, said.stderr);
+        let said = said.text();
         assert!(said.contains(id) && words.iter().all(|w| said.contains(w)), "{id}: {said}");
         assert!(m.instance.trace().is_empty());
     };
@@ -525,13 +525,13 @@ fn a_list_that_cannot_be_trusted_or_read_is_refused() {
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o777)).unwrap();
     let list = oratab(&m.site, &format!("orcl:{path}:N\n"));
     let said = m.site.call(&["check"]);
-    let said = format!("{}{}", said.stdout, said.stderr);
+    let said = said.text();
     assert!(said.contains("SP-CLIENT-002") && said.contains("chmod go-w"), "{said}");
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     // Who owns the server's program is nobody whom root lets choose a program.
     m.site.configure(&m.configuration(&list, "linux_user = root\n"));
     let said = m.site.call(&["check"]);
-    let said = format!("{}{}", said.stdout, said.stderr);
+    let said = said.text();
     assert!(said.contains("SP-CLIENT-002"), "{said}");
     assert!(m.instance.trace().is_empty());
 }

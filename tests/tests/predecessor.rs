@@ -133,7 +133,7 @@ fn a03_a_password_in_the_configuration_is_seen_nowhere() {
     }
     for command in [&["check"][..], &["status"], &["record", "show"]] {
         let ended = site.call(command);
-        assert!(!format!("{}{}", ended.stdout, ended.stderr).contains(SECRET), "{command:?}");
+        assert!(!ended.text().contains(SECRET), "{command:?}");
     }
     std::fs::remove_file(site.configuration()).unwrap();
     for folder in [site.path(""), ipc.path().to_owned()] {
@@ -226,10 +226,10 @@ fn a06_a_thaw_that_fails_is_told() {
     assert!(failed.iter().any(|f| f["id"] == "SP-CYCLE-006" && f["azure"] == 504), "{}", said.text);
     assert_nothing_stays_frozen(&site);
 
-    let Some(real) = MariaDb::private("a06_a_thaw_that_fails_is_told", &[]) else { return };
+    let Some(mut real) = MariaDb::private("a06_a_thaw_that_fails_is_told", &[]) else { return };
     let site = Site::with(&mariadb(&real, "mariadb", "timeout = 60\n"));
     site.freeze();
-    kill(Pid::from_raw(i32::try_from(real.id()).unwrap()), Signal::SIGKILL).unwrap();
+    real.kill();
     let said = site.json(&["thaw"]);
     assert_eq!((said.code, &said.json["workloads"][0]["azure"]), (Some(5), &510.into()), "{}", said.text);
 }

@@ -346,9 +346,9 @@ fn a_statement_that_does_not_end_costs_the_stall_budget_and_no_more() {
 #[test]
 fn a_server_that_dies_while_it_stands_still_is_not_called_consistent() {
     let test = "a_server_that_dies_while_it_stands_still_is_not_called_consistent";
-    let Some((server, site, _writers)) = mariadb(test, 60) else { return };
+    let Some((mut server, site, _writers)) = mariadb(test, 60) else { return };
     site.freeze();
-    kill(Pid::from_raw(i32::try_from(server.id()).unwrap()), Signal::SIGKILL).unwrap();
+    server.kill();
     let said = site.json(&["thaw"]);
     said.assert_crash_consistent();
     assert!(!said.reason().is_empty(), "{}", said.text);

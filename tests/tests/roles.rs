@@ -38,7 +38,7 @@ fn refused(site: &Site, id: &str) {
         said.assert_fault(4, id);
         assert_eq!(said.json["workloads"][0]["faults"][0]["azure"], 502, "{}", said.text);
         let told = site.call(arguments);
-        let told = format!("{}{}", told.stdout, told.stderr);
+        let told = told.text();
         assert!(told.contains("enforceSlaveOnly = 0") && told.contains("(Azure: 502)"), "{told}");
     }
     assert!(!ran.exists(), "the snapshot was taken all the same");

@@ -156,7 +156,7 @@ fn what_was_read_can_be_accepted() {
     let text = run(&mut scene.command(&["module", "install", new.to_str().unwrap()]), "");
     assert_eq!(text.code, Some(3));
     for words in ["wal_checkpoint(PASSIVE)", "wal_checkpoint(TRUNCATE)", place, "--accept-wider"] {
-        assert!(format!("{}{}", text.stdout, text.stderr).contains(words), "{words}: {text:?}");
+        assert!(text.text().contains(words), "{words}: {text:?}");
     }
     assert_eq!(scene.install(&new, &["--accept-wider"]).code, Some(0));
     assert!(scene.grant().contains("wal_checkpoint(TRUNCATE)"));
