@@ -22,6 +22,7 @@ use tempfile::TempDir;
 
 use crate::comparison::Row;
 use crate::program::KillOnDrop;
+use crate::site::Site;
 use crate::writers::{Write, Writers};
 use crate::{dist, wait_until};
 
@@ -443,6 +444,13 @@ impl FakeServer {
     /// When there is a line that is no row.
     pub fn rows(&self) -> BTreeSet<Row> {
         rows(self.folder.path())
+    }
+
+    /// Stillpoint configured for it alone, with that section.
+    pub fn site(&self, name: &str, timeout: u32) -> Site {
+        let site = Site::with(&self.configuration(name, timeout));
+        site.install_guest("fake");
+        site
     }
 
     /// A section of the configuration for the module `fake`. The name says what it freezes: see `guests/fake`.

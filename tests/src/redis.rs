@@ -49,6 +49,11 @@ impl Programs {
         Some(Programs { server, client, folder })
     }
 
+    /// The line of `workload.conf` that says where the client is. Nothing where it is on the path.
+    pub fn command_path(&self) -> String {
+        self.folder.as_ref().map(|f| format!("command_path = {}\n", f.display())).unwrap_or_default()
+    }
+
     /// Those in a folder, of either make.
     pub fn of(test: &str, folder: &Path) -> Option<Programs> {
         let found = |names: [&str; 2]| names.map(|n| folder.join(n)).into_iter().find(|p| p.is_file());
@@ -150,11 +155,10 @@ impl Redis {
 
     /// A section of `workload.conf` that reaches it without a password, with more lines.
     pub fn configuration(&self, more: &str) -> String {
-        let folder = self.programs.folder.as_ref().map(|f| format!("command_path = {}\n", f.display()));
         format!(
             "[workload]\nworkload_name = redis\ncredString = --socket={}\n{}{more}",
             self.socket().display(),
-            folder.unwrap_or_default()
+            self.programs.command_path()
         )
     }
 

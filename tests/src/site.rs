@@ -200,6 +200,15 @@ impl Site {
         std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).unwrap();
     }
 
+    /// Adds lines to the configuration.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn add_to_configuration(&self, lines: &str) {
+        let text = std::fs::read_to_string(self.configuration()).unwrap();
+        self.configure(&format!("{text}{lines}"));
+    }
+
     /// Writes this login into a file that nobody else can read, for `credential_file`.
     ///
     /// # Panics

@@ -61,17 +61,25 @@ pub fn writers_without_checkpoints(file: &Path, count: u32) -> Writers {
 fn write(mut connection: Connection, writer: u32, stop: Arc<AtomicBool>) -> Write {
     let wal = connection.query_row("PRAGMA journal_mode", (), |row| row.get::<_, String>(0)).unwrap() == "wal";
     connection.pragma_update(None, "synchronous", if wal { "NORMAL" } else { "FULL" }).unwrap();
-    // An application's `busy_timeout` sleeps for up to 100 ms; this one looks again at once, so the gap is the database's.
+    wait_as_long_as_it_takes(&mut connection, stop);
+    Box::new(move |sequence| {
+        let mut insert = connection.prepare_cached("INSERT INTO writes VALUES (?1, ?2)").map_err(|e| e.to_string())?;
+        insert.execute((writer, sequence.cast_signed())).map(drop).map_err(|e| e.to_string())
+    })
+}
+
+/// Has it wait for locks until it is told to stop. An application's `busy_timeout` sleeps for up to 100 ms; this one looks
+/// again at once, so the gap is the database's.
+///
+/// # Panics
+/// When that cannot be set.
+pub fn wait_as_long_as_it_takes(connection: &mut Connection, stop: Arc<AtomicBool>) {
     connection
         .busy_handler(Some(move |_| {
             std::thread::sleep(Duration::from_micros(500));
             !stop.load(Ordering::Relaxed)
         }))
         .unwrap();
-    Box::new(move |sequence| {
-        let mut insert = connection.prepare_cached("INSERT INTO writes VALUES (?1, ?2)").map_err(|e| e.to_string())?;
-        insert.execute((writer, sequence.cast_signed())).map(drop).map_err(|e| e.to_string())
-    })
 }
 
 /// The rows of a copy, after its integrity check.

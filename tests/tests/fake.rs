@@ -10,16 +10,9 @@ use stillpoint_tests::site::Site;
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
 
-/// Stillpoint configured for a fake server, whose module freezes with what the name says.
-fn site(server: &FakeServer, name: &str, timeout: u32) -> Site {
-    let site = Site::with(&server.configuration(name, timeout));
-    site.install_guest("fake");
-    site
-}
-
 fn scene(name: &str, timeout: u32) -> (FakeServer, Site, Writers) {
     let server = FakeServer::private();
-    let site = site(&server, name, timeout);
+    let site = server.site(name, timeout);
     let writers = server.writers(2);
     writers.get_on(10);
     (server, site, writers)
@@ -125,7 +118,7 @@ fn the_host_takes_back_what_the_module_forgets() {
 #[test]
 fn the_value_that_was_there_comes_back() {
     let server = FakeServer::private();
-    let site = site(&server, "fake-server", 60);
+    let site = server.site("fake-server", 60);
     for before in [true, false, true] {
         server.sql(&format!("SET READONLY {}", u8::from(before)));
         let from = server.received().len();
@@ -169,7 +162,7 @@ fn what_somebody_else_froze_is_left_alone() {
 #[test]
 fn a_server_on_which_logins_hang_while_it_is_frozen() {
     let server = FakeServer::with(&["--logins-hang-while-frozen"]);
-    let site = site(&server, "fake-all", 60);
+    let site = server.site("fake-all", 60);
     let writers = server.writers(1);
     site.freeze();
     let said = site.json(&["thaw"]);
@@ -262,7 +255,7 @@ fn what_expires_ends_without_anybody() {
 #[test]
 fn the_keeper_is_killed_while_it_holds_the_servers_memory() {
     let server = FakeServer::private();
-    let site = site(&server, "fake-server", 60);
+    let site = server.site("fake-server", 60);
     for before in [false, true] {
         server.sql(&format!("SET READONLY {}", u8::from(before)));
         site.freeze();
@@ -315,7 +308,7 @@ fn both_die(server: &mut FakeServer, site: &Site) -> usize {
 fn a_restarted_servers_memory_is_left_alone() {
     for now in [true, false] {
         let mut server = FakeServer::private();
-        let site = site(&server, "fake-server", 60);
+        let site = server.site("fake-server", 60);
         let from = both_die(&mut server, &site);
         assert!(!server.readonly(), "a restart forgets it");
         if now {
@@ -334,7 +327,7 @@ fn a_restarted_servers_memory_is_left_alone() {
 #[test]
 fn a_restarted_server_is_opened_again() {
     let mut server = FakeServer::private();
-    let site = site(&server, "fake-disk", 60);
+    let site = server.site("fake-disk", 60);
     let from = both_die(&mut server, &site);
     assert_eq!(server.sql("SELECT STATE"), "'MOUNTED'");
     assert!(!server.writes());
@@ -347,7 +340,7 @@ fn a_restarted_server_is_opened_again() {
 #[test]
 fn a_restarted_servers_disk_goes_on() {
     let mut server = FakeServer::private();
-    let site = site(&server, "fake-suspend", 60);
+    let site = server.site("fake-suspend", 60);
     both_die(&mut server, &site);
     assert_eq!(server.frozen(), "suspended");
     recover(&site);
@@ -358,7 +351,7 @@ fn a_restarted_servers_disk_goes_on() {
 #[test]
 fn a_restarted_server_that_held_everything() {
     let mut server = FakeServer::private();
-    let site = site(&server, "fake-all", 60);
+    let site = server.site("fake-all", 60);
     let from = both_die(&mut server, &site);
     assert_eq!(server.frozen(), "backup suspended");
     recover(&site);
@@ -370,7 +363,7 @@ fn a_restarted_server_that_held_everything() {
 #[test]
 fn a_server_that_is_down_is_recovered_later() {
     let mut server = FakeServer::private();
-    let site = site(&server, "fake-disk", 60);
+    let site = server.site("fake-disk", 60);
     site.freeze();
     server.kill();
     site.kill_keeper();

@@ -417,8 +417,7 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     // The server itself holds this login back from all else.
     let module = Unsigned::of("firebird");
     module.lie(&[("\"ALTER DATABASE BEGIN BACKUP\"", "\"DELETE FROM RDB$RELATIONS\"")]);
-    let configured = std::fs::read_to_string(site.configuration()).unwrap();
-    site.configure(&format!("{configured}{}", module.line()));
+    site.add_to_configuration(&module.line());
     let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
     assert!(said.code == Some(4) && said.text.contains("no permission"), "{}", said.text);
 }

@@ -425,9 +425,8 @@ fn no_statement_reaches_another_workloads_database() {
     let scene = Scene::of("names-another-workloads-database");
     let other = scene.path("other.db");
     sqlite::make(&other, Journal::Wal);
-    let text = std::fs::read_to_string(scene.site.configuration()).unwrap();
-    scene.site.configure(&format!(
-        "{text}[workload other]\nworkload_name = sqlite\ndbnames = {}\nstall_budget = 1\ntimeout = 60\norder = 0\n",
+    scene.site.add_to_configuration(&format!(
+        "[workload other]\nworkload_name = sqlite\ndbnames = {}\nstall_budget = 1\ntimeout = 60\norder = 0\n",
         other.display()
     ));
     let said = scene.run();

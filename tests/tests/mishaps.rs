@@ -9,13 +9,6 @@ use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::{free_port, wait_until};
 
-/// With a module that only tests run.
-fn site(guest: &str, configuration: &str) -> Site {
-    let site = Site::with(configuration);
-    site.install_guest(guest);
-    site
-}
-
 /// The server ends what is idle for longer than `wait_timeout`, and tells nobody.
 #[test]
 fn a_session_that_was_idle_for_too_long_is_not_called_consistent() {
@@ -27,7 +20,8 @@ fn a_session_that_was_idle_for_too_long_is_not_called_consistent() {
         format!("[workload]\nworkload_name = {name}\ncredString = -u root -S {}\ntimeout = 60\n", socket.display())
     };
     let ours = "SELECT COUNT(*) FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND user = 'root';";
-    let site = site("idle", &configured("idle"));
+    let site = Site::with(&configured("idle"));
+    site.install_guest("idle");
     // In time it holds: so it is the time that ends it.
     let said = site.json(&["run", "--", "true"]);
     said.assert_consistent();
@@ -88,7 +82,7 @@ fn two_workloads_that_are_one_server() {
 /// one, whatever somebody has set there meanwhile.
 fn the_server_is_restarted_between_undo_and_answer(name: &str, undo: &str, somebody_sets_it: bool) {
     let mut server = FakeServer::private();
-    let site = site("fake", &server.configuration(name, 60));
+    let site = server.site(name, 60);
     site.freeze();
     server.misbehave(true, Misbehaviour::CrashAfter, undo);
     let thaw = site.start(&["thaw"]);

@@ -26,8 +26,7 @@ fn packaging() -> PathBuf {
 
 fn scene(name: &str) -> (FakeServer, Site) {
     let server = FakeServer::private();
-    let site = Site::with(&server.configuration(name, 60));
-    site.install_guest("fake");
+    let site = server.site(name, 60);
     (server, site)
 }
 

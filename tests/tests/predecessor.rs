@@ -211,8 +211,7 @@ fn a05_a_client_that_hangs_does_not_hang_the_agent() {
 #[test]
 fn a06_a_thaw_that_fails_is_told() {
     let server = FakeServer::private();
-    let site = Site::with(&server.configuration("fake-server", 60));
-    site.install_guest("fake");
+    let site = server.site("fake-server", 60);
     site.freeze();
     server.misbehave(false, Misbehaviour::Fail, "SET READONLY 0");
     let thaw = site.start(&["thaw"]);
@@ -312,8 +311,7 @@ fn a09_an_undo_reaches_the_server_that_was_frozen() {
 #[test]
 fn a10_a_backup_that_somebody_ended_is_told_as_that() {
     let server = FakeServer::private();
-    let site = Site::with(&server.configuration("fake-disk", 60));
-    site.install_guest("fake");
+    let site = server.site("fake-disk", 60);
     site.freeze();
     server.sql("END BACKUP");
     let said = site.json(&["thaw"]);

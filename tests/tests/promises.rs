@@ -258,8 +258,7 @@ fn clients_of_mariadb_that_hang() {
 fn a_lock_that_is_waited_for_does_not_outlive_recovery() {
     let test = "a_lock_that_is_waited_for_does_not_outlive_recovery";
     let Some((server, site, writers)) = mariadb(test, 120) else { return };
-    let text = std::fs::read_to_string(site.configuration()).unwrap();
-    site.configure(&format!("{text}stall_budget = 100\n"));
+    site.add_to_configuration("stall_budget = 100\n");
     server.sql("CREATE TABLE app.slow (a INT) ENGINE = MyISAM;");
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| server.try_sql("INSERT INTO app.slow SELECT SLEEP(3600);"));
@@ -321,8 +320,7 @@ fn the_timeout_holds_while_the_clients_hang() {
 fn a_statement_that_does_not_end_costs_the_stall_budget_and_no_more() {
     let test = "a_statement_that_does_not_end_costs_the_stall_budget_and_no_more";
     let Some((server, site, writers)) = mariadb(test, 60) else { return };
-    let text = std::fs::read_to_string(site.configuration()).unwrap();
-    site.configure(&format!("{text}stall_budget = 1\n"));
+    site.add_to_configuration("stall_budget = 1\n");
     server.sql("CREATE TABLE app.slow (a INT) ENGINE = MyISAM;");
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| server.try_sql("INSERT INTO app.slow SELECT SLEEP(3600);"));

@@ -421,11 +421,10 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
         site.credential(&format!("-u backup \"-p{word}\" -S {}", server.socket().display()))
     };
     let credential = login(SECRET);
-    let folder = server.programs().folder.as_ref().map(|f| format!("command_path = {}\n", f.display()));
     site.configure(&format!(
         "[workload]\nworkload_name = redis\nlinux_user = nobody\ncredential_file = {}\ntimeout = 60\n{}",
         credential.display(),
-        folder.unwrap_or_default()
+        server.programs().command_path()
     ));
     let printed = site.call(&["privileges", "redis"]);
     assert_eq!(printed.code, Some(0), "{printed:?}");
@@ -463,13 +462,8 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
 fn a_login_with_other_rights_is_told() {
     let test = "a_login_with_other_rights_is_told";
     let Some(server) = Redis::private(test, EVERYSEC) else { return };
-    let site = Site::new();
-    let folder = server.programs().folder.as_ref().map(|f| format!("command_path = {}\n", f.display()));
-    site.configure(&format!(
-        "[workload]\nworkload_name = redis\ncredString = -u backup -pword -S {}\ntimeout = 60\n{}",
-        server.socket().display(),
-        folder.unwrap_or_default()
-    ));
+    let configuration = server.configuration("timeout = 60\n");
+    let site = Site::with(&configuration.replace("credString = ", "credString = -u backup -pword "));
     let printed = site.call(&["privileges", "redis"]).stdout;
     let made = printed.lines().find(|l| !l.starts_with("--")).unwrap().to_owned();
     let login = |more: &str| server.say(&format!("{made} >word {more}"));

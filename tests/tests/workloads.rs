@@ -6,8 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -301,9 +299,9 @@ fn the_others_are_not_kept_when_one_fails_at_once() {
     let test = "the_others_are_not_kept_when_one_fails_at_once";
     let Some(scene) = Scene::new(test, &[("held", "stall_budget = 50\n")]) else { return };
     sqlite::make(&scene.file("bad.db"), Journal::Wal);
-    let text = std::fs::read_to_string(scene.site.configuration()).unwrap();
     let bad = scene.file("bad.db");
-    scene.site.configure(&format!("{text}[workload bad]\nworkload_name = hostile\ndbnames = {}\n", bad.display()));
+    let section = format!("[workload bad]\nworkload_name = hostile\ndbnames = {}\n", bad.display());
+    scene.site.add_to_configuration(&section);
     scene.site.install_guest("fails-in-freeze");
     let writers = scene.writers();
     let _lock = sqlite::lock(&scene.file("held.db"));
@@ -396,14 +394,8 @@ fn attached(main: &Path, other: &Path, count: u32) -> Writers {
     Writers::start(count, |writer, stop| {
         let mut connection = Connection::open(main).unwrap();
         connection.execute("ATTACH ?1 AS other", [other.to_str().unwrap()]).unwrap();
-        let waits = Arc::clone(&stop);
-        // Longer than anything here: an application that never gives up what it has.
-        connection
-            .busy_handler(Some(move |_| {
-                std::thread::sleep(Duration::from_micros(500));
-                !waits.load(Ordering::Relaxed)
-            }))
-            .unwrap();
+        // An application that never gives up what it has.
+        sqlite::wait_as_long_as_it_takes(&mut connection, stop);
         Box::new(move |sequence| {
             let sequence = sequence.cast_signed();
             let both = || {
