@@ -28,6 +28,7 @@ pub mod said;
 pub mod session;
 pub mod site;
 pub mod sqlite;
+pub mod tmpfs;
 pub mod unsigned;
 pub mod volume;
 pub mod writers;

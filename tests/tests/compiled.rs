@@ -6,10 +6,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use stillpoint_tests::missing::missing;
-use stillpoint_tests::program::{run, succeed};
+use stillpoint_tests::missing::is_root;
+use stillpoint_tests::program::succeed;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
+use stillpoint_tests::tmpfs::Tmpfs;
 use tempfile::TempDir;
 
 /// A database, and an installation with it as the workload of these modules.
@@ -188,13 +189,11 @@ fn what_was_tampered_with_is_compiled_again() {
         scene.cycle();
         repaired(what);
     }
-    if nix::unistd::geteuid().is_root() {
+    if is_root("what_was_tampered_with_is_compiled_again", "it needs root, to give a file away") {
         std::os::unix::fs::chown(&file, Some(65534), Some(65534)).unwrap();
         scene.check();
         repaired("somebody else's");
         assert_eq!(file.metadata().unwrap().uid(), 0);
-    } else {
-        missing("what_was_tampered_with_is_compiled_again", "it needs root, to give a file away");
     }
 }
 
@@ -242,19 +241,8 @@ fn what_cannot_be_kept_is_used_all_the_same() {
     let scene = Scene::of(&["sqlite"]);
     let folder = scene.folder();
     std::fs::create_dir(&folder).unwrap();
-    let mount = run(Command::new("mount").args(["-t", "tmpfs", "-o", "ro,mode=700", "none"]).arg(&folder), "");
-    if mount.code != Some(0) {
-        return missing("what_cannot_be_kept_is_used_all_the_same", "a tmpfs cannot be mounted");
-    }
-    let _unmounted = Unmount(&folder);
+    let test = "what_cannot_be_kept_is_used_all_the_same";
+    let Some(_read_only) = Tmpfs::mount(test, &folder, "ro,mode=700") else { return };
     told(&scene, "a disk that is read-only");
     assert!(scene.kept().is_empty());
-}
-
-struct Unmount<'a>(&'a Path);
-
-impl Drop for Unmount<'_> {
-    fn drop(&mut self) {
-        run(Command::new("umount").arg("--lazy").arg(self.0), "");
-    }
 }

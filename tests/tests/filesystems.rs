@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,11 +13,11 @@ use nix::sys::signal::{Signal, kill};
 use stillpoint_tests::fake::FakeServer;
 use stillpoint_tests::loop_mount::{Folder, Kind, LoopMount};
 use stillpoint_tests::mariadb::MariaDb;
-use stillpoint_tests::missing::missing;
 use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::{Site, recovery_point};
 use stillpoint_tests::sqlite::{self, Journal};
+use stillpoint_tests::tmpfs::Tmpfs;
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
 use tempfile::TempDir;
@@ -499,46 +498,22 @@ fn a_keeper_that_is_killed_while_it_waits_for_our_own_disk() {
     said.assert_consistent();
 }
 
-/// A small filesystem in memory, with room for as much as a test leaves.
-struct Memory {
-    folder: TempDir,
-}
-
-impl Memory {
-    fn make(test: &str) -> Option<Memory> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=64m", "none"]).arg(folder.path());
-        if run(&mut mount, "").code != Some(0) {
-            missing(test, "a small filesystem cannot be mounted (root is needed)");
-            return None;
-        }
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        Some(Memory { folder })
-    }
-
-    /// Fills it, and leaves room for this many pages.
-    fn leave(&self, pages: u64) {
-        let mut ballast = std::fs::File::create(self.folder.path().join("ballast")).unwrap();
-        while ballast.write_all(&[0; PAGE as usize]).is_ok() {}
-        let whole = ballast.metadata().unwrap().len();
-        ballast.set_len(whole.next_multiple_of(PAGE) - pages * PAGE).unwrap();
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        run(Command::new("umount").arg("--lazy").arg(self.folder.path()), "");
-    }
-}
-
 const PAGE: u64 = 4096;
+
+/// Fills a filesystem, and leaves room for this many pages.
+fn leave(disk: &Path, pages: u64) {
+    let mut ballast = std::fs::File::create(disk.join("ballast")).unwrap();
+    while ballast.write_all(&[0; PAGE as usize]).is_ok() {}
+    let whole = ballast.metadata().unwrap().len();
+    ballast.set_len(whole.next_multiple_of(PAGE) - pages * PAGE).unwrap();
+}
 
 #[test]
 fn a_full_disk_refuses_the_freeze() {
     let test = "a_full_disk_refuses_the_freeze";
-    let Some(memory) = Memory::make(test) else { return };
-    let Scene { site, writers, _folder } = scene_in(Site::under(memory.folder.path()), &elsewhere(), &[], 60);
+    let disk = tempfile::tempdir().unwrap();
+    let Some(_disk) = Tmpfs::mount(test, disk.path(), "size=64m,mode=755") else { return };
+    let Scene { site, writers, _folder } = scene_in(Site::under(disk.path()), &elsewhere(), &[], 60);
     // Several databases: their undos fill more than a page, so that the freeze can end half-way.
     let databases: Vec<PathBuf> = (0..6).map(|n| _folder.path().join(format!("{n}.db"))).collect();
     databases.iter().for_each(|d| sqlite::make(d, Journal::Wal));
@@ -552,7 +527,7 @@ fn a_full_disk_refuses_the_freeze() {
         for place in ["lib/records", "lib/ledger", "lib/unclaimed"] {
             run(Command::new("rm").arg("-rf").arg(site.path(place)), "");
         }
-        memory.leave(pages);
+        leave(disk.path(), pages);
         let _ = std::fs::remove_file(&marker);
         let said = site.json(&["run", "--", "touch", &marker.display().to_string()]);
         writers.get_on(5);
@@ -575,7 +550,7 @@ fn a_full_disk_refuses_the_freeze() {
     // Where the ledger could not be begun, and where an undo could not be written.
     assert!(refused.contains("SP-CYCLE-001") && refused.len() > 1, "{refused:?}");
     // And once there is room again, everything works.
-    memory.leave(64);
+    leave(disk.path(), 64);
     site.freeze();
     let said = site.json(&["thaw"]);
     said.assert_consistent();

@@ -13,6 +13,7 @@ use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
+use stillpoint_tests::tmpfs::Tmpfs;
 use stillpoint_tests::writers::Writers;
 use tempfile::TempDir;
 
@@ -293,19 +294,8 @@ fn a_database_is_named_twice_by_a_link() {
 #[test]
 fn ipc_folder_is_full() {
     let test = "ipc_folder_is_full";
-    struct Mounted(String);
-    impl Drop for Mounted {
-        fn drop(&mut self) {
-            run(Command::new("umount").arg(&self.0), "");
-        }
-    }
     let scene = Scene::new();
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=16k", "none", &scene.path("ipc")]);
-    if run(&mut mount, "").code != Some(0) {
-        return missing(test, "a small filesystem cannot be mounted (root is needed)");
-    }
-    let _mounted = Mounted(scene.path("ipc"));
+    let Some(_small) = Tmpfs::mount(test, Path::new(&scene.path("ipc")), "size=16k") else { return };
     // Fails when nothing more fits.
     assert!(std::fs::write(scene.folder.path().join("ipc/ballast"), [0; 64 * 1024]).is_err());
     let writers = scene.writers();
