@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -13,7 +14,7 @@ use crate::newer;
 use crate::program::{Ended, KillOnDrop, Running, run, start, succeed};
 use crate::session::Session;
 use crate::writers::{Writers, by_client};
-use crate::{free_port, wait_until};
+use crate::{PATIENCE, free_port, wait_until};
 
 /// Small, and quick to start.
 const SMALL: [&str; 9] = [
@@ -325,6 +326,23 @@ impl MariaDb {
         let seen = format!("SELECT 1 FROM information_schema.processlist WHERE info = '{seen}';");
         wait_until("the statement runs", || !self.sql(&seen).is_empty());
         running
+    }
+
+    /// Waits until a `SELECT SLEEP` has run for so long, and a transaction has been open for as long.
+    ///
+    /// # Panics
+    /// When there is none of them.
+    pub fn wait_for_the_age_of_both(&self, age: Duration) {
+        let both = format!(
+            "SELECT COUNT(*) FROM information_schema.processlist AS p JOIN information_schema.innodb_trx AS t \
+             ON t.trx_started < NOW() - INTERVAL {0} SECOND WHERE p.info LIKE 'SELECT SLEEP%' AND p.time > {0};",
+            age.as_secs()
+        );
+        let began = Instant::now();
+        while self.sql(&both).trim() == "0" {
+            assert!(began.elapsed() < age + PATIENCE, "neither is so old");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     fn client(&self) -> Command {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stillpoint_tests::mariadb::{MariaDb, Programs};
 use stillpoint_tests::site::Site;
@@ -24,16 +24,7 @@ fn what_never_ends(programs: &Programs, age: Duration) {
     let all = [server.writers(2), server.writers_into(1, "app.plain")];
     let idle = server.hold("BEGIN; INSERT INTO app.seen VALUES (3)");
     let reads = server.busy_with("SELECT SLEEP(3600) FROM app.seen");
-    let old = format!(
-        "SELECT COUNT(*) FROM information_schema.processlist AS p JOIN information_schema.innodb_trx AS t \
-         ON t.trx_started < NOW() - INTERVAL {0} SECOND WHERE p.info LIKE 'SELECT SLEEP%' AND p.time > {0};",
-        age.as_secs()
-    );
-    let began = Instant::now();
-    while server.sql(&old).trim() == "0" {
-        assert!(began.elapsed() < age + stillpoint_tests::PATIENCE);
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    server.wait_for_the_age_of_both(age);
     let told = site.json(&["check"]).findings().join("\n");
     for words in ["has been running one statement for", "has a transaction open for"] {
         assert!(told.contains(words), "{words}: {told}");

@@ -625,16 +625,7 @@ fn a_long_statement(test: &str, age: Duration) {
     server.sql("CREATE TABLE app.seen (a INT PRIMARY KEY); INSERT INTO app.seen VALUES (1), (2);");
     let idle = server.hold("BEGIN; INSERT INTO app.seen VALUES (3)");
     let statement = server.busy_with("SELECT SLEEP(3600) FROM app.seen FOR SHARE");
-    let old = format!(
-        "SELECT COUNT(*) FROM information_schema.processlist AS p JOIN information_schema.innodb_trx AS t \
-         ON t.trx_started < NOW() - INTERVAL {0} SECOND WHERE p.info LIKE 'SELECT SLEEP%' AND p.time >= {0};",
-        age.as_secs()
-    );
-    let asleep = Instant::now();
-    while server.sql(&old).trim() == "0" {
-        assert!(asleep.elapsed() < age + stillpoint_tests::PATIENCE);
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    server.wait_for_the_age_of_both(age);
     let told = site.json(&["check"]).findings().join("\n");
     for words in ["has been running one statement for", "has a transaction open for"] {
         assert!(told.contains(words), "{words}: {told}");
