@@ -87,7 +87,7 @@ fn assert_kept(what: &str, promise: Promise, log: &Log, window: Window, rows: &B
     }
 }
 
-/// Or MySQL.
+/// MariaDB, or MySQL.
 impl Database for MariaDb {
     fn configuration(&self) -> String {
         self.configuration("")
