@@ -1,0 +1,115 @@
+//! What log backup refuses and what it notices. That it copies is shown where the copies are needed: in the drills.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use stillpoint_tests::dist;
+use stillpoint_tests::folder;
+use stillpoint_tests::mariadb::MariaDb;
+use stillpoint_tests::missing::missing;
+use stillpoint_tests::postgres::Postgres;
+use stillpoint_tests::program::succeed;
+use stillpoint_tests::said::Said;
+use stillpoint_tests::site::Site;
+
+fn to(destination: &Path) -> String {
+    format!("timeout = 60\n[logbackup]\nbaseLocation = {}\n", destination.display())
+}
+
+fn folder_of(said: &Said) -> PathBuf {
+    PathBuf::from(said.json["workloads"][0]["folder"].as_str().unwrap())
+}
+
+fn copied(said: &Said) -> usize {
+    said.json["workloads"][0]["copied"].as_array().unwrap().len()
+}
+
+/// A database that was taken over could call anybody's file its log.
+#[test]
+fn a_file_of_another_user_is_no_log() {
+    let test = "a_file_of_another_user_is_no_log";
+    if !nix::unistd::geteuid().is_root() {
+        return missing(test, "only root reads what is not its own");
+    }
+    let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
+    let shipped = folder::with_mode(0o755);
+    let site = Site::with(&server.configuration(&to(shipped.path())));
+    let log = server.data().join("binlog.000001");
+    succeed(Command::new("chown").arg("nobody").arg(&log), "");
+    let said = site.json(&["log-backup"]);
+    said.assert_fault(1, "SP-LOG-005");
+    assert!(said.text.contains("it belongs to user 65534"), "{}", said.text);
+    assert_eq!(folder::files(shipped.path()), [] as [PathBuf; 0]);
+    succeed(Command::new("chown").arg("mysql").arg(&log), "");
+    let said = site.json(&["log-backup"]);
+    assert_eq!((said.code, copied(&said)), (Some(0), 1), "{}", said.text);
+}
+
+/// An absent mount leaves an empty folder, whatever the server calls its logs by then. One that was moved aside does not.
+#[test]
+fn an_absent_mount_is_not_filled() {
+    let test = "an_absent_mount_is_not_filled";
+    let Some(server) = MariaDb::private(test, &["--log-bin=binlog", "--server-id=7"]) else { return };
+    let own = folder::with_mode(0o755);
+    let (mount, elsewhere) = (own.path().join("mount"), own.path().join("elsewhere"));
+    std::fs::create_dir(&mount).unwrap();
+    let site = Site::with(&server.configuration(&to(&mount)));
+    let first = site.json(&["log-backup"]);
+    assert_eq!((first.code, copied(&first)), (Some(0), 1), "{}", first.text);
+
+    std::fs::rename(&mount, &elsewhere).unwrap();
+    std::fs::create_dir(&mount).unwrap();
+    server.sql("SET GLOBAL server_id = 8;");
+    site.json(&["log-backup"]).assert_fault(1, "SP-LOG-003");
+    assert_eq!(std::fs::read_dir(&mount).unwrap().count(), 0);
+
+    std::fs::remove_dir(&mount).unwrap();
+    std::fs::rename(&elsewhere, &mount).unwrap();
+    server.sql("SET GLOBAL server_id = 7;");
+    std::fs::rename(folder_of(&first), own.path().join("aside")).unwrap();
+    let said = site.json(&["log-backup"]);
+    assert!(said.code == Some(0) && copied(&said) >= 2, "{}", said.text);
+}
+
+/// A server that was restored writes logs of the same names again.
+#[test]
+fn logs_of_another_history_are_not_taken_for_the_same() {
+    let test = "logs_of_another_history_are_not_taken_for_the_same";
+    let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
+    let shipped = folder::with_mode(0o755);
+    let site = Site::with(&server.configuration(&to(shipped.path())));
+    server.make_table();
+    let first = site.json(&["log-backup"]);
+    assert_eq!((first.code, copied(&first)), (Some(0), 1), "{}", first.text);
+    server.sql("RESET MASTER;");
+    let said = site.json(&["log-backup"]);
+    said.assert_fault(1, "SP-LOG-005");
+    assert!(said.text.contains("another history") && said.text.contains("move "), "{}", said.text);
+}
+
+/// PostgreSQL hands its log on by itself, or seems to.
+#[test]
+fn an_archive_command_that_leads_nowhere_is_noticed() {
+    let test = "an_archive_command_that_leads_nowhere_is_noticed";
+    let own = folder::with_mode(0o755);
+    let there = own.path().join("there");
+    succeed(Command::new("install").args(["-d", "-o", "postgres"]).arg(&there), "");
+    let program = dist::program("stillpoint");
+    let ours = format!("archive_command={} log-backup --into {} %p", program.display(), there.display());
+    let shipped = own.path().join("shipped");
+    std::fs::create_dir(&shipped).unwrap();
+    for (command, what) in [
+        ("archive_command=false", "hands no logs on"),
+        // To a folder that nobody looks into.
+        (ours.as_str(), "is not in"),
+    ] {
+        let Some(server) = Postgres::private(test, &["archive_mode=on", command]) else { return };
+        let site = Site::with(&server.configuration(&to(&shipped)));
+        server.make_table();
+        let said = site.json(&["log-backup"]);
+        said.assert_fault(1, "SP-LOG-008");
+        assert!(said.text.contains(what), "{}", said.text);
+    }
+}
