@@ -1,7 +1,8 @@
 //! Stillpoint's host: brings a machine's databases to a consistent standstill while a snapshot is taken, and always
 //! starts them again.
 //!
-//! All authority lies in [`broker`], [`trust`], [`client`] and [`sys`]. Dependencies point one way:
+//! All authority lies in [`broker`], [`trust`], [`client`] and [`sys`]; in [`log_backup`], which as root opens and copies
+//! files that a database names; and in [`recipe`], which prints what root will run. Dependencies point one way:
 //! `cli → keeper → cycle → broker → client → sys`; [`ledger`], [`trust`] and [`compiled`] stand alone.
 
 pub mod audit;

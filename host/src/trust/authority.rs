@@ -8,8 +8,8 @@ use std::fmt::{self, Display};
 use serde::{Deserialize, Serialize};
 use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::{
-    Client, Data, Identity, Interface, Limits, Logs, Needed, Parameter, Privileges, Recovery, Role, Session, Snapshot,
-    Statement,
+    Client, Column, Data, Identity, Interface, Limits, Logs, Needed, Parameter, Privileges, Recovery, Role, Session,
+    Snapshot, Statement,
 };
 
 /// What a module may do.
@@ -239,9 +239,10 @@ fn statement(name: &str, before: Option<&Statement>, after: Option<&Statement>, 
         changed(Kind::Statement, &of(&format!("parameter {parameter}")), &before, &after, !within, out);
     });
     // What it gives back stands in its text, and this is only how it is read; but rows of another number of columns were
-    // refused before, and now reach the module.
-    let more_is_read = a.columns.len() != b.columns.len();
-    changed(Kind::Statement, &of("columns"), &a.columns, &b.columns, more_is_read, out);
+    // refused before, and now reach the module; and what is kept leaves the machine with the record.
+    let is_kept = |(a, b): (&Column, &Column)| b.keep && !a.keep;
+    let more = a.columns.len() != b.columns.len() || a.columns.iter().zip(&b.columns).any(is_kept);
+    changed(Kind::Statement, &of("columns"), &a.columns, &b.columns, more, out);
     // Whatever it was: a read may be run at any time, by the module, and has no undo.
     changed(Kind::Effect, &of("effect"), &a.effect, &b.effect, true, out);
     changed(Kind::Effect, &of("stops"), &a.stops, &b.stops, true, out);
@@ -417,6 +418,9 @@ mod tests {
             )
         };
         assert_eq!(both("[statements.datadir]", &own("text"), &own("integer")), [""; 0]);
+        let kept = own("text").replace("\"text\"", "\"text\", keep = true");
+        assert_eq!(both("[statements.datadir]", &own("text"), &kept), ["statement x: columns"]);
+        assert_eq!(both("[statements.datadir]", &kept, &own("text")), [""; 0]);
         // The proof that it is still the same server.
         let identity = "[identity]\nstatement = \"datadir\"\n[data]";
         assert_eq!(both("[data]", identity, "[data]"), ["[identity]"]);

@@ -110,7 +110,11 @@ impl Dialect {
         let Ok(tokens) = tokens(self, text) else { return false };
         let tokens: Vec<Token> = tokens.into_iter().filter(|t| !matches!(t, Token::Comment { .. })).collect();
         let begins = tokens.first().is_some_and(|t| ["select", "values", "do"].iter().any(|w| t.is(w)));
-        let rest = tokens.strip_suffix(&[Token::Word("from".into()), Token::Word("dual".into())]).unwrap_or(&tokens);
+        // Tables of one row, for databases that want one.
+        let rest = match tokens.as_slice() {
+            [rest @ .., from, table] if from.is("from") && (table.is("dual") || table.is("rdb$database")) => rest,
+            all => all,
+        };
         let mut named = false;
         begins
             && rest.iter().skip(1).all(|t| {

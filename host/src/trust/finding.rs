@@ -254,30 +254,59 @@ fn talk(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
     }
 }
 
-/// Statements whose answers the host believes: which server it is, which session, where its data lies.
+/// Statements whose answers the host believes: which server it is, which session, where its data and its logs lie.
 fn proofs(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
     let constant = |name: &str| manifest.statements.get(name).is_some_and(|s| dialect.is_constant(&s.text));
-    if let Some(identity) = &manifest.identity
-        && constant(&identity.statement)
-    {
-        let words = "the same for every server: what was frozen on one would be taken back on another";
-        say(out, Severity::Danger, format!("statements.{}", identity.statement), words);
+    let data = &manifest.data;
+    let logs = manifest.logs.as_ref();
+    let believed = [
+        (
+            manifest.identity.as_ref().map(|i| &i.statement),
+            "the same for every server: what was frozen on one would be taken back on another",
+        ),
+        (data.durable.as_ref().map(|d| &d.statement), "says that commits are on disk without asking the server"),
+        (data.paths.as_ref(), "says where the data lies without asking the server: elsewhere nothing would be synced"),
+        (
+            data.process.as_ref().map(|p| &p.statement),
+            "says which process is the server without asking it: elsewhere nothing would be synced",
+        ),
+        (
+            data.unheld.as_ref().map(|u| &u.statement),
+            "says whether anything can be held without asking the server: it decides whether anything is frozen",
+        ),
+        (
+            manifest.role.as_ref().map(|r| &r.statement),
+            "says whether it is a replica without asking the server: enforceSlaveOnly would refuse none, or all",
+        ),
+        (
+            manifest.privileges.as_ref().and_then(|p| p.held.as_ref()),
+            "says what the login may do without asking the server: what it has beyond would go unseen",
+        ),
+        (
+            logs.map(|l| &l.series),
+            "says whose logs they are without asking the server: those of two servers would be mixed",
+        ),
+        (
+            logs.and_then(|l| l.list.as_ref()),
+            "says which logs there are without asking the server: the host copies them, as root",
+        ),
+        (
+            logs.and_then(|l| l.handed_on.as_ref()),
+            "says which log was handed on last without asking the server: one that is not copied would go unseen",
+        ),
+        (
+            logs.and_then(|l| l.folder.as_ref()),
+            "says where the logs lie without asking the server: the host copies from there, as root",
+        ),
+    ];
+    for (name, words) in believed {
+        if let Some(name) = name.filter(|n| constant(n)) {
+            say(out, Severity::Danger, format!("statements.{name}"), words);
+        }
     }
     if manifest.identity.is_none() && manifest.freezes().any(|(_, s)| s.lasts == Some(Lasts::Server)) {
         let words = "a freeze outlasts the session, and without it a restarted server is taken for the same";
         say(out, Severity::Look, "identity", words);
-    }
-    if let Some(durable) = &manifest.data.durable
-        && constant(&durable.statement)
-    {
-        let words = "says that commits are on disk without asking the server";
-        say(out, Severity::Danger, format!("statements.{}", durable.statement), words);
-    }
-    if let Some(paths) = &manifest.data.paths
-        && constant(paths)
-    {
-        let words = "says where the data lies without asking the server: elsewhere nothing would be synced";
-        say(out, Severity::Danger, format!("statements.{paths}"), words);
     }
     for (name, session) in &manifest.sessions {
         let (Some(id), Some(_)) = (&session.id, &session.cancel) else { continue };
@@ -383,7 +412,11 @@ fn letters(manifest: &Manifest, out: &mut Vec<Finding>) {
         ("workloads", manifest.workloads.iter().collect()),
         ("client.programs", client.programs.iter().collect()),
         ("client.arguments", client.arguments.iter().chain(login).collect()),
+        ("client.environment", client.environment.iter().flat_map(|(name, value)| [name, value]).collect()),
+        ("client.setup", client.setup.iter().collect()),
         ("client.tag", vec![&client.tag, &client.end]),
+        // Root runs them.
+        ("recovery.steps", manifest.recovery.iter().flat_map(|r| &r.steps).filter_map(|s| s.run.as_ref()).collect()),
         ("privileges", manifest.privileges.iter().flat_map(|p| p.make.iter().chain(p.needed.keys())).collect()),
     ];
     for (at, texts) in texts {

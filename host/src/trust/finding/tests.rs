@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::trust::page::Page;
 
 fn source(module: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../modules").join(module).join("module.toml");
@@ -73,7 +74,12 @@ fn what_an_author_could_hide_beside_the_statements_is_found() {
         ("\"-batch\"", "\"-batch\", \"--cmd\", \".shell id\"", "client.arguments", "--cmd"),
         ("\"{database}\"", "\"{database}\", \".shell id\"", "client.arguments", "is run"),
     ];
+    let oracle = [
+        ("environment      = {", "environment      = { TNS_ADMIN = \"/tmp\",", "client.environment", "does not know"),
+        ("\"SET ECHO OFF\"", "\"SET ERRORLOGGING ON TABLE t\"", "client.setup", "does not know"),
+    ];
     let cases = mariadb.iter().map(|c| ("mariadb", c)).chain(sqlite.iter().map(|c| ("sqlite", c)));
+    let cases = cases.chain(oracle.iter().map(|c| ("oracle", c)));
     for (module, (from, to, at, words)) in cases {
         let found = found(module, from, to);
         let hit = found.iter().any(|f| f.at == *at && f.words.contains(words) && f.severity <= Severity::Look);
@@ -81,15 +87,36 @@ fn what_an_author_could_hide_beside_the_statements_is_found() {
     }
 }
 
+/// Whatever the page calls believed.
 #[test]
-fn an_answer_that_asks_nothing_is_no_proof_of_durability_or_identity() {
-    let text = source("mariadb");
-    for name in ["durable", "server", "data_paths"] {
-        let mut manifest = Manifest::parse(&text).expect("good");
-        manifest.statements.get_mut(name).expect("there").text = "SELECT 1".into();
-        let at = format!("statements.{name}");
-        let found = findings(&manifest);
-        assert!(found.iter().any(|f| f.at == at && f.severity == Severity::Danger), "{name}: {found:#?}");
+fn an_answer_that_asks_nothing_is_not_believed() {
+    let mut seen = BTreeSet::new();
+    for module in ["mariadb", "mysql", "oracle", "postgres", "redis", "firebird", "sqlite"] {
+        let good = Manifest::parse(&source(module)).expect("good");
+        for believed in Page::of(&good, None, None).believed {
+            let mut manifest = good.clone();
+            manifest.statements.get_mut(&believed.statement).expect("there").text = "SELECT 1".into();
+            let at = format!("statements.{}", believed.statement);
+            let is = |f: &Finding| f.at == at && f.severity == Severity::Danger && f.words.contains("server");
+            let found = findings(&manifest);
+            assert!(found.iter().any(is), "{module}: {}: {found:#?}", believed.what);
+            seen.insert(believed.what);
+        }
+    }
+    assert_eq!(seen.len(), 11, "no module has one of them: {seen:#?}");
+}
+
+#[test]
+fn letters_that_look_like_others_are_a_danger() {
+    let oracle = found("oracle", "AMERICAN_AMERICA", "\u{410}MERICAN_AMERICA");
+    assert!(oracle.iter().any(|f| f.at == "client.environment" && f.words.contains("beyond ASCII")), "{oracle:#?}");
+    let mut manifest = Manifest::parse(&source("mariadb")).expect("good");
+    manifest.client.setup.push("SET \u{410}".into());
+    let step = manifest.recovery.as_mut().and_then(|r| r.steps.iter_mut().find_map(|s| s.run.as_mut())).expect("one");
+    *step = step.replacen('c', "\u{441}", 1);
+    let found = findings(&manifest);
+    for at in ["client.setup", "recovery.steps"] {
+        assert!(found.iter().any(|f| f.at == at && f.words.contains("beyond ASCII")), "{at}: {found:#?}");
     }
 }
 

@@ -3,7 +3,10 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use stillpoint_contract::manifest::{Effect, Mode};
 
-use super::{Checked, PARTS, Page, Statement, checked_word, lasts_word, limits_words, snapshot_word, stops_word};
+use super::{
+    Checked, PARTS, Page, Statement, checked_word, lasts_word, limits_words, needed_words, rows_word, snapshot_word,
+    stops_word,
+};
 use crate::fault::plain;
 use crate::trust::finding::Severity;
 
@@ -51,6 +54,7 @@ pub fn html(page: &Page) -> String {
                 }
                 @if !page.recovery.is_empty() {
                     h2 { "Recovery, for people to run (" (page.recovery.len()) ")" }
+                    @if !page.follows.is_empty() { p { "logs: " (plain(&page.follows.join("; "))) } }
                     @for step in &page.recovery {
                         article {
                             span.quiet { (plain(&step.when)) ": " } (plain(&step.say))
@@ -102,6 +106,7 @@ fn head(page: &Page) -> Markup {
         Mode::Session => "one process for each session, from prepare to the thaw",
         Mode::Command => "one process for each statement",
     };
+    let end = if client.end.is_empty() { "a line break" } else { &client.end };
     html! {
         table {
             @if let Some(digest) = &page.manifest_sha256 { (row("manifest", html! { "sha256 " (code(digest)) })) }
@@ -120,17 +125,20 @@ fn head(page: &Page) -> Markup {
                     (row("granted", html! { @if granted { "yes, within what was accepted here" } @else { strong.danger { "NO" } } }))
                 }
             }
+            (row("world", code(&page.world)))
             (row("serves", html! { "workload_name = " (code(&page.workloads.join(", "))) ", consistent under a snapshot of " (snapshots.join(", or ")) }))
             (row("runs", html! { (code(&client.programs.join(", else "))) " as linux_user, " (mode) br;
                 @for argument in &client.arguments { code.word { (plain(argument)) } " " } }))
+            @if let Some(words) = client.login_words() { (row("logs in", html! { (words) })) }
             @for (name, value) in &client.environment { (row("knows", code(&format!("{name} = {value}")))) }
-            @if let Some(connects) = client.connects { (row("first sends", html! { (connects) })) }
-            @for line in &client.setup { (row("then", code(line))) }
-            @if let Some(first) = &client.read_only { (row("first sends", code(first))) }
-            (row("then sends", html! { "after each statement " (code(&client.end)) " and " (code(&client.tag))
+            @for (i, line) in client.first().into_iter().enumerate() {
+                (row(if i == 0 { "first sends" } else { "then" }, code(line)))
+            }
+            (row("then sends", html! { "after each statement " (code(end)) " and " (code(&client.tag))
                 @if let Some(more) = client.more { br; (more) } }))
-            (row("errors are", html! { (code(&client.error))
-                @if !client.lost.is_empty() { br; "the session is lost after " (plain(&client.lost.join(", "))) } }))
+            (row("quotes", html! { "a name in " (code(&client.identifier_quote.to_string())) }))
+            (row("rows are", html! { (rows_word(client.rows)) }))
+            (rows("errors are", &client.error_words()))
             (row("sessions", html! {
                 @for s in &page.sessions {
                     div {
@@ -142,10 +150,12 @@ fn head(page: &Page) -> Markup {
                 }
             }))
             @if !page.believed.is_empty() {
-                (row("believed", html! { @for b in &page.believed { div { (b.what) ": " (plain(&b.statement)) @if let Some(a) = &b.answer { ", if it answers " (plain(a)) } } } }))
+                (row("believed", html! { @for b in &page.believed { div { (plain(&b.what)) ": " (plain(&b.statement)) @if let Some(a) = &b.answer { ", if it answers " (plain(a)) } } } }))
             }
+            (rows("logs", &page.logs))
             @if let Some(privileges) = &page.privileges {
-                (row("login needs", html! { @for (name, needed) in &privileges.needed { div { (plain(name)) ": " (plain(&needed.why)) } } }))
+                (row("login needs", html! { @for (name, needed) in &privileges.needed { div { (plain(&needed_words(name, needed))) } } }))
+                (rows("no excess", &privileges.usual))
                 (row("made by", html! { @for text in &privileges.make { div { (code(text)) } } }))
             }
         }
@@ -185,6 +195,7 @@ fn statement(statement: &Statement) -> Markup {
             pre { (plain(&statement.text)) }
             table {
                 @for (name, what) in &statement.parameters { (row("", html! { (code(&format!("{{{name}}}"))) " " (plain(what)) })) }
+                @if !statement.answers.is_empty() { (row("answers", html! { (plain(&statement.answers.join("; "))) })) }
                 @if statement.effect == Effect::Freeze {
                     (row("declared", html! {
                         "freeze: stops " strong { (stops_word(statement.stops)) } "; lasts " strong { (lasts_word(statement.lasts)) }

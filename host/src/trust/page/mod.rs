@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::{
-    self, Effect, Expected, Interface, Lasts, Limits, Mode, Parameter, Privileges, Route, Rows, Snapshot, Step, Stops,
-    UndoArgument,
+    self, Column, ColumnKind, Effect, Expected, Interface, Lasts, Limits, LoginFormat, Mode, Needed, Parameter,
+    Printed, Privileges, Recovery, Route, Rows, Snapshot, Step, Stops, UndoArgument,
 };
 
 use super::dialect::{self, Dialect};
@@ -118,10 +118,16 @@ pub struct Page {
     pub statements: Vec<Statement>,
     /// What people are to run to recover. The host prints it, and runs none of it.
     pub recovery: Vec<Recipe>,
+    /// How logs are followed there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub follows: Vec<String>,
     /// That it was never tried on a real server.
     pub untried: Option<String>,
     /// Statements whose answers the host believes.
     pub believed: Vec<Believed>,
+    /// How a log is closed, and whether the last is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
     /// What a login needs.
     pub privileges: Option<Privileges>,
     /// As they will hold: never above the host's own.
@@ -163,11 +169,15 @@ pub struct Client {
     /// What the host sends beside that, to be able to read this client's rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub more: Option<&'static str>,
+    /// How it prints rows.
+    pub rows: Rows,
     /// What a line of an error looks like.
     pub error: String,
+    /// Where such lines are.
+    pub errors: Printed,
     /// Errors after which the session is gone.
     pub lost: Vec<String>,
-    /// Sent first of all.
+    /// Sent before the first statement: from then on the server refuses what changes data.
     pub read_only: Option<String>,
     /// Variables of its environment.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -175,9 +185,10 @@ pub struct Client {
     /// Sent after the login, before all else.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub setup: Vec<String>,
-    /// How it logs in, where that is a line that it is sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connects: Option<&'static str>,
+    /// How it logs in.
+    pub login: Option<LoginFormat>,
+    /// What quotes a name.
+    pub identifier_quote: char,
     /// The language that this build reads its statements as.
     pub dialect: &'static str,
 }
@@ -206,6 +217,9 @@ pub struct Statement {
     pub text: String,
     /// Each parameter, and what it may be.
     pub parameters: BTreeMap<String, String>,
+    /// Each column of its rows: its name, what it holds, and whether that is kept in the record.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<String>,
     /// By the author.
     pub effect: Effect,
     /// By the author: what it stops.
@@ -271,7 +285,7 @@ pub struct Recipe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Believed {
     /// What it is believed about.
-    pub what: &'static str,
+    pub what: String,
     /// Its name.
     pub statement: String,
     /// What it must answer.
@@ -336,12 +350,15 @@ impl Page {
                 end: client.end.clone(),
                 tag: client.tag.clone(),
                 more: (client.rows == Rows::List).then_some("SET LIST ON before the first; COMMIT behind each"),
+                rows: client.rows,
                 error: client.error.clone(),
+                errors: client.errors,
                 lost: client.lost.clone(),
                 read_only: client.read_only.clone(),
                 environment: client.environment.clone(),
                 setup: client.setup.clone(),
-                connects: connects(client.login.as_ref()),
+                login: client.login.as_ref().map(|l| l.format),
+                identifier_quote: client.identifier_quote,
                 dialect: Dialect::of(client).name(),
             },
             sessions: manifest
@@ -355,8 +372,10 @@ impl Page {
                 })
                 .collect(),
             recovery: manifest.recovery.iter().flat_map(|r| &r.steps).map(recipe).collect(),
+            follows: manifest.recovery.as_ref().map(follows).unwrap_or_default(),
             untried: manifest.untried.clone(),
             believed: believed(manifest),
+            logs: manifest.logs.as_ref().map(logs).unwrap_or_default(),
             privileges: manifest.privileges.clone(),
             limits: manifest.limits.bounded(),
             cannot: cannot(manifest),
@@ -493,6 +512,7 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
         session: statement.session.clone(),
         text: statement.text.clone(),
         parameters: statement.parameters.iter().map(|(n, p)| (n.clone(), parameter_words(p))).collect(),
+        answers: statement.columns.iter().map(column_words).collect(),
         effect: statement.effect,
         stops: statement.stops,
         lasts: statement.lasts,
@@ -505,9 +525,91 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
     })
 }
 
-fn connects(login: Option<&manifest::Login>) -> Option<&'static str> {
-    login.filter(|l| l.format == manifest::LoginFormat::ConnectLine)?;
-    Some("SET DEFINE OFF, CONNECT as the configuration says; without a login there: / AS SYSBACKUP")
+impl Client {
+    /// What is sent before the first statement, in this order.
+    fn first(&self) -> Vec<&str> {
+        let connect = "SET DEFINE OFF, CONNECT as the configuration says; without a login there: / AS SYSBACKUP";
+        let connects = (self.login == Some(LoginFormat::ConnectLine)).then_some(connect);
+        connects.into_iter().chain(self.setup.iter().chain(&self.read_only).map(String::as_str)).collect()
+    }
+
+    /// What `{login}` stands for.
+    fn login_words(&self) -> Option<&'static str> {
+        Some(match self.login? {
+            LoginFormat::OptionFile => "{login} is a sealed descriptor with a file of options, group [client]",
+            LoginFormat::PassFile => {
+                "{login} is host, port, user and database, and a sealed descriptor with the file of passwords"
+            }
+            LoginFormat::ConnectLine => "by a line that it is sent",
+            LoginFormat::FetchPassword => {
+                "{login} is the user, and a sealed descriptor with the password; {database} begins with the server"
+            }
+            LoginFormat::AskPass => {
+                "{login} is the socket, or host and port, and the user; a password is the first line of its input"
+            }
+        })
+    }
+
+    /// What the host takes for an error.
+    fn error_words(&self) -> Vec<String> {
+        let mut out = vec![self.error.clone()];
+        if self.errors == Printed::StandardOutput {
+            out.push("printed among the rows".into());
+        }
+        if !self.lost.is_empty() {
+            out.push(format!("the session is lost after {}", self.lost.join(", ")));
+        }
+        out
+    }
+}
+
+fn rows_word(rows: Rows) -> &'static str {
+    match rows {
+        Rows::TabSeparated => "tabs between, as mariadb --batch prints them",
+        Rows::Csv => "commas between, as psql --csv prints them",
+        Rows::Quoted => "literals of SQL, as sqlite3 -quote prints them",
+        Rows::QuotedCsv => "commas between and quotes around text, as sqlplus prints them",
+        Rows::List => "a name and a value on each line, as isql-fb prints them",
+        Rows::Reply => "one reply, as redis-cli --json prints it",
+    }
+}
+
+fn column_words(column: &Column) -> String {
+    let kind = match column.kind {
+        ColumnKind::Integer => "number",
+        ColumnKind::Text => "text",
+        ColumnKind::Bytes => "bytes",
+    };
+    let more = [
+        (column.encoding.is_some(), " in hexadecimal"),
+        (column.nullable, " or NULL"),
+        (column.keep, ", kept in the record"),
+    ];
+    let more: String = more.into_iter().filter_map(|(is, words)| is.then_some(words)).collect();
+    format!("{}: {kind}{more}", column.name)
+}
+
+fn needed_words(name: &str, needed: &Needed) -> String {
+    let must = if needed.must { "; nothing can be frozen without it" } else { "" };
+    let before = needed.before.iter().map(|b| format!("; older servers call it {b}")).collect::<String>();
+    format!("{name}: {}{must}{before}", needed.why)
+}
+
+fn logs(logs: &manifest::Logs) -> Vec<String> {
+    let mut out: Vec<String> = logs.rotate.iter().map(|rotate| format!("closed by {rotate}")).collect();
+    if logs.last_is_open {
+        out.push("the last is still written".into());
+    }
+    out
+}
+
+fn follows(recovery: &Recovery) -> Vec<String> {
+    let mut out: Vec<String> = recovery.time.iter().map(|time| format!("time as {time}")).collect();
+    out.extend(recovery.first_log.iter().map(|name| format!("from the log in {name} on")));
+    if recovery.apart_needs_logs {
+        out.push("a copy of more than one instant needs its logs".into());
+    }
+    out
 }
 
 fn recipe(step: &Step) -> Recipe {
@@ -534,25 +636,32 @@ fn believed(manifest: &Manifest) -> Vec<Believed> {
         |u: &manifest::Unheld| u.states.iter().map(|(s, why)| format!("{s} ({why})")).collect::<Vec<_>>().join("; ");
     let role = manifest.role.as_ref();
     let logs = manifest.logs.as_ref();
+    let process = manifest.data.process.as_ref();
+    let named = process.map(|p| p.named.join(" or ")).unwrap_or_default();
     [
-        ("which server it is, and since when it runs", manifest.identity.as_ref().map(|i| &i.statement), None),
-        ("where the data lies", manifest.data.paths.as_ref(), None),
         (
-            "which process is the server: its data lies in that one's working folder",
-            manifest.data.process.as_ref().map(|p| &p.statement),
+            "which server it is, and since when it runs".to_owned(),
+            manifest.identity.as_ref().map(|i| &i.statement),
             None,
         ),
-        ("that commits are on disk", durable.map(|d| &d.statement), durable.map(|d| expected(&d.answer))),
+        ("where the data lies".into(), manifest.data.paths.as_ref(), None),
         (
-            "that nothing can be held, and that a snapshot is crash-consistent",
+            format!("which process is the server, of those named {named}: its data lies in that one's working folder"),
+            process.map(|p| &p.statement),
+            None,
+        ),
+        ("that commits are on disk".into(), durable.map(|d| &d.statement), durable.map(|d| expected(&d.answer))),
+        (
+            "that nothing can be held, and that a snapshot is crash-consistent".into(),
             unheld.map(|u| &u.statement),
             unheld.map(states),
         ),
-        ("that it is a replica", role.map(|r| &r.statement), role.map(|r| expected(&r.replica))),
-        ("whose logs they are", logs.map(|l| &l.series), None),
-        ("which logs there are", logs.and_then(|l| l.list.as_ref()), None),
-        ("where they lie", logs.and_then(|l| l.folder.as_ref()), None),
-        ("what the login may do", manifest.privileges.as_ref().and_then(|p| p.held.as_ref()), None),
+        ("that it is a replica".into(), role.map(|r| &r.statement), role.map(|r| expected(&r.replica))),
+        ("whose logs they are".into(), logs.map(|l| &l.series), None),
+        ("which logs there are".into(), logs.and_then(|l| l.list.as_ref()), None),
+        ("which log was handed on last".into(), logs.and_then(|l| l.handed_on.as_ref()), None),
+        ("where they lie".into(), logs.and_then(|l| l.folder.as_ref()), None),
+        ("what the login may do".into(), manifest.privileges.as_ref().and_then(|p| p.held.as_ref()), None),
     ]
     .into_iter()
     .filter_map(|(what, statement, answer)| Some(Believed { what, statement: statement?.clone(), answer }))
@@ -686,12 +795,11 @@ fn given(imports: &[Interface]) -> String {
 }
 
 fn limits_words(limits: &Limits) -> Vec<String> {
-    let thaw = match limits.thaw_seconds {
-        ..=2 => String::new(),
-        seconds => format!(", {seconds} s for its own thaw"),
-    };
     vec![
-        format!("{} MiB memory, {} s for check and for prepare{thaw}", limits.memory_mib, limits.prepare_seconds),
+        format!(
+            "{} MiB memory, {} s for check and for prepare, {} s for its own thaw",
+            limits.memory_mib, limits.prepare_seconds, limits.thaw_seconds
+        ),
         format!("{} rows and {} KiB in one answer", limits.rows, limits.answer_kib),
         format!(
             "{} KiB of state, {} events, {} log lines in one cycle",

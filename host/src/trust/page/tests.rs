@@ -1,4 +1,7 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -137,4 +140,92 @@ fn every_statement_stands_whole_on_the_page() {
     for (name, statement) in &manifest.statements {
         assert!(text.contains(&whole(&statement.text)), "{name}");
     }
+}
+
+/// Keys of a manifest below which the author chooses the names.
+const NAMED: [&str; 7] = ["statements", "sessions", "parameters", "environment", "states", "needed", "arguments"];
+
+/// Every value of a manifest, and the names in each of those: where it is, and of what it is one.
+fn places(value: &Value, at: &str, like: &str, out: &mut Vec<(String, String)>) {
+    let named = NAMED.iter().any(|n| like.ends_with(&format!("/{n}")));
+    match value {
+        Value::Object(all) if !all.is_empty() => {
+            if named {
+                out.push((at.into(), like.into()));
+            }
+            for (name, inner) in all {
+                let below = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+                places(inner, &below, &format!("{like}/{}", if named { "*" } else { name }), out);
+            }
+        }
+        Value::Array(all) if !all.is_empty() => {
+            for (i, inner) in all.iter().enumerate() {
+                places(inner, &format!("{at}/{i}"), &format!("{like}/-"), out);
+            }
+        }
+        _ => out.push((at.into(), like.into())),
+    }
+}
+
+/// What could stand there instead: of these the first that can.
+fn others(value: &Value) -> Vec<Value> {
+    let words = "' atomic files session command standard-error standard-output option-file ask-pass csv quoted read change \
+                 nothing writes expires disk identifier bytes text log clock scratch new-machine";
+    match value {
+        Value::String(text) => std::iter::once(json!(format!("{text}x")))
+            .chain(words.split_whitespace().map(|w| json!(w)))
+            .chain([json!({ "integer": 7 }), Value::Null])
+            .collect(),
+        Value::Number(n) => n.as_i64().map(|n| vec![json!(n - 1), json!(n + 1)]).unwrap_or_default(),
+        Value::Bool(is) => vec![json!(!is)],
+        Value::Object(all) => {
+            let (mut all, first) = (all.clone(), all.keys().next().cloned().unwrap_or_default());
+            let inner = all.remove(&first).unwrap_or_default();
+            all.insert(format!("{first}x"), inner);
+            vec![Value::Object(all)]
+        }
+        Value::Null | Value::Array(_) => Vec::new(),
+    }
+}
+
+/// What is shown of a manifest, without what this build makes of it.
+fn shown(manifest: &Manifest) -> [String; 2] {
+    let mut page = Page::of(manifest, None, None);
+    page.findings.clear();
+    page.cannot.clear();
+    page.trusted = Trusted { declared: Vec::new(), checked: Vec::new(), unseen: Vec::new() };
+    page.statements.iter_mut().for_each(|s| s.checked = Checked::Unknown);
+    [page.text(), page.html()]
+}
+
+/// No two manifests have the same page, unless one of them is refused. A key that no manifest here has is noticed, too.
+#[test]
+fn whatever_changes_in_a_manifest_changes_its_page() {
+    let modules = std::fs::read_dir(root().join("modules")).expect("modules");
+    let sources = modules.map(|entry| entry.expect("entry").path().join("module.toml")).filter(|p| p.exists());
+    let (mut set, mut unset) = (BTreeSet::new(), BTreeSet::new());
+    for manifest in sources.map(|source| manifest(&source)).chain([small()]) {
+        let (tree, was) = (serde_json::to_value(&manifest).expect("json"), shown(&manifest));
+        let mut all = Vec::new();
+        places(&tree, "", "", &mut all);
+        for (at, like) in all {
+            let with = |other| {
+                let mut tree = tree.clone();
+                *tree.pointer_mut(&at)? = other;
+                serde_json::from_value::<Manifest>(tree).ok().filter(|m| *m != manifest)
+            };
+            let value = tree.pointer(&at).expect("there");
+            let Some(other) = others(value).into_iter().find_map(with) else {
+                assert!([json!(null), json!([]), json!({})].contains(value), "nothing else can stand in {at}: {value}");
+                unset.insert(like);
+                continue;
+            };
+            let is = shown(&other);
+            let refused = || Manifest::parse(&toml::to_string(&other).expect("toml")).is_err();
+            assert!((0..2).all(|i| is[i] != was[i]) || refused(), "{}: {at} is on no page: {value}", manifest.name);
+            set.insert(like);
+        }
+    }
+    unset.retain(|key| !set.iter().any(|k| k.starts_with(key)));
+    assert!(unset.is_empty(), "no manifest here has {unset:?}, so nobody knows whether it is on the page");
 }

@@ -2,7 +2,10 @@
 
 use stillpoint_contract::manifest::{Effect, Mode};
 
-use super::{Believed, Page, Statement, checked_word, lasts_word, limits_words, snapshot_word, stops_word};
+use super::{
+    Believed, Page, Statement, checked_word, lasts_word, limits_words, needed_words, rows_word, snapshot_word,
+    stops_word,
+};
 use crate::fault::plain;
 use crate::trust::finding::Severity;
 
@@ -96,6 +99,9 @@ pub fn text(page: &Page) -> String {
     }
     if !page.recovery.is_empty() {
         out.part(&format!("Recovery, for people to run ({})", page.recovery.len()));
+        if !page.follows.is_empty() {
+            out.field(2, "logs", &page.follows.join("; "));
+        }
         for step in &page.recovery {
             for line in wrapped(&format!("{}: {}", step.when, step.say), WIDTH - 2) {
                 out.line(&format!("  {line}"));
@@ -140,6 +146,7 @@ fn head(page: &Page, out: &mut Sheet) {
     }
     let snapshots: Vec<&str> = page.snapshots.iter().map(|s| snapshot_word(*s)).collect();
     out.field(2, "serves", &format!("workload_name = {}", page.workloads.join(", ")));
+    out.field(2, "world", &page.world);
     out.field(2, "consistent", &format!("under a snapshot of {}", snapshots.join(", or ")));
     if let Some(component) = &page.component {
         out.field(2, "is given", &super::given(&component.imports));
@@ -151,23 +158,19 @@ fn head(page: &Page, out: &mut Sheet) {
     };
     out.field(2, "runs", &format!("{}: as linux_user, {mode}", client.programs.join(", else ")));
     out.field(2, "with", &client.arguments.iter().map(|a| quoted(a)).collect::<Vec<_>>().join(" "));
+    out.fields("logs in", client.login_words());
     out.fields("knows", client.environment.iter().map(|(name, value)| format!("{name} = {value}")));
-    if let Some(connects) = client.connects {
-        out.field(2, "first sends", connects);
-    }
-    out.fields("then", &client.setup);
-    if let Some(read_only) = &client.read_only {
-        out.field(2, "first sends", read_only);
+    for (i, line) in client.first().into_iter().enumerate() {
+        out.field(2, ["first sends", "then", ""][i.min(2)], line);
     }
     let end = if client.end.is_empty() { "a line break".to_owned() } else { format!(" {} ", client.end) };
     out.field(2, "then sends", &format!("after each statement {end} and  {}", client.tag));
     if let Some(more) = client.more {
         out.field(2, "", more);
     }
-    out.field(2, "errors are", &client.error);
-    if !client.lost.is_empty() {
-        out.field(2, "", &format!("the session is lost after {}", client.lost.join(", ")));
-    }
+    out.field(2, "quotes", &format!("a name in  {}", client.identifier_quote));
+    out.field(2, "rows are", rows_word(client.rows));
+    out.fields("errors are", client.error_words());
     for (i, session) in page.sessions.iter().enumerate() {
         let mut words = session.name.clone();
         if session.each {
@@ -182,8 +185,10 @@ fn head(page: &Page, out: &mut Sheet) {
         out.field(2, if i == 0 { "sessions" } else { "" }, &words);
     }
     out.fields("believed", page.believed.iter().map(|b| format!("{}: {}{}", b.what, b.statement, answer(b))));
+    out.fields("logs", &page.logs);
     if let Some(privileges) = &page.privileges {
-        out.fields("login needs", privileges.needed.iter().map(|(name, n)| format!("{name}: {}", n.why)));
+        out.fields("login needs", privileges.needed.iter().map(|(name, n)| needed_words(name, n)));
+        out.fields("no excess", &privileges.usual);
         out.fields("made by", &privileges.make);
     }
 }
@@ -214,6 +219,9 @@ fn statement(statement: &Statement, out: &mut Sheet) {
     for (name, what) in &statement.parameters {
         out.field(6, label, &format!("{{{name}}} {what}"));
         label = "";
+    }
+    if !statement.answers.is_empty() {
+        out.field(6, "answers", &statement.answers.join("; "));
     }
     if statement.effect == Effect::Freeze {
         let declared = format!("stops {}; lasts {}", stops_word(statement.stops), lasts_word(statement.lasts));
