@@ -86,7 +86,7 @@ fn a_record_from_a_file_is_told_from_ones_own() {
     };
     let (run, data) = ("/workloads/0/recovery/steps/1/run", "/workloads/0/data/0");
     for (pointer, value, id) in [
-        (run, "id >/tmp/x; #\u{1b}[2K\rls -l /srv", "SP-RECOVERY-007"),
+        (run, "id >/tmp/x;\u{1b}[2K\rls -l /srv", "SP-RECOVERY-007"),
         (run, "true\u{200b}", "SP-RECOVERY-007"),
         (run, "ls '{data}'", "SP-RECOVERY-004"),
         (data, "/srv/a/../../etc", "SP-RECOVERY-007"),

@@ -289,7 +289,32 @@ pub fn open_log(path: &Path, owner: Option<u32>) -> Result<File, Refused> {
 
 #[cfg(test)]
 mod tests {
-    use super::follows;
+    use super::{follows, open_log};
+    use nix::sys::stat::Mode;
+    use std::path::Path;
+
+    #[test]
+    fn what_is_no_log_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("log"), "").unwrap();
+        std::os::unix::fs::symlink(path("log"), path("link")).unwrap();
+        nix::unistd::mkfifo(&path("pipe"), Mode::S_IRWXU).unwrap();
+        let refused = |path: &Path, owner| open_log(path, owner).err().map(|e| e.to_string()).unwrap_or_default();
+        for odd in
+            [&path("link"), &path("pipe"), folder.path(), Path::new("/dev/null"), Path::new("/proc/self/environ")]
+        {
+            assert_eq!(refused(odd, None), "it is no file", "{}", odd.display());
+        }
+        let own = nix::unistd::geteuid();
+        if own.is_root() {
+            assert!(refused(&path("log"), None).contains("belongs to root"));
+            nix::unistd::chown(&path("log"), Some(65534.into()), None).unwrap();
+        }
+        let owner = if own.is_root() { 65534 } else { own.as_raw() };
+        assert!(refused(&path("log"), Some(owner + 1)).contains("it belongs to user"));
+        assert!(open_log(&path("log"), Some(owner)).is_ok() && open_log(&path("log"), None).is_ok());
+    }
 
     #[test]
     fn a_log_follows_the_one_of_the_number_before() {

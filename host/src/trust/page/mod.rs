@@ -10,7 +10,7 @@ use serde::Serialize;
 use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::{
     self, Column, ColumnKind, Effect, Expected, Interface, Lasts, Limits, LoginFormat, Mode, Needed, Parameter,
-    Printed, Privileges, Recovery, Route, Rows, Snapshot, Step, Stops, UndoArgument,
+    Printed, Privileges, Recovery, Rows, Snapshot, Step, Stops, UndoArgument,
 };
 
 use super::dialect::{self, Dialect};
@@ -613,20 +613,11 @@ fn follows(recovery: &Recovery) -> Vec<String> {
 }
 
 fn recipe(step: &Step) -> Recipe {
-    let mut when: Vec<String> = step.routes.iter().map(|r| route_word(*r).to_owned()).collect();
+    let mut when: Vec<String> = step.routes.iter().map(|r| r.word().to_owned()).collect();
     when.extend(step.with.iter().map(|n| format!("with {{{n}}}")));
     when.extend(step.without.iter().map(|n| format!("without {{{n}}}")));
     let when = if when.is_empty() { "always".into() } else { when.join(", ") };
     Recipe { when, say: step.say.clone(), run: step.run.clone() }
-}
-
-/// A route, as it is written.
-pub fn route_word(route: Route) -> &'static str {
-    match route {
-        Route::NewMachine => "new-machine",
-        Route::AttachedDisks => "attached-disks",
-        Route::Scratch => "scratch",
-    }
 }
 
 fn believed(manifest: &Manifest) -> Vec<Believed> {
