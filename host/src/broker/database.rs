@@ -107,7 +107,10 @@ impl Broker {
                         return Err(Fault::new("SP-DB-007", Exit::NotFrozen, what)
                             .of(&self.workload.name)
                             .done("Nothing was opened.")
-                            .next("name the database's owner:  linux_user = "));
+                            .next(match owner(Path::new(database)) {
+                                Some(name) => format!("linux_user = {name}"),
+                                None => "let nobody but root write there, or name who opens it:  linux_user =".into(),
+                            }));
                     }
                     self.files.push(file);
                 }
@@ -743,6 +746,12 @@ fn only_roots(database: &Path) -> Result<(), String> {
     let real = database.canonicalize().map_err(|e| e.to_string())?;
     let folder = real.parent().unwrap_or(&real);
     [folder, &real].into_iter().try_for_each(|path| ownership::check(path, &[])).map_err(|problem| problem.to_string())
+}
+
+/// Who owns a database, if not root.
+fn owner(database: &Path) -> Option<String> {
+    let uid = std::fs::metadata(database).ok()?.uid();
+    nix::unistd::User::from_uid(uid.into()).ok()?.map(|user| user.name).filter(|_| uid != 0)
 }
 
 fn undo_name<'m>(manifest: &'m Manifest, froze: &str) -> Option<&'m str> {

@@ -117,7 +117,9 @@ fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
                     serde_json::json!({ "workload": w.name, "route": route, "verdict": w.verdict, "untried": w.untried, "steps": steps })
                 })
                 .collect();
-            screen::say(serde_json::json!({ "cycle": record.cycle, "recovery": parts }));
+            screen::say(
+                serde_json::json!({ "cycle": record.cycle, "vouched": asked.record.is_none(), "recovery": parts }),
+            );
         }
         Output::Text => {
             for (workload, route, steps) in parts {
