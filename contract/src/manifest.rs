@@ -255,11 +255,8 @@ pub struct Logs {
     /// on a replica.
     pub rotate: Option<String>,
     /// A `read` statement whose first column names the logs, the oldest first. Without: the database hands each log to
-    /// `stillpoint log-backup` itself.
+    /// `stillpoint log-backup` itself, and `rotate` answers with the name of the one that it has closed.
     pub list: Option<String>,
-    /// Exactly where there is no list: a `read` statement with one text, the log that was handed on last. No row where none
-    /// was, or the last attempt has failed.
-    pub handed_on: Option<String>,
     /// A `read` statement with one text: the folder of the names. Without: the names are whole paths.
     pub folder: Option<String>,
     /// Whether the last that is listed is still written to.

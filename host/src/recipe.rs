@@ -82,7 +82,7 @@ pub fn steps(workload: &WorkloadRecord, wish: &Wish, frozen_at: Option<Timestamp
         && to < frozen
     {
         let what = format!("the snapshot is of {frozen}, which is after {to}: logs lead forward only.");
-        return Err(fault("SP-RECOVERY-003", what).next("take an older cycle:  stillpoint record verify  knows which"));
+        return Err(fault("SP-RECOVERY-003", what).next("take an older cycle: see  stillpoint record list"));
     }
     let mut wish = wish.clone();
     let needs_logs = wish.kind.is_some_and(|kind| recovery.needs_logs(kind));
@@ -91,6 +91,14 @@ pub fn steps(workload: &WorkloadRecord, wish: &Wish, frozen_at: Option<Timestamp
     }
     let values = values(workload, &wish, recovery)?;
     let mut out = Vec::new();
+    if matches!(wish.to, To::Time(_) | To::Latest)
+        && let Some(newest) = values.get("logs").and_then(|logs| logs.last())
+    {
+        let at = std::fs::metadata(newest).and_then(|m| m.modified()).ok().and_then(|t| Timestamp::try_from(t).ok());
+        let at =
+            at.map_or_else(String::new, |at| format!(", which was copied at {}", at.strftime("%Y-%m-%d %H:%M:%S UTC")));
+        out.push(Step { say: format!("The logs end with {newest}{at}: what is later cannot be had."), run: None });
+    }
     for step in &recovery.steps {
         let here = step.routes.is_empty() || step.routes.contains(&wish.route);
         let has = |n: &String| values.get(n.as_str()).is_some_and(|v| !v.iter().all(String::is_empty));
@@ -181,7 +189,7 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
         match named {
             Some(first) => put(
                 "logs",
-                logs(&folder, first).map_err(|why| {
+                logs(&folder, first, wish.to != To::Recorded).map_err(|why| {
                     fault("SP-RECOVERY-006", format!("{why}."))
                         .next("run  stillpoint log-backup  if the database still runs")
                 })?,
@@ -210,8 +218,8 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
     Ok(out)
 }
 
-/// The logs from this one on, in the order of their names.
-fn logs(folder: &Path, first: &str) -> Result<Vec<String>, String> {
+/// The logs from this one on, in the order of their names; also those of later histories.
+fn logs(folder: &Path, first: &str, later: bool) -> Result<Vec<String>, String> {
     let read =
         std::fs::read_dir(folder).map_err(|e| format!("the logs in {} cannot be read: {e}", folder.display()))?;
     let mut names: Vec<String> = read.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
@@ -223,20 +231,58 @@ fn logs(folder: &Path, first: &str) -> Result<Vec<String>, String> {
         (s, n) if s == stem && n >= number => Some((n, name)),
         _ => None,
     };
+    let all = names.clone();
     let mut names: Vec<(u64, String)> = names.into_iter().filter_map(here).collect();
     names.sort();
-    let missing = match names.is_empty() {
-        true => Some(number),
-        false => (number..).zip(&names).find(|(wanted, (found, _))| wanted != found).map(|(wanted, _)| wanted),
+    let gap = |log: String| {
+        format!("the log {log}, without which those after it are of no use, is not in {}", folder.display())
     };
-    if let Some(missing) = missing {
-        return Err(format!(
-            "the log {}, without which those after it are of no use, is not in {}",
-            count.name(&stem, missing, first),
-            folder.display()
-        ));
+    if let Some(missing) = missing(number, &names) {
+        return Err(gap(count.name(&stem, missing, first)));
     }
-    Ok(names.into_iter().map(|(_, name)| folder.join(name).display().to_string()).collect())
+    let mut out: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
+    if later && matches!(count, Count::Segments(_)) {
+        out.extend(later_timelines(&count, &stem, all, folder, &gap)?);
+    }
+    Ok(out.into_iter().map(|name| folder.join(name).display().to_string()).collect())
+}
+
+/// The first number from this one on that is not there.
+fn missing(from: u64, names: &[(u64, String)]) -> Option<u64> {
+    match names.is_empty() {
+        true => Some(from),
+        false => (from..).zip(names).find(|(wanted, (found, _))| wanted != found).map(|(wanted, _)| wanted),
+    }
+}
+
+/// What a server wrote that was recovered from this one: it begins where its history says that it left the other.
+fn later_timelines(
+    count: &Count,
+    stem: &str,
+    all: Vec<String>,
+    folder: &Path,
+    gap: &impl Fn(String) -> String,
+) -> Result<Vec<String>, String> {
+    let mut timelines: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
+    for name in all.into_iter().filter(|name| is_segment(name)) {
+        let (timeline, number) = count.place(&name);
+        if timeline.as_str() > stem {
+            timelines.entry(timeline).or_default().push((number, name));
+        }
+    }
+    let mut out = Vec::new();
+    for (timeline, mut names) in timelines {
+        names.sort();
+        let history = format!("{timeline}.history");
+        let text = std::fs::read_to_string(folder.join(&history)).map_err(|_| gap(history))?;
+        let begins = text.lines().rev().find_map(|line| count.segment_of(line.split('\t').nth(1)?));
+        let begins = begins.or(names.first().map(|(number, _)| *number)).unwrap_or_default();
+        if let Some(missing) = missing(begins, &names) {
+            return Err(gap(count.name(&timeline, missing, "")));
+        }
+        out.extend(names.into_iter().map(|(_, name)| name));
+    }
+    Ok(out)
 }
 
 /// How logs are counted by their names.
@@ -270,6 +316,14 @@ impl Count {
             Count::Segments(each) if is_segment(name) => (name.chars().take(8).collect(), hex(8) * each + hex(16)),
             Count::Segments(_) => (name.to_owned(), 0),
         }
+    }
+
+    /// In which segment a place such as `0/A000028` lies.
+    fn segment_of(&self, place: &str) -> Option<u64> {
+        let Count::Segments(each) = self else { return None };
+        let (high, low) = place.trim().split_once('/')?;
+        let (high, low) = (u64::from_str_radix(high, 16).ok()?, u64::from_str_radix(low, 16).ok()?);
+        Some(high * each + low / ((1 << 32) / each))
     }
 
     fn name(&self, stem: &str, number: u64, first: &str) -> String {
@@ -313,7 +367,7 @@ mod tests {
         let all = |names: &[&str], first: &str| {
             std::fs::read_dir(folder.path()).unwrap().for_each(|e| std::fs::remove_file(e.unwrap().path()).unwrap());
             names.iter().for_each(|n| std::fs::write(folder.path().join(n), "").unwrap());
-            logs(folder.path(), first).map(|l| l.len())
+            logs(folder.path(), first, true).map(|l| l.len())
         };
         let missing = |log: &str| {
             Err(format!(
@@ -326,7 +380,17 @@ mod tests {
         assert_eq!(all(&["b.000010", "b.000012"], "b.000010"), missing("number 11 of b."));
         let (a, b, c) = ("0000000100000000000000FE", "0000000100000000000000FF", "000000010000000100000000");
         let others = ["00000002.history", "000000020000000100000000", "0000000100000000000000FE.00000028.backup"];
-        assert_eq!(all(&[&[a, b, c], &others[..]].concat(), a), Ok(3));
+        assert_eq!(all(&[&[a, b, c], &others[..]].concat(), a), Ok(4));
+        let later = |names: &[&str]| {
+            all(&[&[a, b], names].concat(), a).ok();
+            let history = folder.path().join("00000002.history");
+            std::fs::write(&history, "# comment\n1\t0/FF000028\tno recovery target specified\n").unwrap();
+            logs(folder.path(), a, true).map(|l| l.len())
+        };
+        let (d, e) = ("0000000200000000000000FF", "000000020000000100000000");
+        assert_eq!(later(&[d, e]), Ok(4));
+        assert_eq!(later(&[e]), missing(d));
+        assert_eq!(all(&[a, b, d, e], a), missing("00000002.history"));
         assert_eq!(all(&[a, c], a), missing(b));
         assert_eq!(all(&[b, c], a), missing(a));
     }

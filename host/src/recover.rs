@@ -160,7 +160,15 @@ pub async fn recover(places: &Places, patience: Duration) -> Result<Recovered, V
     let mut record = Record::of_a_lost_keeper(ledger.cycle(), "recovery", true, said);
     audit::end_lost(&places.records(), Who::Recovery, &audit::undos(&armed, &closing, Who::Recovery), &mut record);
     if !faults.is_empty() {
-        return Err(faults);
+        let ledger = places.ledger();
+        let by_hand = |f: Fault| match f.next.clone() {
+            Some(next) => f.next(format!(
+                "{next}. What was undone by hand stays in {} until that is moved away",
+                ledger.display()
+            )),
+            None => f,
+        };
+        return Err(faults.into_iter().map(by_hand).collect());
     }
     if !places.record(ledger.cycle()).exists() {
         let _ = keep_record(places, &record);

@@ -361,6 +361,28 @@ fn postgres_is_whole_again_to_a_time_and_to_the_recorded_point() {
         .arg(&scratch);
     succeed(stop.current_dir("/"), "");
     assert!(dump.contains("COPY public.writes"), "{dump}");
+
+    // Once more from the same snapshot, after the database that came of it had gone on: that is not lost either.
+    std::fs::remove_dir_all(&data).unwrap();
+    recover(&site, &["--route", "attached-disks", "--snapshot", &root, "--to", &to], &[]);
+    let server = Postgres::on(&data, &["archive_mode=on", &archiving]);
+    server.sql("INSERT INTO writes VALUES (80, 1);");
+    site.configure(&shipping(&server.configuration("timeout = 60\n"), shipped.path()));
+    log_backup(&site);
+    let first = folder.join("00000002.history");
+    wait_until("its history is handed on", || first.exists());
+    drop(server);
+    std::fs::remove_dir_all(&data).unwrap();
+    recover(&site, &["--route", "attached-disks", "--snapshot", &root, "--to", "latest"], &[]);
+    let server = Postgres::on(&data, &[]);
+    let rows = server.rows();
+    assert!(rows.contains(&(80, 1)), "what was written after the first recovery is lost");
+    assert_exactly(&log, &rows);
+    drop(server);
+    // Without that history nobody could know what belongs to it.
+    std::fs::remove_file(&first).unwrap();
+    let refused = site.call(&["recovery", "--route", "attached-disks", "--snapshot", &root, "--to", "latest"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("00000002.history"), "{}", refused.text());
 }
 
 mod newer {

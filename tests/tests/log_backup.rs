@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use stillpoint_tests::dist;
 use stillpoint_tests::folder;
 use stillpoint_tests::mariadb::MariaDb;
 use stillpoint_tests::missing::missing;
@@ -13,6 +12,7 @@ use stillpoint_tests::postgres::Postgres;
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
+use stillpoint_tests::{dist, wait_until};
 
 fn to(destination: &Path) -> String {
     format!("timeout = 60\n[logbackup]\nbaseLocation = {}\n", destination.display())
@@ -89,27 +89,59 @@ fn logs_of_another_history_are_not_taken_for_the_same() {
     assert!(said.text.contains("another history") && said.text.contains("move "), "{}", said.text);
 }
 
+/// Logs that are gone are told until a snapshot was taken that does not need them.
+#[test]
+fn logs_that_were_removed_too_early_are_not_forgotten() {
+    let test = "logs_that_were_removed_too_early_are_not_forgotten";
+    let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
+    let shipped = folder::with_mode(0o755);
+    let site = Site::with(&server.configuration(&to(shipped.path())));
+    let first = site.json(&["log-backup"]);
+    assert_eq!((first.code, copied(&first)), (Some(0), 1), "{}", first.text);
+    server.sql("FLUSH BINARY LOGS; FLUSH BINARY LOGS;");
+    // The server keeps what it may need itself after a crash, until InnoDB has written it out.
+    wait_until("they are purged", || {
+        server.sql("PURGE BINARY LOGS TO 'binlog.000004';");
+        server.sql("SHOW BINARY LOGS;").lines().count() == 1
+    });
+    for _ in 0..2 {
+        site.json(&["log-backup"]).assert_fault(1, "SP-LOG-006");
+    }
+    site.json(&["run", "--", "true"]).assert_still();
+    let said = site.json(&["log-backup"]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+}
+
 /// PostgreSQL hands its log on by itself, or seems to.
 #[test]
 fn an_archive_command_that_leads_nowhere_is_noticed() {
     let test = "an_archive_command_that_leads_nowhere_is_noticed";
+    let Some(server) = Postgres::private(test, &["archive_mode=on"]) else { return };
     let own = folder::with_mode(0o755);
-    let there = own.path().join("there");
-    succeed(Command::new("install").args(["-d", "-o", "postgres"]).arg(&there), "");
-    let program = dist::program("stillpoint");
-    let ours = format!("archive_command={} log-backup --into {} %p", program.display(), there.display());
-    let shipped = own.path().join("shipped");
-    std::fs::create_dir(&shipped).unwrap();
-    for (command, what) in [
-        ("archive_command=false", "hands no logs on"),
-        // To a folder that nobody looks into.
-        (ours.as_str(), "is not in"),
-    ] {
-        let Some(server) = Postgres::private(test, &["archive_mode=on", command]) else { return };
-        let site = Site::with(&server.configuration(&to(&shipped)));
-        server.make_table();
-        let said = site.json(&["log-backup"]);
-        said.assert_fault(1, "SP-LOG-008");
-        assert!(said.text.contains(what), "{}", said.text);
-    }
+    let site = Site::with(&server.configuration(&to(own.path())));
+    server.make_table();
+    let program = own.path().join("stillpoint");
+    std::fs::copy(dist::program("stillpoint"), &program).unwrap();
+    let archive_to = |command: &str| {
+        server.sql(&format!("ALTER SYSTEM SET archive_command = '{command}';"));
+        server.sql("SELECT pg_reload_conf(); CREATE TABLE IF NOT EXISTS other (a INT);");
+    };
+    // Its folder is the database's: whoever makes it does what the words say.
+    archive_to("false");
+    let said = site.json(&["log-backup"]);
+    said.assert_fault(1, "SP-LOG-002");
+    let next = said.json["workloads"][0]["faults"][0]["next"].as_str().unwrap();
+    assert!(next.starts_with("install -d "), "{next}");
+    succeed(Command::new("sh").args(["-c", next]), "");
+    site.json(&["log-backup"]).assert_fault(1, "SP-LOG-008");
+    // To a folder that nobody looks into.
+    let other = own.path().join("other");
+    succeed(Command::new("install").args(["-d", "-o", "postgres"]).arg(&other), "");
+    archive_to(&format!("{} log-backup --into {} %p", program.display(), other.display()));
+    site.json(&["log-backup"]).assert_fault(1, "SP-LOG-008");
+    archive_to(&format!("{} log-backup --into {} %p", program.display(), folder_of(&said).display()));
+    let said = site.json(&["log-backup"]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    let newest = said.json["workloads"][0]["newest"].as_str().unwrap();
+    assert!(folder_of(&said).join(newest).exists());
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use stillpoint_tests::folder;
 use stillpoint_tests::missing::missing;
-use stillpoint_tests::program::succeed;
+use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
 
@@ -98,6 +98,73 @@ fn a_record_from_a_file_is_told_from_ones_own() {
     }
 }
 
+/// The newest cycle is often the one that failed. What is printed is of the newest that is of use, and says so.
+#[test]
+fn the_cycle_that_is_recovered_is_one_of_which_there_is_a_snapshot() {
+    let own = folder::with_mode(0o755);
+    let file = own.path().join("app.db");
+    sqlite::make(&file, Journal::Wal);
+    let configuration = format!("[workload]\nworkload_name = sqlite\ndbnames = {}\ntimeout = 60\n", file.display());
+    let site = Site::with(&configuration);
+    let refused = site.call(&["recovery"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("no cycle is recorded"), "{}", refused.text());
+    let first = site.json(&["run", "--", "true"]);
+    let second = site.json(&["run", "--", "true"]);
+    let failed = site.json(&["run", "--", "false"]);
+    assert_eq!((failed.code, &failed.json["exit"]), (Some(8), &"command-failed".into()), "{}", failed.text);
+    let lock = sqlite::lock(&file);
+    site.add_to_configuration("stall_budget = 1\n");
+    let refused = site.json(&["run", "--", "true"]);
+    refused.assert_failed();
+    drop(lock);
+
+    let printed = site.call(&["recovery"]).stdout;
+    assert!(printed.contains(&format!("cycle {} ", second.cycle())), "{printed}");
+    for (said, why) in [(&refused, "was not frozen"), (&failed, "command failed")] {
+        let line = printed.lines().find(|l| l.contains(said.cycle())).unwrap_or_default();
+        assert!(line.contains("passed over") && line.contains(why), "{printed}");
+    }
+    // Logs lead forward only.
+    let older = site.call(&["recovery", "--to", "2000-01-01T00:00:00Z"]);
+    assert!(older.code == Some(2) && older.stderr.contains("no cycle is of use"), "{}", older.text());
+    let none = site.call(&["recovery", refused.cycle()]);
+    assert!(none.code == Some(2) && none.stderr.contains("there is no snapshot of cycle"), "{}", none.text());
+    let doubtful = site.call(&["recovery", failed.cycle()]);
+    assert!(doubtful.code == Some(0) && doubtful.stdout.contains("see whether there is one at all"));
+
+    let list = site.call(&["record", "list"]).stdout;
+    let order: Vec<&str> = list.lines().filter_map(|l| l.split_whitespace().next()).collect();
+    assert_eq!(order, [refused.cycle(), failed.cycle(), second.cycle(), first.cycle()], "{list}");
+}
+
+/// A journal that belongs to another file would be rolled into the one that is put beside it.
+#[test]
+fn nothing_is_restored_beside_a_strange_journal() {
+    let test = "nothing_is_restored_beside_a_strange_journal";
+    if !nix::unistd::geteuid().is_root() {
+        return missing(test, "what is printed is for root");
+    }
+    let own = folder::with_mode(0o755);
+    let file = own.path().join("app.db");
+    sqlite::make(&file, Journal::Rollback);
+    let site = Site::with(&format!("[workload]\nworkload_name = sqlite\ndbnames = {}\ntimeout = 60\n", file.display()));
+    let mounted = own.path().join("mounted");
+    let below = mounted.join(file.strip_prefix("/").unwrap());
+    std::fs::create_dir_all(below.parent().unwrap()).unwrap();
+    site.json(&["run", "--", "cp", "-a", file.to_str().unwrap(), below.to_str().unwrap()]).assert_still();
+    std::fs::remove_file(&file).unwrap();
+    let journal = own.path().join("app.db-journal");
+    std::fs::write(&journal, "of another file").unwrap();
+    let printed = site.call(&["recovery", "--route", "attached-disks", "--snapshot", mounted.to_str().unwrap()]);
+    let ended = run(Command::new("sh").arg("-s"), &printed.stdout);
+    assert!(ended.code != Some(0) && !file.exists(), "{}", ended.text());
+    assert!(ended.stderr.contains(&format!("move it away: {}", journal.display())), "{}", ended.text());
+    assert!(ended.stderr.contains("IT STOPPED"), "{}", ended.text());
+    std::fs::remove_file(&journal).unwrap();
+    succeed(Command::new("sh").arg("-s"), &printed.stdout);
+    assert!(file.exists());
+}
+
 /// A cycle that lost its keeper has no record of how to recover; an older one has.
 #[test]
 fn a_cycle_that_lost_its_keeper_says_so() {
@@ -109,10 +176,8 @@ fn a_cycle_that_lost_its_keeper_says_so() {
     site.freeze();
     site.kill_keeper_and_guard();
     assert_eq!(site.json(&["recover"]).code, Some(5));
-    let refused = site.call(&["recovery"]);
-    assert_eq!(refused.code, Some(2));
-    assert!(refused.stderr.contains("SP-RECOVERY-008") && refused.stderr.contains("lost its keeper"), "{refused:?}");
-    assert_eq!(site.call(&["recovery", older.cycle()]).code, Some(0));
+    let printed = site.call(&["recovery"]).stdout;
+    assert!(printed.contains("which lost its keeper") && printed.contains(older.cycle()), "{printed}");
 }
 
 /// Root would do what others have put into or beside a database.

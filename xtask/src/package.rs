@@ -129,6 +129,10 @@ fn install(target: &Path, dist: &Path, bundle: &Path) -> Result<()> {
     {
         return Err(e.into());
     }
+    // An earlier build may have written it in another form.
+    let bundle_name = name.to_string_lossy();
+    let module = bundle_name.rsplit_once('-').map_or(&*bundle_name, |(module, _)| module);
+    let _ = fs::remove_file(site.join("etc/grants").join(format!("{module}.toml")));
     let mut command = Command::new(&programs[0]);
     command.arg("--state-dir").arg(&site).args(["module", "install", "--yes", "--accept-wider"]).arg(bundle);
     let said = command.output()?;

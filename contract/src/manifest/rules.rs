@@ -190,12 +190,7 @@ impl Manifest {
     fn log_problems(&self) -> Vec<String> {
         let Some(logs) = &self.logs else { return Vec::new() };
         let mut out = Vec::new();
-        let reads = [
-            ("series", Some(&logs.series)),
-            ("list", logs.list.as_ref()),
-            ("handed_on", logs.handed_on.as_ref()),
-            ("folder", logs.folder.as_ref()),
-        ];
+        let reads = [("series", Some(&logs.series)), ("list", logs.list.as_ref()), ("folder", logs.folder.as_ref())];
         for (key, name) in reads {
             out.extend(
                 name.and_then(|name| self.read_problem(&format!("[logs] {key}"), name, None, Some(ColumnKind::Text))),
@@ -211,8 +206,9 @@ impl Manifest {
                 ));
             }
         }
-        if logs.list.is_some() == logs.handed_on.is_some() {
-            out.push("[logs] has a list, or handed_on: one of them".into());
+        let closed = |name: &String| self.statements.get(name)?.columns.first().map(|c| c.kind);
+        if logs.list.is_none() && logs.rotate.as_ref().and_then(closed) != Some(ColumnKind::Text) {
+            out.push("[logs] has a list, or a rotate that answers with the log that it has closed, as text".into());
         }
         if logs.list.is_none() && (logs.folder.is_some() || logs.last_is_open) {
             out.push("[logs] folder and last_is_open belong to a list".into());
@@ -782,7 +778,7 @@ effect = "undo"
             ("[data]", "[role]\nstatement = \"unlock\"\nreplica = { integer = 1 }\n[data]", "must be a read"),
             ("[data]", "[role]\nstatement = \"datadir\"\nreplica = { integer = 1 }\n[data]", "must give an integer"),
             ("[data]", "[logs]\nseries = \"datadir\"\nrotate = \"unlock\"\n[data]", "must be a change"),
-            ("[data]", "[logs]\nseries = \"datadir\"\n[data]", "a list, or handed_on"),
+            ("[data]", "[logs]\nseries = \"datadir\"\n[data]", "a list, or a rotate"),
             (
                 "undo = { statement = \"unlock\" }",
                 "undo = { statement = \"unlock\", nothing = [\"\"] }",

@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
+use jiff::Timestamp;
 
+use super::record::kept_records;
 use super::{Context, Output, internal, runtime, screen};
 use crate::broker::Broker;
 use crate::cycle::book::Book;
+use crate::cycle::record::{Record, Verdict};
 use crate::events::Events;
 use crate::fault::{Exit, Fault, plain};
 use crate::keeper::{self, Loaded};
 use crate::log_backup::copy::Folder;
-use crate::log_backup::{Report, back_up, open_log};
+use crate::log_backup::{MISSING, Report, back_up, open_log};
 
 /// What is asked.
 #[derive(Debug, Args)]
@@ -90,7 +93,9 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
                 }
             };
             let seen = context.places.lib.join("log-backup").join(&workload.name);
-            reports.push(back_up(&mut broker, &logs, log_destination, &seen).await);
+            let mut report = back_up(&mut broker, &logs, log_destination, &seen).await;
+            remember_gap(context, &mut report, &seen.with_extension("gap"));
+            reports.push(report);
             for (_, session) in std::mem::take(&mut broker.sessions) {
                 session.close().await;
             }
@@ -105,10 +110,31 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
     Ok(exit)
 }
 
+/// Logs that are missing are told until a snapshot was taken that does not need them: one run that fails is easily missed.
+fn remember_gap(context: &Context, report: &mut Report, gap: &Path) {
+    if report.faults.iter().any(|f| f.id == MISSING) {
+        let _ = std::fs::write(gap, "");
+        return;
+    }
+    let Ok(Ok(since)) = std::fs::metadata(gap).and_then(|m| m.modified()).map(Timestamp::try_from) else { return };
+    let frozen = |r: &Record| r.frozen_at.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
+    let holds = |r: &Record| r.workloads.iter().any(|w| w.name == report.workload && w.verdict != Verdict::Failed);
+    let newer = kept_records(context).unwrap_or_default().iter().any(|r| frozen(r) > Some(since) && holds(r));
+    if newer {
+        let _ = std::fs::remove_file(gap);
+        return;
+    }
+    let what = format!("logs were removed before they were copied, at {since} or before; no snapshot was taken since.");
+    let fault = Fault::new(MISSING, Exit::Internal, what).of(&report.workload).done("What is there is copied.");
+    report.faults.push(fault.next("take a snapshot: from one before that, logs lead no further"));
+}
+
 fn tell(report: &Report) {
     let (folder, newest) = (report.folder.display(), plain(report.newest.as_deref().unwrap_or("none yet")));
     let mark = if report.faults.is_empty() { "✔" } else { "✘" };
-    let what = if report.handed_on {
+    let what = if report.folder.as_os_str().is_empty() {
+        "nothing was copied".to_owned()
+    } else if report.handed_on {
         format!("the database hands its logs on by itself; {} are in {folder}, the newest {newest}", report.there)
     } else {
         let (copied, kib) = (report.copied.len(), report.bytes.div_ceil(1024));

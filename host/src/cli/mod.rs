@@ -142,6 +142,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum RecordCommand {
+    /// List the cycles whose records are kept, the newest first
+    List,
     /// Show a cycle, entry by entry
     Show {
         /// Its id [default: the newest]
@@ -165,6 +167,8 @@ pub(crate) struct Context {
 
 /// Runs the command of this process.
 pub fn main() -> Exit {
+    // Keeper and guard are started by another path.
+    let _ = nix::sys::prctl::set_name(c"stillpoint");
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) if e.use_stderr() && json_is_asked() => {
@@ -194,6 +198,7 @@ pub fn main() -> Exit {
         Command::Recovery(asked) => recovery::recovery(&context, &asked),
         Command::Privileges { workload } => privileges::privileges(&context, &workload),
         Command::Module(command) => module::run(&context, &command),
+        Command::Record { what: RecordCommand::List } => record::list(&context),
         Command::Record { what: RecordCommand::Show { cycle } } => record::show(&context, cycle.as_deref()),
         Command::Record { what: RecordCommand::Verify { head } } => record::verify(&context, head.as_deref()),
         Command::Events { follow } => events::events(&context, follow),

@@ -4,7 +4,58 @@ use super::{Context, Output, agent, internal, screen};
 use crate::audit::chain::{self, Head, Line, Walk};
 use crate::audit::verify::{Report, Summary, judge};
 use crate::audit::{Act, Outcome, Sender, What, Who};
+use crate::cycle::record::Record;
 use crate::fault::{Exit, Fault, plain};
+
+/// Lists what is kept, the newest first.
+pub fn list(context: &Context) -> Exit {
+    let records = match kept_records(context) {
+        Ok(records) => records,
+        Err(fault) => return screen::faults(context.output, &[fault]),
+    };
+    match context.output {
+        Output::Json => {
+            let one = |r: &Record| {
+                let names: Vec<&str> = r.workloads.iter().map(|w| w.name.as_str()).collect();
+                let (cycle, exit, verdict, kind) = (&r.cycle, r.exit, r.verdict, r.kind);
+                let (began_at, frozen_at) = (&r.began_at, &r.frozen_at);
+                serde_json::json!({ "cycle": cycle, "began_at": began_at, "frozen_at": frozen_at, "exit": exit,
+                                    "verdict": verdict, "kind": kind, "workloads": names })
+            };
+            screen::say(serde_json::json!({ "cycles": records.iter().map(one).collect::<Vec<_>>() }));
+        }
+        Output::Text => {
+            for record in &records {
+                let names: Vec<String> = record.workloads.iter().map(|w| plain(&w.name)).collect();
+                let kind = record.kind.map(|k| format!(" ({k})")).unwrap_or_default();
+                let failed = if record.exit == Exit::CommandFailed { ", the command failed" } else { "" };
+                let at: String =
+                    plain(record.frozen_at.as_ref().unwrap_or(&record.began_at)).chars().take(19).collect();
+                screen::say(format_args!(
+                    "  {}  {at}Z  {}{kind}{failed}  {}",
+                    record.cycle,
+                    record.verdict,
+                    names.join(", ")
+                ));
+            }
+            if records.is_empty() {
+                screen::say("  no cycle is recorded");
+            }
+        }
+    }
+    Exit::Done
+}
+
+/// The verdicts that are kept, the newest first. What cannot be read is passed over: `verify` tells of it.
+pub fn kept_records(context: &Context) -> Result<Vec<Record>, Fault> {
+    let kept = chain::kept(&context.places.records());
+    let kept = kept.map_err(|e| internal(&format!("the records cannot be read: {e}")))?;
+    let read = |cycle: &String| serde_json::from_slice(&std::fs::read(context.places.record(cycle)).ok()?).ok();
+    let mut records: Vec<Record> = kept.iter().filter_map(read).collect();
+    let began = |r: &Record| r.began_at.parse::<jiff::Timestamp>().ok();
+    records.sort_by_key(|r| std::cmp::Reverse(began(r)));
+    Ok(records)
+}
 
 /// Shows one cycle: the newest, unless one is named.
 pub fn show(context: &Context, named: Option<&str>) -> Exit {
@@ -120,7 +171,7 @@ fn tell(report: &Report, asked: Option<&str>) {
 }
 
 fn none(what: &str) -> Fault {
-    Fault::new("SP-AUDIT-004", Exit::Usage, what).next("see  stillpoint record verify  for what is kept")
+    Fault::new("SP-AUDIT-004", Exit::Usage, what).next("see  stillpoint record list  for what is kept")
 }
 
 /// One entry for people, on a line of its own.

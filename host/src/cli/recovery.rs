@@ -6,11 +6,16 @@ use clap::Args;
 use jiff::Timestamp;
 use stillpoint_contract::manifest::Route;
 
+use super::record::kept_records;
 use super::{Context, Output, screen};
 use crate::audit::chain;
-use crate::cycle::record::Record;
+use crate::cycle::record::{Record, Verdict};
 use crate::fault::{Exit, Fault, plain};
 use crate::recipe::{Step, To, Wish, steps};
+
+/// What is said where a step fails.
+const STOPPED: &str = "trap '[ $? = 0 ] || echo \"IT STOPPED at the last line above. A server that it started still runs: kill \
+                       ${server:-none}. Before it is run again, what it has made must go: the new folder.\" >&2' EXIT";
 
 /// How wide a comment becomes.
 const WIDTH: usize = 100;
@@ -18,7 +23,7 @@ const WIDTH: usize = 100;
 /// What is asked.
 #[derive(Debug, Args)]
 pub struct Asked {
-    /// The cycle's id [default: the newest]
+    /// The cycle's id [default: the newest whose snapshot was taken, and not after the time of `--to`]
     cycle: Option<String>,
     /// A cycle's verdict as JSON, where the machine's own records are gone
     #[arg(long, value_name = "FILE", conflicts_with = "cycle")]
@@ -74,17 +79,17 @@ pub fn recovery(context: &Context, asked: &Asked) -> Exit {
 }
 
 fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
-    let record = read(context, asked)?;
+    let (record, passed) = choose(context, asked)?;
     let routes = asked.route.map_or_else(|| Route::ALL.to_vec(), |route| vec![route]);
-    if record.workloads.is_empty() {
-        let what = format!("of cycle {} is not recorded how to recover: it lost its keeper.", record.cycle);
-        return Err(Fault::new("SP-RECOVERY-008", Exit::Usage, what)
-            .next("name an older cycle:  stillpoint record verify  knows which are kept"));
-    }
     let frozen_at = record.frozen_at.as_ref().and_then(|at| at.parse().ok());
     let chosen = |name: &str| asked.workload.as_ref().is_none_or(|w| w == name);
     let mut parts = Vec::new();
+    let mut without = Vec::new();
     for workload in record.workloads.iter().filter(|w| chosen(&w.name)) {
+        if workload.verdict == Verdict::Failed {
+            without.push(workload.name.as_str());
+            continue;
+        }
         for &route in &routes {
             // In a folder of root's: nobody else can be there before.
             let scratch = || PathBuf::from(format!("/var/lib/stillpoint-scratch-{}", workload.name));
@@ -105,9 +110,14 @@ fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
         }
     }
     if parts.is_empty() {
-        let names: Vec<&str> = record.workloads.iter().map(|w| w.name.as_str()).collect();
-        let what = format!("cycle {} has no such workload.", record.cycle);
-        return Err(Fault::new("SP-RECOVERY-008", Exit::Usage, what).next(format!("name one of: {}", names.join(", "))));
+        let there = record.workloads.iter().filter(|w| w.verdict != Verdict::Failed);
+        let names: Vec<&str> = there.map(|w| w.name.as_str()).collect();
+        let what = format!("in cycle {} no such workload was frozen.", record.cycle);
+        let next = match names.is_empty() {
+            true => "take another cycle: see  stillpoint record list".to_owned(),
+            false => format!("name one of: {}", names.join(", ")),
+        };
+        return Err(Fault::new("SP-RECOVERY-008", Exit::Usage, what).next(next));
     }
     match context.output {
         Output::Json => {
@@ -117,11 +127,16 @@ fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
                     serde_json::json!({ "workload": w.name, "route": route, "verdict": w.verdict, "untried": w.untried, "steps": steps })
                 })
                 .collect();
-            screen::say(
-                serde_json::json!({ "cycle": record.cycle, "vouched": asked.record.is_none(), "recovery": parts }),
-            );
+            screen::say(serde_json::json!({ "cycle": record.cycle, "passed_over": passed, "not_frozen": without,
+                                "vouched": asked.record.is_none(), "recovery": parts }));
         }
         Output::Text => {
+            for why in &passed {
+                comment(&format!("! passed over: {why}"));
+            }
+            for name in without {
+                comment(&format!("! {name} was not frozen in this cycle: nothing is said about it here."));
+            }
             for (workload, route, steps) in parts {
                 let kind = workload.kind.map(|k| format!(" ({k})")).unwrap_or_default();
                 comment(&format!(
@@ -145,8 +160,14 @@ fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
                          inspect  of the module that you trust.",
                     );
                 }
-                comment("Read it, then run it as root, on the machine that is to have the data.");
+                if record.exit == Exit::CommandFailed {
+                    comment("! the command that was to cut the snapshot failed: see whether there is one at all.");
+                }
+                comment(
+                    "Read it, write it into a file, and run that as root on the machine that is to have the data: sh FILE",
+                );
                 screen::say("set -eux");
+                screen::say(STOPPED);
                 for (i, step) in steps.iter().enumerate() {
                     tell(i + 1, step);
                 }
@@ -157,32 +178,62 @@ fn run(context: &Context, asked: &Asked) -> Result<Exit, Fault> {
     Ok(Exit::Done)
 }
 
-/// The record that is asked for: the newest, unless one is named.
-fn read(context: &Context, asked: &Asked) -> Result<Record, Fault> {
+/// The record that is asked for: the newest that is of use, unless one is named. And why newer ones are not.
+fn choose(context: &Context, asked: &Asked) -> Result<(Record, Vec<String>), Fault> {
     let none = |what: String| Fault::new("SP-RECOVERY-001", Exit::Usage, what);
     let path = match (&asked.record, &asked.cycle) {
         (Some(file), _) => file.clone(),
         (None, Some(cycle)) if chain::is_cycle(cycle) => context.places.record(cycle),
         (None, Some(_)) => {
-            return Err(
-                none("that is no id of a cycle.".into()).next("see  stillpoint record verify  for what is kept")
-            );
+            return Err(none("that is no id of a cycle.".into()).next("see  stillpoint record list"));
         }
-        (None, None) => {
-            let head = chain::read_head(&context.places.records());
-            let newest = head.map_err(|e| none(format!("the records cannot be read: {e}.")))?.map(|h| h.cycle);
-            let newest = newest.ok_or_else(|| {
-                none("no cycle is recorded.".into()).next("name a verdict that somebody kept:  --record FILE")
-            })?;
-            context.places.record(&newest)
-        }
+        (None, None) => return newest(context, asked.to),
     };
     let text = std::fs::read_to_string(&path).map_err(|e| {
-        none(format!("the record {} cannot be read: {e}.", path.display())).next(
-            "see  stillpoint record verify  for what is kept, or name a verdict that somebody kept:  --record FILE",
-        )
+        none(format!("the record {} cannot be read: {e}.", path.display()))
+            .next("see  stillpoint record list , or name a verdict that somebody kept:  --record FILE")
     })?;
-    serde_json::from_str(&text).map_err(|e| none(format!("{} is no record of a cycle: {e}.", path.display())))
+    let record: Record =
+        serde_json::from_str(&text).map_err(|e| none(format!("{} is no record of a cycle: {e}.", path.display())))?;
+    match useless(&record, None) {
+        Some(why) if record.exit != Exit::CommandFailed => {
+            let what = format!("there is no snapshot of cycle {}: {why}.", record.cycle);
+            Err(Fault::new("SP-RECOVERY-008", Exit::Usage, what)
+                .next("take another cycle: see  stillpoint record list"))
+        }
+        _ => Ok((record, Vec::new())),
+    }
+}
+
+fn newest(context: &Context, to: Option<To>) -> Result<(Record, Vec<String>), Fault> {
+    let mut passed = Vec::new();
+    for record in kept_records(context)? {
+        match useless(&record, to) {
+            None => return Ok((record, passed)),
+            Some(why) => passed.push(format!("{}, {why}", record.cycle)),
+        }
+    }
+    let what = match passed.first() {
+        None => "no cycle is recorded.".to_owned(),
+        Some(first) => format!("no cycle is of use; the newest is {first}."),
+    };
+    Err(Fault::new("SP-RECOVERY-001", Exit::Usage, what).next("name a verdict that somebody kept:  --record FILE"))
+}
+
+/// Why nothing can be recovered from a cycle, where logs are followed to there.
+fn useless(record: &Record, to: Option<To>) -> Option<String> {
+    let frozen: Option<Timestamp> = record.frozen_at.as_ref().and_then(|at| at.parse().ok());
+    if record.workloads.is_empty() {
+        return Some("which lost its keeper".into());
+    }
+    let Some(frozen) = frozen else { return Some("which was not frozen".into()) };
+    if record.exit == Exit::CommandFailed {
+        return Some("whose command failed".into());
+    }
+    match to {
+        Some(To::Time(to)) if to < frozen => Some(format!("which is of {frozen}: logs lead forward only")),
+        _ => None,
+    }
 }
 
 fn tell(number: usize, step: &Step) {

@@ -130,7 +130,7 @@ impl Run<'_> {
         let words = status.map_or_else(|e| e.to_string(), |s| s.to_string());
         self.ended = Some(CommandEnded { well, words });
         // A command that failed may have cut a snapshot all the same: the verdict is about the standstill.
-        agent::ask(&mut self.keeper, Ask::Thaw);
+        agent::ask(&mut self.keeper, if well { Ask::Thaw } else { Ask::CommandFailed });
     }
 
     fn thawed(&mut self, record: Box<Record>) {

@@ -139,7 +139,17 @@ fn text(record: &Record) -> String {
             out += &format!("    {:<name_width$}  {}\n", w.name, plain(w.reason.as_deref().unwrap_or_default()));
         }
     } else {
-        let mark = if record.verdict == Verdict::ApplicationConsistent { "✔" } else { "✘" };
+        let failed = record.exit == Exit::CommandFailed;
+        if failed {
+            let how = record.command.as_deref().unwrap_or("nobody knows how");
+            out +=
+                &format!("  ✘ THE COMMAND FAILED ({how}): there may be no snapshot. What it would have been worth:\n");
+        }
+        let mark = match record.verdict {
+            _ if failed => "·",
+            Verdict::ApplicationConsistent => "✔",
+            _ => "✘",
+        };
         let kind = record.kind.map(|k| format!(" ({k})")).unwrap_or_default();
         out += &format!("  {mark} {}{kind}\n", record.verdict);
         for w in &record.workloads {
@@ -171,7 +181,7 @@ fn text(record: &Record) -> String {
         Some(head) => out += &format!("  record  {}  head {}…\n", record.cycle, head.get(..12).unwrap_or(head)),
         None => out += &format!("  record  {}  its head is not known: not written yet, or not at all\n", record.cycle),
     }
-    if let Some(command) = &record.command {
+    if let (Some(command), true) = (&record.command, record.exit != Exit::CommandFailed) {
         out += &format!("  the command: {command}\n");
     }
     out

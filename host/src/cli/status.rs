@@ -44,7 +44,7 @@ pub fn left_behind(context: &Context) -> Option<Fault> {
     if left.is_empty() {
         return None;
     }
-    let what = format!("cycle {} lost its keeper; still in its ledger: {}.", ledger.cycle(), left.join(", "));
+    let what = format!("cycle {} lost its keeper, and this may still be so: {}.", ledger.cycle(), left.join(", "));
     Some(Fault::new("SP-CYCLE-009", Exit::NotThawed, what).next("run  stillpoint recover"))
 }
 

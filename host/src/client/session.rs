@@ -351,6 +351,8 @@ impl Session {
                 // Where errors are printed among the answers, one may be the last thing that is said.
                 Ok((true, Ok(_))) if self.client.errors == Printed::StandardOutput => {
                     if let Some(error) = self.errors().into_iter().find(|e| self.client.lost.contains(&e.code)) {
+                        // What it was refused for was said before that, elsewhere.
+                        self.last_words().await;
                         return Err(self.gone(&error.to_string()));
                     }
                 }

@@ -52,6 +52,11 @@ impl Reader<'_> {
             self.wrong_log_backup("SP-CFG-005", what, At::Value("baseLocation"), "begin it with  /");
             return None;
         }
+        if destination.to_str().is_none_or(|path| path.contains(" #") || path.contains(" ;")) {
+            let what = "baseLocation goes on to the end of its line.".into();
+            self.wrong_log_backup("SP-CFG-005", what, At::Value("baseLocation"), "write a remark on a line of its own");
+            return None;
+        }
         Some(destination.components().collect())
     }
 

@@ -199,6 +199,7 @@ fn every_mistake_is_named_with_its_place() {
         ("[workloads]", "SP-CFG-003", "[workloads] is unknown", 1),
         ("[logbackup]", "SP-CFG-006", "baseLocation = /mnt/logs", 1),
         ("[logbackup]\nbaseLocation = logs", "SP-CFG-005", "absolute", 16),
+        ("[logbackup]\nbaseLocation = /a  # here", "SP-CFG-005", "a line of its own", 16),
         ("[logbackup]\nbaseLocation = /a\nBaselocation = /b", "SP-CFG-004", "twice", 1),
         ("[logbackup]\nbaseLocation = /a\nkeep = 3", "SP-CFG-003", "known are baseLocation", 1),
         ("[LogBackup]", "SP-CFG-003", "[logbackup]", 1),

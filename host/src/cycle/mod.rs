@@ -56,7 +56,7 @@ pub struct Cycle {
     frozen: Option<Timestamp>,
     released: Option<Timestamp>,
     thawed: Option<Timestamp>,
-    released_by: Option<String>,
+    released_by: Option<Release>,
     faults: Vec<Fault>,
 }
 
@@ -256,7 +256,7 @@ impl Cycle {
     /// Proves the hold and takes back everything that is armed, whatever failed before.
     pub async fn thaw(&mut self, why: &Release) {
         self.released = Some(Timestamp::now());
-        self.released_by = Some(why.to_string());
+        self.released_by = Some(*why);
         if self.frozen.is_none() && *why != Release::NotFrozen {
             let fault = Fault::new("SP-CYCLE-012", Exit::NotFrozen, format!("the freeze was given up, by {why}."));
             self.faults.push(fault.done("Everything is thawed."));
@@ -271,7 +271,7 @@ impl Cycle {
         faults.extend(self.filesystems.thaw_late(&self.book).await);
         self.faults.extend(faults);
         self.thawed = Some(Timestamp::now());
-        let data = serde_json::json!({ "cycle": self.id, "released_by": self.released_by });
+        let data = serde_json::json!({ "cycle": self.id, "released_by": self.released_by.map(|r| r.to_string()) });
         self.events.publish("cycle.thawed", None, data);
     }
 
@@ -333,6 +333,8 @@ impl Cycle {
             let all = self.faults.iter().chain(workloads.iter().flat_map(|w| &w.faults));
             // What the configuration or the trust refused keeps its own code; everything else is a failed freeze.
             all.map(|f| f.exit).find(|e| matches!(e, Exit::Usage | Exit::Untrusted)).unwrap_or(Exit::NotFrozen)
+        } else if self.released_by == Some(Release::CommandFailed) {
+            Exit::CommandFailed
         } else if verdict == Verdict::ApplicationConsistent {
             Exit::Done
         } else {
@@ -348,7 +350,7 @@ impl Cycle {
             frozen_at: self.frozen.map(|t| t.to_string()),
             released_at: self.released.map(|t| t.to_string()),
             thawed_at: self.thawed.map(|t| t.to_string()),
-            released_by: self.released_by.clone(),
+            released_by: self.released_by.map(|r| r.to_string()),
             standstill_us: self.book.standstill().map(microseconds),
             frozen_us: self.book.frozen_for().map(microseconds),
             skew_us: self.skew().map(microseconds),
@@ -367,6 +369,8 @@ impl Cycle {
 pub enum Release {
     /// The agent said that the snapshot is cut.
     Asked,
+    /// The agent said that its command has failed, which was to cut the snapshot.
+    CommandFailed,
     /// `timeout` had passed.
     Expired,
     /// The agent is gone.
@@ -385,6 +389,7 @@ impl std::fmt::Display for Release {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Release::Asked => "the agent",
+            Release::CommandFailed => "the agent, whose command failed",
             Release::Expired => "the timeout",
             Release::AgentLost => "the loss of the agent",
             Release::Abandoned => {

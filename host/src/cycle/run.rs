@@ -221,12 +221,19 @@ impl Run {
 
     /// Where its logs are copied to, so that the record can say so.
     async fn look_at_logs(&mut self, deadline: Instant) {
-        let (Some(logs), Some(destination)) = (self.broker.manifest.logs.clone(), &self.log_destination) else {
+        let (Some(logs), Some(destination)) = (self.broker.manifest.logs.clone(), self.log_destination.clone()) else {
             return;
         };
+        // A mount may hang.
+        let place = destination.clone();
+        let looked = timeout_at(deadline, tokio::task::spawn_blocking(move || place.is_dir())).await;
+        if !matches!(looked, Ok(Ok(true))) {
+            let text = format!("{}, where its logs are to be copied, is no folder now", destination.display());
+            self.findings.push(Finding { level: "warning".into(), text });
+        }
         match log_backup::series(&mut self.broker, &logs, deadline).await {
             Ok(series) => {
-                let folder = log_backup::folder(destination, &self.broker.workload.name, &series);
+                let folder = log_backup::folder(&destination, &self.broker.workload.name, &series);
                 if logs.list.is_none() {
                     let text = format!("the database itself is to hand its logs on, to {}", folder.display());
                     self.findings.push(Finding { level: "note".into(), text });

@@ -33,7 +33,7 @@ impl Run {
         }
         if self.stands {
             match why {
-                Release::Asked => {
+                Release::Asked | Release::CommandFailed => {
                     if self.reason.is_none()
                         && let Err(what) = self.broker.prove(began + PROOF).await
                     {

@@ -26,6 +26,8 @@ use crate::fault::Fault;
 pub enum Ask {
     /// The snapshot is cut.
     Thaw,
+    /// The command that was to cut the snapshot has failed: there may be none.
+    CommandFailed,
     /// There will be no snapshot: thaw.
     Abandon,
     /// What stands still?
@@ -87,6 +89,8 @@ pub enum Asked {
     Status(oneshot::Sender<Say>),
     /// By the command that started it.
     AgentThaws,
+    /// By the command that started it: its own command has failed.
+    AgentsCommandFailed,
     /// By the command that started it: there will be no snapshot.
     AgentAbandons,
     /// The command that started it is gone.
@@ -106,6 +110,7 @@ impl Speaker {
             while let Ok(Some(line)) = lines.next_line().await {
                 let asked = match serde_json::from_str(&line) {
                     Ok(Ask::Thaw) => Asked::AgentThaws,
+                    Ok(Ask::CommandFailed) => Asked::AgentsCommandFailed,
                     Ok(Ask::Abandon) => Asked::AgentAbandons,
                     Ok(Ask::Status) | Err(_) => continue,
                 };
@@ -175,7 +180,7 @@ async fn answer(stream: UnixStream, asks: mpsc::Sender<Asked>) {
         let asked = match ask {
             Ask::Thaw => Asked::Thaw(reply),
             // Only who started the cycle knows that there will be no snapshot.
-            Ask::Abandon => return,
+            Ask::CommandFailed | Ask::Abandon => return,
             Ask::Status => Asked::Status(reply),
         };
         if asks.send(asked).await.is_err() {

@@ -407,7 +407,7 @@ impl Ending<'_> {
                 Asked::Thaw(reply) => self.waiting.push(reply),
                 Asked::Status(reply) => drop(reply.send(Say::Status(status()))),
                 // It thaws already.
-                Asked::AgentThaws | Asked::AgentAbandons | Asked::AgentLost => {}
+                Asked::AgentThaws | Asked::AgentsCommandFailed | Asked::AgentAbandons | Asked::AgentLost => {}
             },
         }
         None
@@ -477,6 +477,7 @@ async fn until_release(
                     Asked::Thaw(reply) => return (Release::Asked, Some(reply)),
                     Asked::Status(reply) => drop(reply.send(Say::Status(status()))),
                     Asked::AgentThaws => return (Release::Asked, None),
+                    Asked::AgentsCommandFailed => return (Release::CommandFailed, None),
                     Asked::AgentAbandons => return (Release::Abandoned, None),
                     // Nobody is there to be told "frozen", tied or not.
                     Asked::AgentLost => return (Release::AgentLost, None),
@@ -508,6 +509,7 @@ async fn until_release(
                 Asked::Thaw(reply) => return (Release::Asked, Some(reply)),
                 Asked::Status(reply) => drop(reply.send(Say::Status(held()))),
                 Asked::AgentThaws => return (Release::Asked, None),
+                Asked::AgentsCommandFailed => return (Release::CommandFailed, None),
                 Asked::AgentAbandons => return (Release::Abandoned, None),
                 Asked::AgentLost if tied => return (Release::AgentLost, None),
                 Asked::AgentLost => {}

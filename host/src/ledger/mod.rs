@@ -156,10 +156,13 @@ impl Entry {
         match &self.undo {
             Undo::Statement(s) => {
                 let first = s.by_hand.as_deref().unwrap_or("see that the server is up");
-                format!(
-                    "{first}, then  stillpoint recover ; else type  {}{}  in its client, and move the ledger away",
-                    s.text, s.reach.client.end
-                )
+                // The undo of what a session holds is of no use in another one.
+                let text = match self.lasts {
+                    Lasts::Session => s.cancel.as_ref(),
+                    Lasts::Server | Lasts::Disk | Lasts::Expires => Some(&s.text),
+                };
+                let else_type = text.map(|t| format!("; else type  {t}{}  in its client", s.reach.client.end));
+                format!("{first}, then  stillpoint recover {}", else_type.unwrap_or_default())
             }
             Undo::Filesystem(f) => format!("fsfreeze --unfreeze {}", f.path.display()),
         }

@@ -23,13 +23,15 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use serde::Serialize;
 use stillpoint_contract::manifest::Logs;
-use stillpoint_contract::message::{Value, only};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::config::Role;
 use crate::fault::{Exit, Fault};
 use copy::{Copied, Folder, Refused, is_plain};
+
+/// Logs were removed before they were copied.
+pub const MISSING: &str = "SP-LOG-006";
 
 /// How long the database may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -100,26 +102,23 @@ async fn try_back_up(
     broker.connect(Instant::now() + PATIENCE).await?;
     let series = series(broker, logs, Instant::now() + PATIENCE).await.map_err(unknown)?;
     report.folder = folder(destination, &report.workload, &series);
-    let to = open(destination, &report.workload, &series, seen)?;
-    let sums = to.sums().map_err(|e| unusable(to.path(), &e))?;
     // A replica's logs are its primary's to close.
     let role = broker.role(Instant::now() + PATIENCE).await.map_err(|e| unknown(e.to_string()))?;
-    if let Some(rotate) = &logs.rotate
-        && role != Some(Role::Replica)
+    let rotate = logs.rotate.as_ref().filter(|_| role != Some(Role::Replica));
+    let Some(list) = &logs.list else {
+        report.handed_on = true;
+        return match rotate {
+            Some(rotate) => handed_on(broker, rotate, report).await,
+            None => Ok(()),
+        };
+    };
+    let to = open(destination, &report.workload, &series, seen)?;
+    let sums = to.sums().map_err(|e| unusable(to.path(), &e))?;
+    if let Some(rotate) = rotate
         && let Err(e) = broker.ask(rotate, None, &[], Instant::now() + PATIENCE).await
     {
-        let what = format!("the log that is written could not be closed: {e}.");
-        let fault = Fault::new("SP-LOG-007", Exit::Internal, what).done("Those that are closed are copied.");
-        report.faults.push(fault.next("see what  stillpoint check  says of the login"));
+        report.faults.push(not_closed(&e.to_string()).done("Those that are closed are copied."));
     }
-    if let Some(handed_on) = &logs.handed_on {
-        report.handed_on = true;
-        report.there = sums.len();
-        report.newest = sums.keys().next_back().cloned();
-        // A replica hands on nothing.
-        return if role == Some(Role::Replica) { Ok(()) } else { is_handed_on(broker, handed_on, &to).await };
-    }
-    let Some(list) = &logs.list else { return Ok(()) };
     let listed = broker.ask(list, None, &[], Instant::now() + PATIENCE).await;
     let listed = listed.map_err(|e| unknown(e.to_string()))?;
     let mut names: Vec<&str> = listed.iter().filter_map(|row| row.first()?.text()).collect();
@@ -143,7 +142,7 @@ async fn try_back_up(
         && !paths.iter().any(|p| known(&last(p)))
     {
         let what = format!("between what was copied before and {first}, the database's oldest log, some are missing.");
-        let fault = Fault::new("SP-LOG-006", Exit::Internal, what);
+        let fault = Fault::new(MISSING, Exit::Internal, what);
         report.faults.push(fault.done("What is there now is copied.").next(
             "take a snapshot: from one before it, logs lead no further than that. Have the database keep its logs longer",
         ));
@@ -173,31 +172,51 @@ async fn try_back_up(
     Ok(())
 }
 
-/// Whether the database really hands its logs on to this folder. The first time may take a moment.
-async fn is_handed_on(broker: &mut Broker, question: &str, to: &Folder) -> Result<(), Fault> {
+fn not_closed(why: &str) -> Fault {
+    let what = format!("the log that is written could not be closed: {why}.");
+    Fault::new("SP-LOG-007", Exit::Internal, what).next("see what  stillpoint check  says of the login")
+}
+
+/// Closes the log that is written, and waits until the database has handed it on: what came before it is there by then.
+async fn handed_on(broker: &mut Broker, rotate: &str, report: &mut Report) -> Result<(), Fault> {
+    let user = server_user(broker).and_then(|uid| nix::unistd::User::from_uid(uid.into()).ok()?);
+    let user = user.map_or_else(|| "USER".to_owned(), |user| user.name);
+    let folder = report.folder.clone();
+    let parent = folder.parent().unwrap_or(&folder).to_owned();
+    // Not made here: it is the database's to write.
+    let to = Folder::open(&folder).map_err(|e| {
+        unusable(&folder, &e).next(format!(
+            "install -d -m 711 {} && install -d -o {user} -m 700 {}",
+            parent.display(),
+            folder.display()
+        ))
+    })?;
+    let closed = broker.ask_one(rotate, None, Instant::now() + PATIENCE).await;
+    let closed = closed.map_err(|e| not_closed(&e.to_string()))?;
+    let closed = closed.text().ok_or_else(|| not_closed("it does not say which that is"))?;
     let end = Instant::now() + MOMENT;
-    let last = loop {
-        let rows = broker.ask(question, None, &[], Instant::now() + PATIENCE).await;
-        let rows = rows.map_err(|e| {
-            Fault::new("SP-LOG-004", Exit::Internal, format!("the database does not say what it has handed on: {e}."))
-        })?;
-        match only(&rows) {
-            None if Instant::now() < end => tokio::time::sleep(Duration::from_millis(100)).await,
-            last => break last,
+    loop {
+        let sums = to.sums().map_err(|e| unusable(to.path(), &e))?;
+        report.there = sums.len();
+        if sums.contains_key(closed) {
+            report.newest = Some(closed.to_owned());
+            return Ok(());
         }
-    };
-    let sums = to.sums().map_err(|e| unusable(to.path(), &e))?;
-    let what = match last.as_ref().and_then(Value::text) {
-        Some(last) if sums.contains_key(last) => return Ok(()),
-        Some(last) => format!("{last}, which the database has handed on last, is not in {}.", to.path().display()),
-        None => "the database hands no logs on: it was not told how, or the last attempt has failed.".into(),
-    };
+        if Instant::now() >= end {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let what = format!(
+        "the log {closed}, closed now, was not handed on to {} within {} seconds.",
+        folder.display(),
+        MOMENT.as_secs()
+    );
     Err(Fault::new("SP-LOG-008", Exit::Internal, what)
-        .done("Snapshots cannot be rolled forward by logs that are not there.")
+        .done("What is not there, no snapshot can be rolled forward by.")
         .next(format!(
-            "archive_command = 'stillpoint log-backup --into {} %p'  in its configuration; its own log says why \
-                       that fails",
-            to.path().display()
+            "archive_command = 'stillpoint log-backup --into {} %p'  in its configuration; its own log says why that fails",
+            folder.display()
         )))
 }
 
@@ -254,7 +273,12 @@ fn server_user(broker: &Broker) -> Option<u32> {
     if let Some(instance) = &broker.workload.instance {
         return Some(instance.owner);
     }
-    let socket = broker.workload.credential.login.socket.as_ref()?;
+    let login = &broker.workload.credential.login;
+    let mut socket = PathBuf::from(login.socket.as_ref()?);
+    if socket.is_dir() {
+        // As libpq names it.
+        socket.push(format!(".s.PGSQL.{}", login.port.unwrap_or(5432)));
+    }
     let socket = std::os::unix::net::UnixStream::connect(socket).ok()?;
     let user = rustix::net::sockopt::socket_peercred(&socket).ok()?.uid;
     Some(user.as_raw())

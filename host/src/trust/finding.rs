@@ -291,10 +291,6 @@ fn proofs(manifest: &Manifest, dialect: Dialect, out: &mut Vec<Finding>) {
             "says which logs there are without asking the server: the host copies them, as root",
         ),
         (
-            logs.and_then(|l| l.handed_on.as_ref()),
-            "says which log was handed on last without asking the server: one that is not copied would go unseen",
-        ),
-        (
             logs.and_then(|l| l.folder.as_ref()),
             "says where the logs lie without asking the server: the host copies from there, as root",
         ),

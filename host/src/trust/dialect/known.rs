@@ -960,7 +960,12 @@ pub const POSTGRES: Language = Language {
             &["select pg_is_in_backup ( )"],
         ),
     ],
-    changes: &["checkpoint", "select pg_switch_wal ( )", "select pg_create_restore_point ( * )"],
+    changes: &[
+        "checkpoint",
+        "select pg_switch_wal ( )",
+        "select pg_walfile_name ( pg_switch_wal ( ) )",
+        "select pg_create_restore_point ( * )",
+    ],
     cancels: &["select pg_terminate_backend ( * )"],
     ids: &["select pg_backend_pid ( )"],
     session_forms: &["set session characteristics as transaction read only"],

@@ -650,7 +650,6 @@ fn believed(manifest: &Manifest) -> Vec<Believed> {
         ("that it is a replica".into(), role.map(|r| &r.statement), role.map(|r| expected(&r.replica))),
         ("whose logs they are".into(), logs.map(|l| &l.series), None),
         ("which logs there are".into(), logs.and_then(|l| l.list.as_ref()), None),
-        ("which log was handed on last".into(), logs.and_then(|l| l.handed_on.as_ref()), None),
         ("where they lie".into(), logs.and_then(|l| l.folder.as_ref()), None),
         ("what the login may do".into(), manifest.privileges.as_ref().and_then(|p| p.held.as_ref()), None),
     ]
