@@ -276,10 +276,11 @@ impl Compared {
 }
 
 impl Measured {
-    fn compared(&self, figure: impl Fn(&Row) -> &Range) -> Compared {
-        let alone = self.rows.iter().filter(|r| r.name != ALL).map(|r| (figure(r).median, r.name));
+    fn compared(&self, figure: impl Fn(&Row) -> Option<&Range>) -> Compared {
+        let median = |r: &Row| figure(r).map(|range| range.median);
+        let alone = self.rows.iter().filter(|r| r.name != ALL).filter_map(|r| Some((median(r)?, r.name)));
         let (slowest, name) = alone.max().unwrap_or_default();
-        let all = self.rows.iter().find(|r| r.name == ALL).map(|r| figure(r).median).unwrap_or_default();
+        let all = self.rows.iter().find(|r| r.name == ALL).and_then(median).unwrap_or_default();
         Compared { all, slowest, name }
     }
 }
@@ -325,10 +326,11 @@ pub fn text(measured: &Measured) -> String {
     out + "\n"
 }
 
-fn figures(measured: &Measured) -> [(&'static str, Compared); 2] {
+fn figures(measured: &Measured) -> [(&'static str, Compared); 3] {
     [
-        ("first freeze to last undo", measured.compared(|r| &r.frozen)),
-        ("freeze, hold and thaw", measured.compared(|r| &r.window)),
+        ("writers stand still", measured.compared(|r| r.standstill.as_ref())),
+        ("freeze, hold and thaw", measured.compared(|r| Some(&r.window))),
+        ("first freeze to last undo", measured.compared(|r| Some(&r.frozen))),
     ]
 }
 

@@ -236,7 +236,7 @@ impl Broker {
             .arm(entry)
             .await
             .map_err(|e| StatementError::Refused(format!("the ledger cannot be written: {e}")))?;
-        self.book.sends_freeze(stops);
+        self.book.sends_freeze();
         if stops == Stops::Writes {
             self.writes_stopped.get_or_insert_with(Instant::now);
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use stillpoint_contract::manifest::{Lasts, Stops};
+use stillpoint_contract::manifest::Lasts;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
@@ -55,7 +55,6 @@ pub struct Book {
     untold: RefCell<Vec<String>>,
     limit: Cell<Duration>,
     first_freeze: Cell<Option<Instant>>,
-    first_stop: Cell<Option<Instant>>,
     last_undo: Cell<Option<Instant>>,
     began: Notify,
     /// How many workloads have not come yet, in prepare, to what holds something or to their end.
@@ -91,7 +90,6 @@ impl Book {
             untold: RefCell::default(),
             limit: Cell::new(Duration::from_secs(86_400)),
             first_freeze: Cell::new(None),
-            first_stop: Cell::new(None),
             last_undo: Cell::new(None),
             began: Notify::new(),
             preparing: Cell::new(0),
@@ -262,14 +260,10 @@ impl Book {
     }
 
     /// A freezing statement is sent now.
-    pub fn sends_freeze(&self, stops: Stops) {
-        let now = Instant::now();
+    pub fn sends_freeze(&self) {
         if self.first_freeze.get().is_none() {
-            self.first_freeze.set(Some(now));
+            self.first_freeze.set(Some(Instant::now()));
             self.began.notify_one();
-        }
-        if stops == Stops::Writes && self.first_stop.get().is_none() {
-            self.first_stop.set(Some(now));
         }
     }
 
@@ -340,11 +334,6 @@ impl Book {
     /// When the standstill must be over, once something was frozen.
     pub fn first_freeze(&self) -> Option<Instant> {
         self.first_freeze.get()
-    }
-
-    /// From the first statement that stops writes to the last undo acknowledged.
-    pub fn standstill(&self) -> Option<Duration> {
-        Some(self.last_undo.get()?.saturating_duration_since(self.first_stop.get()?))
     }
 
     /// From the first freezing statement of any kind to the last undo acknowledged.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use futures_util::future::try_join_all;
 use stillpoint_contract::manifest::Process;
 use stillpoint_contract::message::{Value, only};
 use tokio::time::{Instant, timeout_at};
@@ -82,18 +83,12 @@ impl Run {
             .next("see whether the server still answers, and what  stillpoint check  says of the login")
     }
 
-    /// Syncs the filesystems that hold the data, on a thread of its own.
+    /// Syncs the filesystems that hold the data.
     pub(super) async fn sync(&self, deadline: Instant) -> Result<(), Fault> {
-        let paths = self.paths.clone();
-        let synced = tokio::task::spawn_blocking(move || {
-            paths
-                .iter()
-                .try_for_each(|p| crate::sys::disk::sync_filesystem(p).map_err(|e| format!("{}: {e}", p.display())))
-        });
-        match timeout_at(deadline, synced).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(why))) => Err(self.not_synced(&why)),
-            Ok(Err(e)) => Err(self.not_synced(&e.to_string())),
+        let all = self.paths.iter().map(|(device, path)| self.syncs.sync(*device, path.clone()));
+        match timeout_at(deadline, try_join_all(all)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(why)) => Err(self.not_synced(&why)),
             Err(_) => Err(self.not_synced("it took too long")),
         }
     }

@@ -9,6 +9,7 @@ mod filesystems;
 pub mod point;
 pub mod record;
 mod run;
+mod syncs;
 mod thaw;
 
 use std::fs::File;
@@ -36,6 +37,7 @@ use book::Book;
 use filesystems::Filesystems;
 use record::{Record, Verdict, WorkloadRecord, microseconds};
 use run::Run;
+use syncs::Syncs;
 
 /// How long those of one order are waited for before the next are thawed.
 const NEXT_ORDER: Duration = Duration::from_millis(250);
@@ -73,9 +75,11 @@ impl Cycle {
         book: Rc<Book>,
         events: Events,
     ) -> Result<Cycle, Fault> {
-        let mut runs = Vec::new();
+        let (mut runs, syncs) = (Vec::new(), Syncs::default());
         for (workload, module) in configuration.workloads.iter().zip(modules) {
-            runs.push(Run::new(&id, &configuration, workload, &module, store, &book, &events)?);
+            let mut run = Run::new(&id, &configuration, workload, &module, store, &book, &events)?;
+            run.syncs = syncs.clone();
+            runs.push(run);
         }
         Ok(Cycle {
             id,
@@ -183,7 +187,7 @@ impl Cycle {
         self.events.publish("cycle.freeze", None, serde_json::json!({ "cycle": self.id }));
         self.take_back_failed().await;
         for order in self.orders() {
-            let group = self.runs.iter_mut().filter(|r| r.faults.is_empty() && r.broker.workload.order == order);
+            let group = self.runs.iter_mut().filter(|r| r.faults.is_empty() && r.order() == order);
             let mut freezing: FuturesUnordered<_> = group
                 .map(|run| async move {
                     run.freeze().await;
@@ -249,8 +253,8 @@ impl Cycle {
     }
 
     /// The orders in which workloads freeze, the first first.
-    fn orders(&self) -> std::collections::BTreeSet<u32> {
-        self.runs.iter().map(|r| r.broker.workload.order).collect()
+    fn orders(&self) -> std::collections::BTreeSet<(u32, bool)> {
+        self.runs.iter().map(Run::order).collect()
     }
 
     /// Proves the hold and takes back everything that is armed, whatever failed before.
@@ -283,10 +287,10 @@ impl Cycle {
     /// The last frozen first; but one that hangs does not keep the others waiting.
     async fn thaw_in_reverse(&mut self, why: &Release) {
         let mut runs: Vec<&mut Run> = self.runs.iter_mut().collect();
-        runs.sort_by_key(|r| std::cmp::Reverse(r.broker.workload.order));
+        runs.sort_by_key(|r| std::cmp::Reverse(r.order()));
         let mut thawing = FuturesUnordered::new();
-        for group in runs.chunk_by_mut(|a, b| a.broker.workload.order == b.broker.workload.order) {
-            let order = group.first().map(|r| r.broker.workload.order);
+        for group in runs.chunk_by_mut(|a, b| a.order() == b.order()) {
+            let order = group.first().map(|r| r.order());
             thawing.push(async move {
                 join_all(group.iter_mut().map(|r| r.thaw(why))).await;
                 order
@@ -311,6 +315,15 @@ impl Cycle {
                 fault.next = None;
             }
         }
+    }
+
+    /// From the first statement that stops writes to the last undo of a workload whose writes were stopped: in between
+    /// somebody may have waited.
+    fn standstill(&self) -> Option<Duration> {
+        let stopped = || self.runs.iter().filter_map(|r| Some((r.broker.writes_stopped?, r.thawed_at)));
+        let from = stopped().map(|(from, _)| from).min()?;
+        let to: Option<Vec<Instant>> = stopped().map(|(_, to)| to).collect();
+        Some(to?.into_iter().max()?.saturating_duration_since(from))
     }
 
     /// From the first workload that stood still to the last.
@@ -351,7 +364,7 @@ impl Cycle {
             released_at: self.released.map(|t| t.to_string()),
             thawed_at: self.thawed.map(|t| t.to_string()),
             released_by: self.released_by.map(|r| r.to_string()),
-            standstill_us: self.book.standstill().map(microseconds),
+            standstill_us: self.standstill().map(microseconds),
             frozen_us: self.book.frozen_for().map(microseconds),
             skew_us: self.skew().map(microseconds),
             timeout_s: self.configuration.timeout.as_secs(),

@@ -165,7 +165,7 @@ pub struct Record {
     pub thawed_at: Option<String>,
     /// Why the thaw began.
     pub released_by: Option<String>,
-    /// From the first statement that stops writes to the last undo acknowledged, in microseconds.
+    /// From the first statement that stops writes to the last undo of a workload whose writes were stopped, in microseconds.
     pub standstill_us: Option<u64>,
     /// From the first freezing statement of any kind to the last undo acknowledged, in microseconds.
     pub frozen_us: Option<u64>,

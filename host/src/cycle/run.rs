@@ -17,6 +17,7 @@ use super::book::Book;
 use super::engine::{self, Component, Engine, Stopped};
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
+use super::syncs::Syncs;
 use crate::azure;
 use crate::broker::{Broker, Frozen, SessionKey};
 use crate::client::session::Session;
@@ -48,8 +49,10 @@ pub(super) struct Run {
     pub(super) findings: Vec<Finding>,
     /// Where all of its data lies.
     pub(super) data: Vec<PathBuf>,
-    /// Of those, one for each filesystem.
-    pub(super) paths: Vec<PathBuf>,
+    /// Of those, one for each filesystem, with its device.
+    pub(super) paths: Vec<(u64, PathBuf)>,
+    /// All workloads' syncs.
+    pub(super) syncs: Syncs,
     /// Its commits are on disk by themselves.
     pub(super) durable: bool,
     /// Where logs are copied to, and where below that its own are.
@@ -114,6 +117,7 @@ impl Run {
             findings: Vec::new(),
             data: Vec::new(),
             paths: Vec::new(),
+            syncs: Syncs::default(),
             durable: false,
             log_destination: configuration.log_destination.clone(),
             log_folder: None,
@@ -135,6 +139,13 @@ impl Run {
 
     pub(super) fn name(&self) -> String {
         self.broker.workload.name.clone()
+    }
+
+    /// When it freezes among the others, and thaws in reverse. Those that stop nobody's writes come first within an `order`, so
+    /// that no writer waits for them.
+    pub(super) fn order(&self) -> (u32, bool) {
+        let stops = self.broker.manifest.freezes().any(|(_, s)| s.stops == Some(Stops::Writes));
+        (self.broker.workload.order, stops)
     }
 
     /// Time for check and prepare: the module's limit.
@@ -384,7 +395,7 @@ impl Run {
         }
         if self.unheld.is_some() {
             // Nothing was sent from which `timeout` would count.
-            self.broker.book.sends_freeze(Stops::Nothing);
+            self.broker.book.sends_freeze();
             // The snapshot may be taken; what was frozen all the same counts for nothing.
         } else if let Some(why) = self.froze_too_little() {
             return Err(Fault::new("SP-MODULE-003", Exit::NotFrozen, format!("freeze ended well, but {why}."))

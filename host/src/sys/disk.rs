@@ -18,10 +18,13 @@ pub fn is_plain(path: &Path) -> bool {
     path.is_absolute() && path.to_str().is_some_and(named)
 }
 
-/// The paths, without those that lie on the filesystem of another. One that cannot be looked at stays: its sync says why.
-pub fn one_for_each_filesystem(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+/// The paths, each with its device, without those that lie on the filesystem of another. One that cannot be looked at stays,
+/// with device 0: its sync says why.
+pub fn one_for_each_filesystem(paths: Vec<PathBuf>) -> Vec<(u64, PathBuf)> {
     let mut seen = std::collections::BTreeSet::new();
-    paths.into_iter().filter(|p| std::fs::metadata(p).map_or(true, |m| seen.insert(m.dev()))).collect()
+    let device = |p: &PathBuf| std::fs::metadata(p).map_or(0, |m| m.dev());
+    let all = paths.into_iter().map(|p| (device(&p), p));
+    all.filter(|(device, _)| *device == 0 || seen.insert(*device)).collect()
 }
 
 /// Syncs the whole filesystem that holds `path`: a folder or a plain file. Others than we have said where that is, so
