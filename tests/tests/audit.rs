@@ -12,6 +12,7 @@ use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
+use stillpoint_tests::wait_until;
 use tempfile::TempDir;
 
 /// A SQLite database without writers, so that no statement has to be asked twice.
@@ -365,8 +366,8 @@ fn a_keeper_that_was_lost_leaves_a_record_that_has_an_end() {
         site.freeze();
         if both {
             site.kill_keeper_and_guard();
-            // Nobody has ended it: that shows.
-            assert_eq!(verify(&site, None).code, Some(3));
+            // Nobody has ended it: that shows, once the kernel has closed what the keeper listened on.
+            wait_until("it shows", || verify(&site, None).code == Some(3));
             assert_eq!(site.json(&["recover"]).code, Some(5));
         } else {
             site.kill_keeper();
