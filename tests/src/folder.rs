@@ -87,3 +87,12 @@ pub fn kept(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     }
     kept
 }
+
+/// Copies those files of a folder whose names a shell's pattern takes, as `case` reads it.
+///
+/// # Panics
+/// When they cannot be copied.
+pub fn copy_those(pattern: &str, from: &Path, to: &Path) {
+    let script = format!("for f in \"$0\"/*; do case ${{f##*/}} in {pattern}) cp -a \"$f\" \"$1\";; esac; done");
+    succeed(Command::new("sh").args(["-ec", &script]).arg(from).arg(to), "");
+}

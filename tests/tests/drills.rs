@@ -253,10 +253,7 @@ fn postgres_copied_file_by_file_is_whole_with_its_label_alone() {
     site.freeze();
     let frozen = Instant::now();
     let copy = volume.data().join("copy");
-    let part = |which: &str| {
-        let script = format!("for f in \"$0\"/*; do case ${{f##*/}} in {which}) cp -a \"$f\" \"$1\";; esac; done");
-        succeed(Command::new("sh").args(["-ec", &script]).arg(&data).arg(&copy), "");
-    };
+    let part = |which: &str| folder::copy_those(which, &data, &copy);
     succeed(Command::new("install").args(["-d", "-o", "postgres", "-m", "700"]).arg(&copy), "");
     part("pg_wal");
     writers.get_on(30);

@@ -243,10 +243,7 @@ fn mariadb_copied_file_by_file_is_told_to_be_no_more_than_a_crash() {
     let copy = folder::with_mode(0o755);
     let data = copy.path().join("data");
     succeed(Command::new("install").args(["-d", "-o", "mysql", "-g", "mysql"]).arg(&data), "");
-    let part = |which: &str| {
-        let script = format!("for f in \"$0\"/*; do case ${{f##*/}} in {which}) cp -a \"$f\" \"$1\";; esac; done");
-        succeed(Command::new("sh").args(["-ec", &script]).arg(server.data()).arg(&data), "");
-    };
+    let part = |which: &str| folder::copy_those(which, server.data(), &data);
     part("ib_logfile0");
     // More than the redo log holds: its begin is overwritten, and pages are written out.
     for id in 1..=12 {

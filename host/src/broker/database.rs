@@ -398,9 +398,12 @@ impl Broker {
     ) -> Result<Rows, StatementError> {
         let statement = self.statement(name)?;
         let text = render(&self.manifest.client, statement, arguments)?;
-        let (key, columns) = (self.key(&statement.session, database)?, statement.columns.clone());
+        let key = self.key(&statement.session, database)?;
         let ticket = self.sent(by, name, &key, &text)?;
-        let answer = self.session(&key)?.run(&text, &columns, deadline).await;
+        // Borrowed apart: writers may wait for this.
+        let columns = self.manifest.statements.get(name).map(|s| s.columns.as_slice()).unwrap_or_default();
+        let session = self.sessions.get_mut(&key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        let answer = session.run(&text, columns, deadline).await;
         self.book.audit.answered(ticket, Outcome::of(&answer));
         if let Ok(rows) = &answer {
             self.keep(name, rows);
@@ -471,8 +474,9 @@ impl Broker {
         deadline: Instant,
     ) -> Result<(), StatementError> {
         let ticket = self.sent(Sender::Host, &undo.name, key, &undo.text)?;
-        let columns = self.manifest.statements.get(&undo.name).map(|s| s.columns.clone()).unwrap_or_default();
-        let rows = self.session(key)?.run(&undo.text, &columns, deadline).await;
+        let columns = self.manifest.statements.get(&undo.name).map(|s| s.columns.as_slice()).unwrap_or_default();
+        let session = self.sessions.get_mut(key).ok_or_else(|| StatementError::Lost("it is not open".into()))?;
+        let rows = session.run(&undo.text, columns, deadline).await;
         let answer = match &rows {
             // It was acknowledged, whatever it printed.
             Ok(_) | Err(StatementError::Unexpected(_) | StatementError::TooLarge) => Ok(()),
