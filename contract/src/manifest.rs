@@ -324,6 +324,13 @@ pub enum Expected {
     Text(String),
 }
 
+impl Statement {
+    /// The proofs that it still holds: one of them suffices.
+    pub fn proofs(&self) -> impl Iterator<Item = &Answer> {
+        self.holds.iter().chain(&self.or_holds)
+    }
+}
+
 impl Expected {
     /// The value, where the manifest names it.
     pub fn value(&self) -> Option<Value> {
@@ -388,6 +395,9 @@ pub struct Statement {
     pub undo: Option<Undo>,
     /// For `freeze`: the proof that it still holds.
     pub holds: Option<Answer>,
+    /// For `freeze`: another proof, which suffices where the first fails. Each must be a proof by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub or_holds: Option<Answer>,
     /// For `freeze`: words of the database's error that say that somebody else has frozen it already. Then nothing of ours
     /// stands, and nothing is taken back.
     pub foreign: Option<String>,

@@ -335,6 +335,67 @@ fn a_pause_that_somebody_ended_is_no_standstill() {
     }
 }
 
+/// What is emptied is also saved, by the way: no dump is counted, and nothing has changed since.
+#[test]
+fn a_server_that_somebody_emptied_is_no_standstill() {
+    let settings = [DUMPS, &[("save", "3600 1")]].concat();
+    let Some(server) = Redis::private("a_server_that_somebody_emptied_is_no_standstill", &settings) else { return };
+    server.say("SET a 1");
+    has_saved(&server);
+    let site = Site::with(&server.configuration("timeout = 60\n"));
+    site.freeze();
+    let saved = server.info("rdb_last_save_time");
+    server.say("CLIENT UNPAUSE");
+    wait_until("another second is counted", || {
+        server.say("FLUSHALL");
+        server.info("rdb_last_save_time") != saved
+    });
+    site.json(&["thaw"]).assert_crash_consistent();
+}
+
+/// The server rewrites its append-only file, or makes a dump, whenever it likes. A copy of one instant is whole all the same;
+/// one that is made file by file may lack what the rewrite took away.
+#[test]
+fn what_the_server_writes_anew_meanwhile_takes_nothing_from_a_copy_of_one_instant() {
+    let test = "what_the_server_writes_anew_meanwhile_takes_nothing_from_a_copy_of_one_instant";
+    let Some(programs) = Programs::find(test) else { return };
+    let Some(volume) = Volume::make(test) else { return };
+    let slow = [EVERYSEC, &[("rdb-key-save-delay", "1000")]].concat();
+    let server = Redis::on(&programs, &volume.data().join("redis"), &slow);
+    server.say(&(0..200).map(|i| format!("SET key:{i} 1")).collect::<Vec<_>>().join("\n"));
+    let site = Site::new();
+    let end_of = |what: &str| wait_until(what, || server.info(what) == "0");
+    for (kind, anew, under_way) in [
+        ("atomic", "BGREWRITEAOF", "aof_rewrite_in_progress"),
+        ("atomic", "BGSAVE", "rdb_bgsave_in_progress"),
+        ("files", "BGREWRITEAOF", "aof_rewrite_in_progress"),
+    ] {
+        site.configure(&server.configuration(&format!("timeout = 60\nsnapshot = {kind}\n")));
+        server.say("DEL writes:0 writes:1");
+        let writers = server.writers(2);
+        writers.get_on(1000);
+        let (said, window, copies) = site.while_frozen(|| {
+            server.say(anew);
+            assert_eq!(server.info(under_way), "1");
+            let during = volume.snapshot("during");
+            end_of(under_way);
+            [during, volume.snapshot("after")]
+        });
+        writers.get_on(20);
+        let log = writers.stop();
+        if kind == "files" {
+            said.assert_crash_consistent();
+        } else {
+            said.assert_still();
+        }
+        for copy in copies {
+            let rows = Redis::on(&programs, &copy.join("redis"), EVERYSEC).rows();
+            assert_same(&format!("{}, {anew}", copy.display()), &log, window, &rows);
+            succeed(Command::new("btrfs").args(["-q", "subvolume", "delete"]).arg(&copy), "");
+        }
+    }
+}
+
 /// A pause is never shortened by another one; but whoever ends one ends all.
 #[test]
 fn somebody_pauses_as_well() {

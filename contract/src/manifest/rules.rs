@@ -374,13 +374,13 @@ impl Manifest {
         } else if statement.stops.is_some()
             || statement.lasts.is_some()
             || statement.undo.is_some()
-            || statement.holds.is_some()
+            || statement.proofs().next().is_some()
             || statement.recoverable
             || !statement.snapshots.is_empty()
             || statement.foreign.is_some()
         {
             out.push(
-                "stops, lasts, undo, holds, foreign, recoverable and snapshots belong to effect = \"freeze\" alone"
+                "stops, lasts, undo, holds, or_holds, foreign, recoverable and snapshots belong to effect = \"freeze\" alone"
                     .into(),
             );
         }
@@ -443,12 +443,12 @@ impl Manifest {
                 }
             },
         }
-        match &statement.holds {
-            None => out.push("a freeze needs holds: the statement whose answer proves that it still holds".into()),
-            Some(holds) => {
-                let each = self.each(&statement.session);
-                out.extend(self.read_problem("holds", &holds.statement, each, holds.answer.kind()));
-            }
+        if statement.holds.is_none() {
+            out.push("a freeze needs holds: the statement whose answer proves that it still holds".into());
+        }
+        for proof in statement.proofs() {
+            let each = self.each(&statement.session);
+            out.extend(self.read_problem("holds", &proof.statement, each, proof.answer.kind()));
         }
         out
     }

@@ -95,6 +95,7 @@ fn statement(name: &str, a: &Statement, b: &Statement) {
     assert_eq!((&a.text, &a.session, a.effect), (&b.text, &b.session, b.effect), "{name}");
     assert_eq!((a.stops, a.lasts, &a.undo, &a.holds), (b.stops, b.lasts, &b.undo, &b.holds), "{name}");
     assert_eq!(a.columns.len(), b.columns.len(), "{name}");
+    assert!(b.or_holds.is_none() || a.or_holds == b.or_holds, "{name}");
     assert!(a.recoverable || !b.recoverable, "{name}");
     assert!(a.parameters.keys().eq(b.parameters.keys()), "{name}");
     for (a, b) in a.parameters.values().zip(b.parameters.values()) {

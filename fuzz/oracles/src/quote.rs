@@ -125,6 +125,7 @@ fn statement(text: &str) -> Statement {
         lasts: None,
         undo: None,
         holds: None,
+        or_holds: None,
         recoverable: false,
         foreign: None,
         snapshots: Vec::new(),

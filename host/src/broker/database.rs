@@ -14,7 +14,7 @@ use stillpoint_contract::manifest::{
 use stillpoint_contract::message::{Phase, Rows, StatementError, Value, only};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Broker, Frozen, Kept, SessionKey, allowed, not_in_this_phase};
+use super::{Broker, Frozen, Kept, Proof, SessionKey, allowed, not_in_this_phase};
 use crate::audit::{self, Digest, MOST_STATEMENTS, Outcome, Sender, Ticket};
 use crate::client::quote::render;
 use crate::client::session::Session;
@@ -254,20 +254,27 @@ impl Broker {
             self.taken_back("never ours", &undo_key, &undo_text);
         }
         let rows = rows?;
-        let proof = self.bound_proof(name, key);
-        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, snapshots, proof });
+        let proofs = self.proofs_of(name, key);
+        self.frozen.push(Frozen { statement: name.into(), key: key.clone(), stops, recoverable, snapshots, proofs });
         Ok(rows)
     }
 
-    /// Where the proof is the session's own id, it is known already.
-    fn bound_proof(&self, name: &str, key: &SessionKey) -> Option<Vec<Value>> {
-        let holds = self.manifest.statements.get(name)?.holds.as_ref()?;
-        let id = self.manifest.sessions.get(&key.0)?.id.as_ref()?;
-        if holds.answer == Expected::Unchanged && holds.statement == *id {
-            self.ids.get(key).map(|id| vec![id.clone()])
-        } else {
-            None
-        }
+    /// What proves this freeze. Where that is the session's own id, the answer is known already.
+    fn proofs_of(&self, name: &str, key: &SessionKey) -> Vec<Proof> {
+        let id = self.manifest.sessions.get(&key.0).and_then(|s| s.id.as_ref());
+        let declared = self.manifest.statements.get(name).into_iter().flat_map(manifest::Statement::proofs);
+        declared
+            .map(|proof| Proof {
+                statement: proof.statement.clone(),
+                expected: proof.answer.clone(),
+                answer: match self.ids.get(key) {
+                    Some(known) if proof.answer == Expected::Unchanged && Some(&proof.statement) == id => {
+                        Some(vec![known.clone()])
+                    }
+                    _ => None,
+                },
+            })
+            .collect()
     }
 
     async fn undo_of(
@@ -567,9 +574,13 @@ impl Broker {
     /// The statement that gave no answer.
     pub async fn take_proofs(&mut self, deadline: Instant) -> Result<(), StatementError> {
         for i in 0..self.frozen.len() {
-            if self.frozen[i].proof.is_none() {
-                let answer = self.proof(i, deadline).await?;
-                self.frozen[i].proof = Some(answer);
+            for n in 0..self.frozen[i].proofs.len() {
+                let Frozen { key, proofs, .. } = &self.frozen[i];
+                if proofs[n].answer.is_none() {
+                    let (statement, database) = (proofs[n].statement.clone(), key.1.clone());
+                    let answer = self.ask_proof(&statement, database.as_deref(), deadline).await?;
+                    self.frozen[i].proofs[n].answer = Some(answer);
+                }
             }
         }
         Ok(())
@@ -580,30 +591,46 @@ impl Broker {
     /// # Errors
     /// In words: what was not.
     pub async fn prove(&mut self, deadline: Instant) -> Result<(), String> {
-        let mut asked: Vec<(String, SessionKey, Vec<Value>)> = Vec::new();
-        for i in 0..self.frozen.len() {
-            let Some((statement, expected)) = self.holds(i) else { return Err("it has no proof".into()) };
-            let froze = self.frozen[i].statement.clone();
-            let named = expected.value();
-            let first_only = named.is_some();
-            let want = match named {
-                Some(value) => vec![value],
-                None => self.frozen[i].proof.clone().ok_or("the freeze was not proved to begin with")?,
-            };
-            // One answer proves all that ask the same.
-            let question = (statement, self.frozen[i].key.clone(), want);
-            if asked.contains(&question) {
-                continue;
+        let mut proved = Vec::new();
+        for frozen in self.frozen.clone() {
+            let mut outcome = Err("it has no proof".to_owned());
+            for proof in &frozen.proofs {
+                outcome = self.proves(&frozen, proof, &mut proved, deadline).await;
+                if outcome.is_ok() {
+                    break;
+                }
             }
-            let mut got = self.proof(i, deadline).await.map_err(|e| format!("{froze} could not be proved: {e}"))?;
-            if first_only {
-                got.truncate(1);
-            }
-            if got != question.2 {
-                return Err(format!("{froze} did not hold to the end"));
-            }
-            asked.push(question);
+            outcome?;
         }
+        Ok(())
+    }
+
+    /// Asks one proof of one freeze. What was asked and proved already, for another freeze, is not asked again.
+    async fn proves(
+        &mut self,
+        frozen: &Frozen,
+        proof: &Proof,
+        proved: &mut Vec<(String, SessionKey, Vec<Value>)>,
+        deadline: Instant,
+    ) -> Result<(), String> {
+        let named = proof.expected.value();
+        let first_only = named.is_some();
+        let want = named.map(|value| vec![value]).or_else(|| proof.answer.clone());
+        let want = want.ok_or("the freeze was not proved to begin with")?;
+        let question = (proof.statement.clone(), frozen.key.clone(), want);
+        if proved.contains(&question) {
+            return Ok(());
+        }
+        let froze = &frozen.statement;
+        let asked = self.ask_proof(&proof.statement, frozen.key.1.as_deref(), deadline).await;
+        let mut got = asked.map_err(|e| format!("{froze} could not be proved: {e}"))?;
+        if first_only {
+            got.truncate(1);
+        }
+        if got != question.2 {
+            return Err(format!("{froze} did not hold to the end"));
+        }
+        proved.push(question);
         Ok(())
     }
 
@@ -639,15 +666,13 @@ impl Broker {
         }
     }
 
-    fn holds(&self, i: usize) -> Option<(String, Expected)> {
-        let holds = self.manifest.statements.get(&self.frozen.get(i)?.statement)?.holds.as_ref()?;
-        Some((holds.statement.clone(), holds.answer.clone()))
-    }
-
-    async fn proof(&mut self, i: usize, deadline: Instant) -> Result<Vec<Value>, StatementError> {
-        let (statement, _) = self.holds(i).ok_or_else(|| StatementError::Undeclared("no proof".into()))?;
-        let database = self.frozen[i].key.1.clone();
-        let rows = self.ask(&statement, database.as_deref(), &[], deadline).await?;
+    async fn ask_proof(
+        &mut self,
+        statement: &str,
+        database: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, StatementError> {
+        let rows = self.ask(statement, database, &[], deadline).await?;
         <[_; 1]>::try_from(rows)
             .map(|[row]| row)
             .map_err(|_| StatementError::Unexpected(format!("{statement} gave not one row")))

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use stillpoint_contract::manifest::{Each, Effect, Interface, Lasts, Manifest, Snapshot, Statement, Stops};
+use stillpoint_contract::manifest::{Each, Effect, Expected, Interface, Lasts, Manifest, Snapshot, Statement, Stops};
 use stillpoint_contract::message::{Notice, Phase, Reply, Request, Severity, StatementError, Value};
 use tokio::time::{Instant, timeout_at};
 
@@ -42,8 +42,19 @@ pub struct Frozen {
     pub recoverable: bool,
     /// The kinds of snapshot that it makes consistent.
     pub snapshots: Vec<Snapshot>,
-    /// The answer that proves it, as it was just after the freeze.
-    pub proof: Option<Vec<Value>>,
+    /// What proves it: one of them suffices.
+    pub proofs: Vec<Proof>,
+}
+
+/// A proof that a freeze holds.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    /// The statement.
+    pub statement: String,
+    /// What it must answer.
+    pub expected: Expected,
+    /// What it answered just after the freeze.
+    pub answer: Option<Vec<Value>>,
 }
 
 /// The most bytes of what one workload's thaw answered that are kept.

@@ -1,10 +1,10 @@
 //! The recovery point, written into `ipc_folder` just before "frozen", so that it lies inside the snapshot.
 //!
 //! The file is made in prepare, at its full size and on disk; in the window it is only overwritten and its data synced:
-//! no allocation of blocks, no change of a folder.
+//! no allocation of blocks, no change of a folder. Where the filesystem is synced afterwards anyway, that takes it along.
 
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use serde_json::json;
 use stillpoint_contract::message::Coordinate;
@@ -17,6 +17,7 @@ const SIZE: usize = 4096;
 #[derive(Debug)]
 pub struct PointFile {
     file: std::fs::File,
+    device: u64,
     cycle: String,
     workload: String,
 }
@@ -30,14 +31,20 @@ impl PointFile {
         let content = padded(json!({ "cycle": cycle, "workload": workload, "frozen": false }).to_string())?;
         let made = tokio::task::spawn_blocking(move || folder.replace(RECOVERY_POINT, &content)).await;
         let file = made.map_err(io::Error::other)??.into_std();
-        Ok(PointFile { file, cycle: cycle.into(), workload: workload.into() })
+        let device = file.metadata()?.dev();
+        Ok(PointFile { file, device, cycle: cycle.into(), workload: workload.into() })
     }
 
-    /// Writes the recovery point and syncs it.
+    /// The filesystem on which it lies.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Writes the recovery point, and syncs it where nobody else will.
     ///
     /// # Errors
     /// What the system gives; `InvalidData` for a point above 4 KiB.
-    pub async fn write(&self, point: &[Coordinate], at: jiff::Timestamp) -> io::Result<()> {
+    pub async fn write(&self, point: &[Coordinate], at: jiff::Timestamp, sync: bool) -> io::Result<()> {
         let content = padded(
             json!({
                 "cycle": self.cycle,
@@ -52,7 +59,7 @@ impl PointFile {
         // On a thread of its own: a filesystem that hangs must not stop the clock.
         tokio::task::spawn_blocking(move || {
             file.write_all_at(&content, 0)?;
-            file.sync_data()
+            if sync { file.sync_data() } else { Ok(()) }
         })
         .await
         .unwrap_or_else(|e| Err(io::Error::other(e)))

@@ -425,7 +425,8 @@ impl Run {
         self.broker.take_proofs(deadline).await.map_err(|e| unproved(e.to_string()))?;
         crash::may_fail(Step::Proved).map_err(|e| unproved(e.to_string()))?;
         if let Some(file) = &self.point_file {
-            let written = timeout_at(deadline, file.write(&self.point, Timestamp::now())).await;
+            let synced_below = !self.durable && self.paths.iter().any(|(device, _)| *device == file.device());
+            let written = timeout_at(deadline, file.write(&self.point, Timestamp::now(), !synced_below)).await;
             written
                 .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
                 .map_err(|e| not_recorded(&name, &e))?;

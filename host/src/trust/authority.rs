@@ -249,6 +249,7 @@ fn statement(name: &str, before: Option<&Statement>, after: Option<&Statement>, 
     changed(Kind::Effect, &of("lasts"), &a.lasts, &b.lasts, true, out);
     changed(Kind::Effect, &of("undo"), &a.undo, &b.undo, true, out);
     changed(Kind::Effect, &of("holds"), &a.holds, &b.holds, true, out);
+    changed(Kind::Effect, &of("or_holds"), &a.or_holds, &b.or_holds, b.or_holds.is_some(), out);
     changed(Kind::Effect, &of("recoverable"), &a.recoverable, &b.recoverable, b.recoverable, out);
     // Without, it counts under all kinds.
     let more = b.snapshots.is_empty() || b.snapshots.iter().any(|kind| !a.snapshots.contains(kind));

@@ -462,15 +462,13 @@ impl Dialect {
     fn judge_freeze(self, manifest: &Manifest, statement: &Statement, out: &mut Judgement) {
         let text = |name: &str| manifest.statements.get(name).map(|s| s.text.as_str()).unwrap_or_default();
         let undo = statement.undo.as_ref().map(|u| (u.statement.as_str(), text(&u.statement)));
-        let proof = statement.holds.as_ref().map(|h| (h.statement.as_str(), text(&h.statement)));
+        let proofs = || statement.proofs().map(|p| (p.statement.as_str(), text(&p.statement)));
         if let Some((name, undo)) = undo
             && self.is_constant(undo)
         {
             out.danger(format!("its undo {name} undoes nothing: it only answers"));
         }
-        if let Some((name, proof)) = proof
-            && self.is_constant(proof)
-        {
+        for (name, _) in proofs().filter(|(_, proof)| self.is_constant(proof)) {
             out.danger(format!("its proof {name} proves nothing: the answer is always the same"));
         }
         if self == Dialect::Unknown {
@@ -508,9 +506,7 @@ impl Dialect {
         {
             out.danger(format!("its undo {name} is not what takes this freeze back ({})", shown(freeze.undo)));
         }
-        if let Some((name, proof)) = proof
-            && !self.is_one_of(proof, freeze.proof)
-        {
+        for (name, _) in proofs().filter(|(_, proof)| !self.is_one_of(proof, freeze.proof)) {
             out.look(format!("its proof {name} is not known to prove this freeze ({} is)", shown(freeze.proof)));
         }
         self.judge_frozen_settings(manifest, statement, out);

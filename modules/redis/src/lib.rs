@@ -82,7 +82,11 @@ impl Workload for Redis {
         let longest = i64::try_from(cx.timeout().as_millis()).unwrap_or(i64::MAX).clamp(1000, 3_600_000);
         let before = sql::writing(cx)?.one()?;
         if before.aof_enabled == 1 {
-            sql::pause_appending(cx, longest)?;
+            if cx.snapshot() == Snapshot::Files {
+                sql::pause_files(cx, longest)?;
+            } else {
+                sql::pause_appending(cx, longest)?;
+            }
             all_is_appended(cx)?;
         } else {
             sql::pause_saving(cx, longest)?;
@@ -251,7 +255,7 @@ stillpoint_sdk::export!(Redis);
 mod tests {
     use super::Redis;
     use std::time::Duration;
-    use stillpoint_sdk::{Level, fake::FakeHost, row};
+    use stillpoint_sdk::{Level, Snapshot, fake::FakeHost, row};
 
     fn writing(aof: i64, saving: i64, changes: i64, kept: i64) -> Vec<stillpoint_sdk::Value> {
         row![aof, saving, "ok", 0, changes, 0, 0, "ok", kept, 0]
@@ -271,6 +275,14 @@ mod tests {
             host.answer("writing", [writing(1, 0, 9, kept)]);
         }
         assert_eq!(frozen(&host), ["writing", "pause_appending", "writing", "writing", "position"]);
+    }
+
+    #[test]
+    fn a_copy_file_by_file_asks_for_more() {
+        let mut host = FakeHost::new();
+        host.plan().snapshot = Snapshot::Files;
+        host.answer("writing", [writing(1, 0, 9, 0)]);
+        assert_eq!(frozen(&host), ["writing", "pause_files", "writing", "position"]);
     }
 
     #[test]

@@ -214,8 +214,8 @@ fn statement(statement: &Statement) -> Markup {
                 @if let Some(foreign) = &statement.foreign {
                     (row("not undone", html! { "where the database says that it is somebody else's: " (code(foreign)) }))
                 }
-                @if let Some(proof) = &statement.proof {
-                    (row("proved by", html! { (plain(&proof.statement)) ": " (code(&proof.text)) " must answer " (plain(&proof.answer)) }))
+                @for (i, proof) in statement.proofs.iter().enumerate() {
+                    (row(if i == 0 { "proved by" } else { "or by" }, html! { (plain(&proof.statement)) ": " (code(&proof.text)) " must answer " (plain(&proof.answer)) }))
                 }
                 (row("checked", html! { span class=(checked) { (checked_word(statement.checked)) } }))
             }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stillpoint_contract::Manifest;
 use stillpoint_contract::manifest::{
-    self, Column, ColumnKind, Effect, Expected, Interface, Lasts, Limits, LoginFormat, Mode, Needed, Parameter,
+    self, Answer, Column, ColumnKind, Effect, Expected, Interface, Lasts, Limits, LoginFormat, Mode, Needed, Parameter,
     Printed, Privileges, Recovery, Rows, Snapshot, Step, Stops, UndoArgument,
 };
 
@@ -236,8 +236,8 @@ pub struct Statement {
     /// The database's words for one that is somebody else's, and not taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub foreign: Option<String>,
-    /// What proves that it holds.
-    pub proof: Option<Proof>,
+    /// What proves that it holds: one of them.
+    pub proofs: Vec<Proof>,
     /// By this build.
     pub checked: Checked,
 }
@@ -494,11 +494,12 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
         nothing: undo.nothing.clone(),
         by_hand: undo.by_hand.clone(),
     });
-    let proof = statement.holds.as_ref().map(|holds| Proof {
+    let proof = |holds: &Answer| Proof {
         statement: holds.statement.clone(),
         text: text(&holds.statement),
         answer: expected(&holds.answer),
-    });
+    };
+    let proofs = statement.proofs().map(proof).collect();
     let at = format!("statements.{name}");
     let worst = findings.iter().filter(|f| f.at == at).map(|f| f.severity).min();
     let checked = match worst {
@@ -520,7 +521,7 @@ fn statement(manifest: &Manifest, name: &str, findings: &[Finding]) -> Option<St
         snapshots: statement.snapshots.clone(),
         undo,
         foreign: statement.foreign.clone(),
-        proof,
+        proofs,
         checked,
     })
 }

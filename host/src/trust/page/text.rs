@@ -247,8 +247,9 @@ fn statement(statement: &Statement, out: &mut Sheet) {
     if let Some(foreign) = &statement.foreign {
         out.field(6, "not undone", &format!("where the database says that it is somebody else's:  {foreign}"));
     }
-    if let Some(proof) = &statement.proof {
-        out.field(6, "proved by", &format!("{}:  {}   must answer {}", proof.statement, proof.text, proof.answer));
+    for (i, proof) in statement.proofs.iter().enumerate() {
+        let name = if i == 0 { "proved by" } else { "or by" };
+        out.field(6, name, &format!("{}:  {}   must answer {}", proof.statement, proof.text, proof.answer));
     }
 }
 
