@@ -339,6 +339,9 @@ fn on_failure_is_said_of_each() {
     assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"failed".into()), "{}", said.text);
     let good = ["shop", "cache", "app"].map(|name| (name, "application-consistent"));
     assert_verdicts(&said, &[&good[..], &[("held", "failed")]].concat());
+    let held = workload(&said, "held");
+    let (stood, freeze) = (held["standstill_us"].as_u64(), held["phases"]["freeze_us"].as_u64());
+    assert!(stood.is_some() && stood <= freeze, "it was taken back at once: {held}");
     let text = scene.site.call(&["run", "--", "true"]);
     assert_eq!(text.code, Some(5), "{text:?}");
     for line in ["✘ failed\n", "shop   application-consistent (still)", "held   failed: "] {

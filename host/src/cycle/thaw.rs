@@ -26,6 +26,8 @@ const SETTLE: Duration = Duration::from_millis(250);
 impl Run {
     pub(super) async fn thaw(&mut self, why: &Release) {
         let began = Instant::now();
+        // One that failed was taken back at once, and stood no longer than to there.
+        let taken_back = self.thawed_at.filter(|_| !self.is_armed());
         // What the host sends itself belongs to it, too.
         self.broker.enter(Phase::Thaw, began);
         if let Some(frozen) = self.frozen_at {
@@ -53,7 +55,7 @@ impl Run {
         } else {
             self.take_back().await;
         }
-        self.thawed_at = Some(Instant::now());
+        self.thawed_at = taken_back.or_else(|| Some(Instant::now()));
         self.name_who_blocks();
         // After the undo, for it touches a disk.
         if self.stands
@@ -68,7 +70,7 @@ impl Run {
 
     /// By the module, where it can be asked; then what is still armed, by the host alone.
     pub(super) async fn take_back(&mut self) {
-        let armed = !self.broker.book.armed(&self.broker.workload.name).is_empty();
+        let armed = self.is_armed();
         let callable = self.engine.as_ref().is_some_and(|e| !e.is_lost());
         let longest = Duration::from_secs(u64::from(self.broker.manifest.limits.thaw_seconds)).max(GRACEFUL);
         if armed
@@ -82,6 +84,11 @@ impl Run {
             self.faults.push(fault.done("The host took back what it left frozen."));
         }
         self.replay().await;
+        self.thawed_at = Some(Instant::now());
+    }
+
+    fn is_armed(&self) -> bool {
+        !self.broker.book.armed(&self.broker.workload.name).is_empty()
     }
 
     /// Takes back what is armed, the last first.

@@ -1,6 +1,6 @@
 //! Write-ahead undo: what must be taken back, written down before it happens.
 //!
-//! [`Ledger`] is a pure state machine; [`file`] puts its lines on disk.
+//! [`Ledger`] is a pure state machine; [`mod@file`] puts its lines on disk.
 
 pub mod file;
 
