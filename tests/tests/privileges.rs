@@ -63,6 +63,24 @@ fn the_least_login_suffices_and_what_differs_from_it_is_told() {
     assert!(said.text.contains("RELOAD ON *.*") && said.text.contains("stillpoint privileges orders"), "{}", said.text);
 }
 
+/// The printed login is by socket, which lets in the user of that name alone.
+#[test]
+fn one_that_logs_in_as_somebody_else_is_told_to_take_a_password() {
+    let test = "one_that_logs_in_as_somebody_else_is_told_to_take_a_password";
+    if !can_be_somebody_else(test) {
+        return;
+    }
+    let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
+    let site = Site::with(&configuration(&server, "").replace("-u nobody", "-u backup -pword"));
+    let printed = site.call(&["privileges", "orders"]).stdout;
+    assert!(printed.contains("\n-- Its client runs as linux_user (nobody)"), "{printed}");
+    server.sql(&printed);
+    assert_eq!(site.json(&["check"]).faults(), ["SP-DB-001"]);
+    server.sql("ALTER USER backup@localhost IDENTIFIED BY 'word';");
+    let said = site.json(&["check"]);
+    assert_eq!((said.code, said.findings()), (Some(0), Vec::new()), "{}", said.text);
+}
+
 #[test]
 fn a_workload_without_logins_says_what_counts() {
     let site = Site::with("[workload shop]\nworkload_name = sqlite\ndbnames = /tmp/none.db\n");

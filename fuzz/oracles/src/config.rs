@@ -38,7 +38,7 @@ const SHOWN: [&str; 22] = [
 
 /// - The same bytes give the same answer; one that is refused stays so when others can read the file, and then no
 ///   password in it is accepted.
-/// - What parses keeps what its types promise: see [`keeps_its_promises`].
+/// - What parses keeps what its types promise: see `keeps_its_promises`.
 /// - Every fault has a stable id, is one of usage, and says something that cannot draw on a terminal.
 /// - What is written where a secret may stand – in `credString`, under an unknown key, on a line that is none, in a
 ///   comment – is in no message, no JSON and no `Debug`.

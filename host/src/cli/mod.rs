@@ -88,7 +88,7 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         patience: u64,
     },
-    /// Copy the logs that databases have closed to where [logbackup] says
+    /// Copy the logs that databases have closed to where the section logbackup says
     LogBackup(#[command(flatten)] log_backup::Asked),
     /// Print the commands that make a running database of a cycle's snapshot; run none of them
     Recovery(#[command(flatten)] recovery::Asked),

@@ -57,6 +57,14 @@ fn run(context: &Context, name: &str) -> Result<Exit, Vec<Fault>> {
             for (privilege, needed) in privileges.iter().flat_map(|p| &p.needed) {
                 screen::say(format_args!("-- {}: {}", plain(privilege), plain(&needed.why)));
             }
+            let linux_user = &workload.linux_user.name;
+            if user != linux_user && make.iter().any(|text| text.contains("_socket")) {
+                screen::say(format_args!(
+                    "-- Its client runs as linux_user ({}): a login by socket is for a database user of that name. This one \
+                     needs a password instead; alter it where it exists already.",
+                    plain(linux_user)
+                ));
+            }
             for text in &make {
                 screen::say(format_args!("{}{}", plain(text), manifest.client.end));
             }

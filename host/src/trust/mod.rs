@@ -1,7 +1,7 @@
 //! Which modules may run: only what a [`Verified`] proves, and only what a [`grant`] lets it do.
 //!
 //! In this order: owner and mode of every file on the way; signatures over the raw bytes of the manifest, by as many
-//! distinct people as the [`policy`] asks for; the manifest, strictly; its expiry; what is [`revoked`]; the [`floor`];
+//! distinct people as the [`mod@policy`] asks for; the manifest, strictly; its expiry; what is [`revoked`]; the [`floor`];
 //! the component, read once, hashed and compared: that buffer is what runs. Nothing of it is parsed here at all.
 //!
 //! | id | what |
