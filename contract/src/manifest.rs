@@ -251,11 +251,12 @@ pub struct Role {
 pub struct Logs {
     /// A `read` statement with one text: whose logs they are, as a name for a folder. Another server's are never mixed in.
     pub series: String,
-    /// A `change` that closes the log which is written, so that it can be copied: run in prepare, and by `log-backup`. Never
-    /// on a replica.
+    /// A `change` that closes the log which is written, so that it can be copied. `log-backup` sends it, but not on a replica;
+    /// a module may in prepare.
     pub rotate: Option<String>,
     /// A `read` statement whose first column names the logs, the oldest first. Without: the database hands each log to
-    /// `stillpoint log-backup` itself, and `rotate` answers with the name of the one that it has closed.
+    /// `stillpoint log-backup` itself, and `rotate` answers with the name of the one that it has closed. A log's own name is of
+    /// ASCII letters, digits, `.`, `-` and `_`, at most 200, and does not begin with a dot: any other is refused.
     pub list: Option<String>,
     /// A `read` statement with one text: the folder of the names. Without: the names are whole paths.
     pub folder: Option<String>,

@@ -125,7 +125,8 @@ impl RecoveryPoint {
         RecoveryPoint::default()
     }
 
-    /// Adds a coordinate, such as `gtid` and `0-1-48213`.
+    /// Adds a coordinate, such as `gtid` and `0-1-48213`. The first 32 are kept. Names and values are at most 4096 bytes
+    /// together, and with `ipc_folder` less, for as JSON all of it must fit into a file of 4 KiB: a longer one fails the freeze.
     #[must_use]
     pub fn and(mut self, name: impl Into<String>, value: impl Display) -> RecoveryPoint {
         self.0.push(Coordinate { name: name.into(), value: value.to_string() });

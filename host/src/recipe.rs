@@ -11,11 +11,16 @@
 //! | `SP-RECOVERY-006` | the logs are not there |
 //! | `SP-RECOVERY-007` | a command would hold what is not seen, or a path that leads elsewhere |
 //! | `SP-RECOVERY-008` | the cycle has no such workload, or none at all |
+//! | `SP-RECOVERY-009` | one folder for several workloads |
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 use serde::Serialize;
 use stillpoint_contract::manifest::{Piece, Recovery, Route, Snapshot, is_hidden, pieces, stand_outside_of_quotes};
 
@@ -24,6 +29,12 @@ use crate::fault::{Exit, Fault};
 use crate::log_backup::copy::SUMS;
 use crate::log_backup::numbered;
 use crate::sys::disk::is_plain;
+
+/// The most that is read of a history, in bytes.
+const LARGEST_HISTORY: u64 = 64 * 1024;
+
+/// What a step can name, and what it stands for.
+type Values = BTreeMap<String, Vec<String>>;
 
 /// What somebody wants to have back, and where.
 #[derive(Debug, Clone)]
@@ -53,7 +64,8 @@ pub enum To {
     Time(Timestamp),
     /// To their end.
     Latest,
-    /// To the recovery point of the record.
+    /// To the end that was recorded at the thaw (PostgreSQL: of the backup; MySQL: its place in the binary log; Oracle: the
+    /// archived SCN); where writers stood still, the snapshot itself.
     Recorded,
 }
 
@@ -65,6 +77,25 @@ pub struct Step {
     /// The command, for a POSIX shell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
+}
+
+/// Whether a module's steps follow logs at all. Where they do not, they lead to the snapshot itself, and no further.
+pub fn follows_logs(recovery: &Recovery) -> bool {
+    let with = |name: &str| matches!(name, "logs" | "log_folder" | "latest" | "to");
+    let within = |piece: &Piece<'_>| matches!(piece, Piece::Name("logs" | "log_folder" | "to"));
+    recovery.steps.iter().any(|step| {
+        step.with.iter().any(|name| with(name))
+            || step.run.as_ref().is_some_and(|run| pieces(run).is_ok_and(|pieces| pieces.iter().any(within)))
+    })
+}
+
+/// Whether there is an end beyond the snapshot that was recorded.
+fn has_a_recorded_end(workload: &WorkloadRecord, recovery: &Recovery) -> bool {
+    let kept = |name: &str| workload.kept.iter().any(|kept| kept.name == name && !kept.value.is_empty());
+    recovery.steps.iter().any(|step| {
+        let mut named = step.with.iter().filter_map(|name| name.strip_prefix("kept."));
+        step.with.iter().any(|name| name == "recorded") && named.all(kept)
+    })
 }
 
 /// The steps for one workload.
@@ -85,19 +116,28 @@ pub fn steps(workload: &WorkloadRecord, wish: &Wish, frozen_at: Option<Timestamp
         return Err(fault("SP-RECOVERY-003", what).next("take an older cycle: see  stillpoint record list"));
     }
     let mut wish = wish.clone();
+    if !follows_logs(recovery) || (wish.to == To::Recorded && !has_a_recorded_end(workload, recovery)) {
+        wish.to = To::Snapshot;
+    }
     let needs_logs = wish.kind.is_some_and(|kind| recovery.needs_logs(kind));
     if needs_logs && wish.to == To::Snapshot {
         wish.to = To::Recorded;
     }
-    let values = values(workload, &wish, recovery)?;
+    let mut values = values(workload, &wish)?;
+    let missing = match wish.to {
+        To::Snapshot => None,
+        _ => put_logs(&mut values, workload, &wish, recovery)?,
+    };
     let mut out = Vec::new();
     if matches!(wish.to, To::Time(_) | To::Latest)
         && let Some(newest) = values.get("logs").and_then(|logs| logs.last())
     {
-        let at = std::fs::metadata(newest).and_then(|m| m.modified()).ok().and_then(|t| Timestamp::try_from(t).ok());
-        let at =
-            at.map_or_else(String::new, |at| format!(", which was copied at {}", at.strftime("%Y-%m-%d %H:%M:%S UTC")));
-        out.push(Step { say: format!("The logs end with {newest}{at}: what is later cannot be had."), run: None });
+        let at = copied_at(newest).map_or_else(String::new, |at| format!(", which was copied at {at}"));
+        let beyond = match missing {
+            None => "what is later cannot be had.".to_owned(),
+            Some(log) => format!("the next one, {log}, is missing, so nothing after that can be had."),
+        };
+        out.push(Step { say: format!("The logs end with {newest}{at}: {beyond}"), run: None });
     }
     for step in &recovery.steps {
         let here = step.routes.is_empty() || step.routes.contains(&wish.route);
@@ -142,18 +182,19 @@ pub fn steps(workload: &WorkloadRecord, wish: &Wish, frozen_at: Option<Timestamp
     Ok(out)
 }
 
-/// Everything that a step can name.
-fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result<BTreeMap<String, Vec<String>>, Fault> {
-    let fault = |id: &str, what: String| Fault::new(id, Exit::Usage, what).of(&workload.name);
+/// Everything that a step can name without following logs.
+fn values(workload: &WorkloadRecord, wish: &Wish) -> Result<Values, Fault> {
     let shown = |path: &Path| path.display().to_string();
-    let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut out = Values::new();
     let mut put = |name: &str, value: Vec<String>| drop(out.insert(name.into(), value));
     put("cycle", vec![wish.cycle.clone()]);
     put("workload", vec![workload.name.clone()]);
     // The database said so, and may be anybody's by now.
     if let Some(odd) = workload.data.iter().find(|path| !is_plain(Path::new(path))) {
         let what = format!("its data lies in a path that leads elsewhere: {odd}");
-        return Err(fault("SP-RECOVERY-007", what).next("see whether that server is still yours"));
+        return Err(Fault::new("SP-RECOVERY-007", Exit::Usage, what)
+            .of(&workload.name)
+            .next("see whether that server is still yours"));
     }
     put("files", workload.data.clone());
     // `//srv` would be the same, and looks like a mistake.
@@ -170,9 +211,18 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
     for kept in &workload.kept {
         put(&format!("kept.{}", kept.name), vec![kept.value.clone()]);
     }
-    if wish.to == To::Snapshot {
-        return Ok(out);
-    }
+    Ok(out)
+}
+
+/// What it can name beside that where logs are followed. Gives the log that is missing after those, where they are enough.
+fn put_logs(
+    out: &mut Values,
+    workload: &WorkloadRecord,
+    wish: &Wish,
+    recovery: &Recovery,
+) -> Result<Option<String>, Fault> {
+    let fault = |id: &str, what: String| Fault::new(id, Exit::Usage, what).of(&workload.name);
+    let mut put = |name: &str, value: Vec<String>| drop(out.insert(name.into(), value));
     if wish.kind.is_some_and(|kind| recovery.needs_logs(kind)) && workload.kept.is_empty() {
         let what = "the copy is of more than one instant, and what makes it whole is not in the record.".into();
         return Err(fault("SP-RECOVERY-005", what).next("take another cycle's"));
@@ -182,18 +232,17 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
         fault("SP-RECOVERY-006", "nobody knows where its logs were copied to.".into())
             .next("name the folder:  --logs DIR")
     })?;
-    put("log_folder", vec![shown(&folder)]);
+    put("log_folder", vec![folder.display().to_string()]);
+    let mut missing = None;
     if let Some(first) = &recovery.first_log {
         let named = workload.point.iter().find(|p| p.name == *first).map(|p| p.value.as_str());
         let needed = recovery.steps.iter().any(|s| s.with.iter().any(|n| n == "logs"));
         match named {
-            Some(first) => put(
-                "logs",
-                logs(&folder, first, wish.to != To::Recorded).map_err(|why| {
-                    fault("SP-RECOVERY-006", format!("{why}."))
-                        .next("run  stillpoint log-backup  if the database still runs")
-                })?,
-            ),
+            Some(first) => {
+                let found = those_needed(&folder, first, wish.to).map_err(|fault| fault.of(&workload.name))?;
+                put("logs", found.logs);
+                missing = found.missing;
+            }
             None if needed => {
                 let what = format!("the recovery point has no  {first} , so there is no log to begin with.");
                 return Err(fault("SP-RECOVERY-005", what).next("see what check said of its logs"));
@@ -215,11 +264,47 @@ fn values(workload: &WorkloadRecord, wish: &Wish, recovery: &Recovery) -> Result
         (To::Recorded, _) => put("recorded", vec!["recorded".into()]),
         (To::Snapshot, _) => {}
     }
-    Ok(out)
+    Ok(missing)
 }
 
-/// The logs from this one on, in the order of their names; also those of later histories.
-fn logs(folder: &Path, first: &str, later: bool) -> Result<Vec<String>, String> {
+/// The logs that lead from this one to there. Only to a time may they end with a gap: it may lie before that.
+fn those_needed(folder: &Path, first: &str, to: To) -> Result<Found, Fault> {
+    let fault = |what: String| Fault::new("SP-RECOVERY-006", Exit::Usage, what);
+    let found = logs(folder, first, to != To::Recorded)
+        .map_err(|why| fault(format!("{why}.")).next("run  stillpoint log-backup  if the database still runs"))?;
+    let enough = matches!(to, To::Time(_)) && !found.logs.is_empty();
+    match &found.missing {
+        Some(log) if !enough => {
+            let folder = folder.display();
+            let what = format!("the log {log}, without which those after it are of no use, is not in {folder}.");
+            let mut next = "run  stillpoint log-backup  if the database still has it".to_owned();
+            if let Some(last) = found.logs.last() {
+                let at = copied_at(last).map_or_else(String::new, |at| format!(", copied at {at}"));
+                next += &format!("; or follow them to a time before the end of {last}{at}:  --to TIME");
+            }
+            Err(fault(what).next(next))
+        }
+        _ => Ok(found),
+    }
+}
+
+/// When a log was copied, for people.
+fn copied_at(log: &str) -> Option<String> {
+    let at = std::fs::symlink_metadata(log).and_then(|m| m.modified()).ok()?;
+    Some(Timestamp::try_from(at).ok()?.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// The logs that are there.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Those that follow one another, in order.
+    logs: Vec<String>,
+    /// The one after them, where it is not there and others are needed.
+    missing: Option<String>,
+}
+
+/// The logs from this one on, in the order of their names, up to the first gap; also those of later histories.
+fn logs(folder: &Path, first: &str, later: bool) -> Result<Found, String> {
     let read =
         std::fs::read_dir(folder).map_err(|e| format!("the logs in {} cannot be read: {e}", folder.display()))?;
     let mut names: Vec<String> = read.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
@@ -227,42 +312,40 @@ fn logs(folder: &Path, first: &str, later: bool) -> Result<Vec<String>, String> 
     names.retain(|n| !n.starts_with('.') && n != SUMS);
     let count = Count::of(first, folder);
     let (stem, number) = count.place(first);
-    let here = |name: String| match count.place(&name) {
-        (s, n) if s == stem && n >= number => Some((n, name)),
+    let here = |name: &String| match count.place(name) {
+        (s, n) if s == stem && n >= number => Some((n, name.clone())),
         _ => None,
     };
-    let all = names.clone();
-    let mut names: Vec<(u64, String)> = names.into_iter().filter_map(here).collect();
-    names.sort();
-    let gap = |log: String| {
-        format!("the log {log}, without which those after it are of no use, is not in {}", folder.display())
-    };
-    if let Some(missing) = missing(number, &names) {
-        return Err(gap(count.name(&stem, missing, first)));
+    let (logs, missing) = unbroken(number, names.iter().filter_map(here).collect());
+    let mut out = Found { logs, missing: missing.map(|number| count.name(&stem, number, first)) };
+    if later && out.missing.is_none() && matches!(count, Count::Segments(_)) {
+        let beyond = later_timelines(&count, &stem, names, folder);
+        out.logs.extend(beyond.logs);
+        out.missing = beyond.missing;
     }
-    let mut out: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
-    if later && matches!(count, Count::Segments(_)) {
-        out.extend(later_timelines(&count, &stem, all, folder, &gap)?);
+    for log in &mut out.logs {
+        *log = folder.join(&*log).display().to_string();
     }
-    Ok(out.into_iter().map(|name| folder.join(name).display().to_string()).collect())
+    Ok(out)
 }
 
-/// The first number from this one on that is not there.
-fn missing(from: u64, names: &[(u64, String)]) -> Option<u64> {
-    match names.is_empty() {
-        true => Some(from),
-        false => (from..).zip(names).find(|(wanted, (found, _))| wanted != found).map(|(wanted, _)| wanted),
+/// Those that follow one another from this number on; and the first that is not there, where others are or none is.
+fn unbroken(from: u64, mut names: Vec<(u64, String)>) -> (Vec<String>, Option<u64>) {
+    names.sort();
+    let (mut out, mut next) = (Vec::new(), Some(from));
+    for (number, name) in names {
+        if next != Some(number) {
+            return (out, next);
+        }
+        out.push(name);
+        next = number.checked_add(1);
     }
+    let missing = out.is_empty().then_some(from);
+    (out, missing)
 }
 
 /// What a server wrote that was recovered from this one: it begins where its history says that it left the other.
-fn later_timelines(
-    count: &Count,
-    stem: &str,
-    all: Vec<String>,
-    folder: &Path,
-    gap: &impl Fn(String) -> String,
-) -> Result<Vec<String>, String> {
+fn later_timelines(count: &Count, stem: &str, all: Vec<String>, folder: &Path) -> Found {
     let mut timelines: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
     for name in all.into_iter().filter(|name| is_segment(name)) {
         let (timeline, number) = count.place(&name);
@@ -270,19 +353,36 @@ fn later_timelines(
             timelines.entry(timeline).or_default().push((number, name));
         }
     }
-    let mut out = Vec::new();
-    for (timeline, mut names) in timelines {
-        names.sort();
+    let mut out = Found::default();
+    for (timeline, names) in timelines {
         let history = format!("{timeline}.history");
-        let text = std::fs::read_to_string(folder.join(&history)).map_err(|_| gap(history))?;
+        let Ok(text) = read_history(&folder.join(&history)) else {
+            out.missing = Some(history);
+            break;
+        };
         let begins = text.lines().rev().find_map(|line| count.segment_of(line.split('\t').nth(1)?));
-        let begins = begins.or(names.first().map(|(number, _)| *number)).unwrap_or_default();
-        if let Some(missing) = missing(begins, &names) {
-            return Err(gap(count.name(&timeline, missing, "")));
+        let begins = begins.or(names.iter().map(|(number, _)| *number).min()).unwrap_or_default();
+        let (logs, missing) = unbroken(begins, names);
+        out.logs.extend(logs);
+        if let Some(number) = missing {
+            out.missing = Some(count.name(&timeline, number, ""));
+            break;
         }
-        out.extend(names.into_iter().map(|(_, name)| name));
     }
-    Ok(out)
+    out
+}
+
+/// The database's own user can write where it lies, so it may be anything.
+fn read_history(path: &Path) -> io::Result<String> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > LARGEST_HISTORY {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_HISTORY).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// How logs are counted by their names.
@@ -313,7 +413,9 @@ impl Count {
                 let (stem, number) = numbered(name);
                 (stem.to_owned(), number)
             }
-            Count::Segments(each) if is_segment(name) => (name.chars().take(8).collect(), hex(8) * each + hex(16)),
+            Count::Segments(each) if is_segment(name) => {
+                (name.chars().take(8).collect(), hex(8).saturating_mul(*each).saturating_add(hex(16)))
+            }
             Count::Segments(_) => (name.to_owned(), 0),
         }
     }
@@ -322,13 +424,14 @@ impl Count {
     fn segment_of(&self, place: &str) -> Option<u64> {
         let Count::Segments(each) = self else { return None };
         let (high, low) = place.trim().split_once('/')?;
-        let (high, low) = (u64::from_str_radix(high, 16).ok()?, u64::from_str_radix(low, 16).ok()?);
-        Some(high * each + low / ((1 << 32) / each))
+        let part = |text: &str| u32::from_str_radix(text, 16).ok().map(u64::from);
+        let (high, low) = (part(high)?, part(low)?);
+        high.checked_mul(*each)?.checked_add(low / ((1_u64 << 32) / *each))
     }
 
     fn name(&self, stem: &str, number: u64, first: &str) -> String {
         match self {
-            _ if self.place(first).1 == number => first.to_owned(),
+            _ if !first.is_empty() && self.place(first).1 == number => first.to_owned(),
             Count::Decimal => format!("number {number} of {stem}"),
             Count::Segments(each) => format!("{stem}{:08X}{:08X}", number / each, number % each),
         }
@@ -351,7 +454,11 @@ fn quoted(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{logs, quoted};
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::{Found, Recovery, follows_logs, logs, quoted};
 
     #[test]
     fn a_shell_reads_every_value_as_it_is() {
@@ -362,36 +469,71 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_missing_among_others_is_named() {
+    fn a_module_without_steps_for_logs_follows_none() {
+        let step = |step: serde_json::Value| {
+            follows_logs(&serde_json::from_value::<Recovery>(json!({ "steps": [step] })).unwrap())
+        };
+        assert!(!step(json!({ "say": "{data}", "run": "cp {data} {folder}", "with": ["point.appended bytes"] })));
+        assert!(!step(json!({ "say": "", "with": ["kept.scn"], "without": ["log_folder"] })));
+        assert!(step(json!({ "say": "", "run": "ls {log_folder}" })));
+        assert!(step(json!({ "say": "", "with": ["point.file", "latest"] })));
+    }
+
+    /// In a folder that has these files, and what this makes in it: how many follow one another, and what is missing then.
+    fn found(names: &[&str], first: &str, make: impl Fn(&Path)) -> (usize, Option<String>) {
         let folder = tempfile::tempdir().unwrap();
-        let all = |names: &[&str], first: &str| {
-            std::fs::read_dir(folder.path()).unwrap().for_each(|e| std::fs::remove_file(e.unwrap().path()).unwrap());
-            names.iter().for_each(|n| std::fs::write(folder.path().join(n), "").unwrap());
-            logs(folder.path(), first, true).map(|l| l.len())
-        };
-        let missing = |log: &str| {
-            Err(format!(
-                "the log {log}, without which those after it are of no use, is not in {}",
-                folder.path().display()
-            ))
-        };
-        assert_eq!(all(&["b.000009", "b.000010", "b.000011", "SHA256SUMS", "c.000001"], "b.000010"), Ok(2));
-        assert_eq!(all(&["b.000009"], "b.000010"), missing("b.000010"));
-        assert_eq!(all(&["b.000010", "b.000012"], "b.000010"), missing("number 11 of b."));
+        names.iter().for_each(|n| std::fs::write(folder.path().join(n), "").unwrap());
+        make(folder.path());
+        let Found { logs, missing } = logs(folder.path(), first, true).unwrap();
+        assert!(logs.iter().all(|log| Path::new(log).starts_with(folder.path())), "{logs:?}");
+        (logs.len(), missing)
+    }
+
+    #[test]
+    fn a_log_that_is_missing_among_others_is_named() {
+        let all = |names: &[&str], first: &str| found(names, first, |_| {});
+        let gap = |after: usize, log: &str| (after, Some(log.to_owned()));
+        assert_eq!(all(&["b.000009", "b.000010", "b.000011", "SHA256SUMS", "c.000001"], "b.000010"), (2, None));
+        assert_eq!(all(&["b.000009"], "b.000010"), gap(0, "b.000010"));
+        assert_eq!(all(&["b.000010", "b.000012"], "b.000010"), gap(1, "number 11 of b."));
+        let last = "b.18446744073709551615";
+        assert_eq!(all(&[last], last), (1, None));
         let (a, b, c) = ("0000000100000000000000FE", "0000000100000000000000FF", "000000010000000100000000");
         let others = ["00000002.history", "000000020000000100000000", "0000000100000000000000FE.00000028.backup"];
-        assert_eq!(all(&[&[a, b, c], &others[..]].concat(), a), Ok(4));
+        assert_eq!(all(&[&[a, b, c], &others[..]].concat(), a), (4, None));
+        let history = "# comment\n1\t0/FF000028\tno recovery target specified\n";
         let later = |names: &[&str]| {
-            all(&[&[a, b], names].concat(), a).ok();
-            let history = folder.path().join("00000002.history");
-            std::fs::write(&history, "# comment\n1\t0/FF000028\tno recovery target specified\n").unwrap();
-            logs(folder.path(), a, true).map(|l| l.len())
+            found(&[&[a, b], names].concat(), a, |folder| {
+                std::fs::write(folder.join("00000002.history"), history).unwrap();
+            })
         };
         let (d, e) = ("0000000200000000000000FF", "000000020000000100000000");
-        assert_eq!(later(&[d, e]), Ok(4));
-        assert_eq!(later(&[e]), missing(d));
-        assert_eq!(all(&[a, b, d, e], a), missing("00000002.history"));
-        assert_eq!(all(&[a, c], a), missing(b));
-        assert_eq!(all(&[b, c], a), missing(a));
+        assert_eq!(later(&[d, e]), (4, None));
+        assert_eq!(later(&[e]), gap(2, d));
+        assert_eq!(all(&[a, b, d, e], a), gap(2, "00000002.history"));
+        assert_eq!(all(&[a, c], a), gap(1, b));
+        assert_eq!(all(&[b, c], a), gap(0, a));
+    }
+
+    /// Who may write there may put anything there.
+    #[test]
+    fn a_history_that_is_none_is_not_read() {
+        let names = ["0000000100000000000000FE", "0000000100000000000000FF", "0000000200000000000000FF"];
+        let with = |make: &dyn Fn(&Path)| found(&names, names[0], |folder| make(&folder.join("00000002.history")));
+        let text = "1\t0/FF000028\n";
+        let missing = (2, Some("00000002.history".to_owned()));
+        assert_eq!(with(&|at: &Path| std::fs::write(at, text).unwrap()), (3, None));
+        assert_eq!(with(&|at: &Path| nix::unistd::mkfifo(at, nix::sys::stat::Mode::S_IRWXU).unwrap()), missing);
+        let elsewhere = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(elsewhere.path(), text).unwrap();
+        assert_eq!(with(&|at: &Path| std::os::unix::fs::symlink(elsewhere.path(), at).unwrap()), missing);
+        assert_eq!(with(&|at: &Path| std::os::unix::fs::symlink("/dev/zero", at).unwrap()), missing);
+        assert_eq!(with(&|at: &Path| std::fs::write(at, text.repeat(10_000)).unwrap()), missing);
+        // A place that is none: its first log is taken for the one that it began with.
+        for place in ["FFFFFFFFFFFFFFFF/0", "0/FFFFFFFFFFFFFFFF", "/", "x/y"] {
+            assert_eq!(with(&|at: &Path| std::fs::write(at, format!("1\t{place}\n")).unwrap()), (3, None), "{place}");
+        }
+        let far = (2, Some("00000002FFFFFFFF000000FF".to_owned()));
+        assert_eq!(with(&|at: &Path| std::fs::write(at, "1\tFFFFFFFF/FFFFFFFF\n").unwrap()), far);
     }
 }

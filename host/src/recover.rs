@@ -20,7 +20,7 @@ use crate::keeper::keep_record;
 use crate::keeper::places::Places;
 use crate::ledger::file::{self, LedgerFile};
 use crate::ledger::{AfterALoss, Answered, Entry, Ledger, Statement, Undo, after_a_loss};
-use crate::sys::{freeze, process};
+use crate::sys::{freeze, process, socket};
 
 /// How long ending a client, or one undo, may take.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -264,7 +264,7 @@ async fn take_back(entry: &Entry, same_boot: bool, living: &mut Living) -> Resul
                     Ok(()) => "ended with its client, and on the server".into(),
                     // The server's answer that there is no such session.
                     Err(Failed::Said(_)) => "ended with its client".into(),
-                    Err(Failed::NotReached(_)) if nobody_listens(&undo.reach.login) => {
+                    Err(Failed::NotReached(_)) if nobody_listens(&undo.reach.login).await => {
                         "ended with its client; the server is down".into()
                     }
                     // What its session holds there may stand for as long as the server does not miss the client.
@@ -277,7 +277,7 @@ async fn take_back(entry: &Entry, same_boot: bool, living: &mut Living) -> Resul
         }
         (AfterALoss::Undo, Undo::Statement(undo)) => match take_back_by(entry, undo, living).await {
             // What the server would have ended by itself ended with it.
-            Err(_) if entry.lasts == Lasts::Expires && nobody_listens(&undo.reach.login) => {
+            Err(_) if entry.lasts == Lasts::Expires && nobody_listens(&undo.reach.login).await => {
                 Ok("ended with the server, which is down".into())
             }
             taken => taken,
@@ -326,17 +326,21 @@ async fn take_back_by(entry: &Entry, undo: &Statement, living: &mut Living) -> R
     }
 }
 
-/// Whether it is certain that no server runs there: then no session does.
-fn nobody_listens(login: &Login) -> bool {
+/// Whether it is certain that no server runs there: then no session does. One that hangs keeps nobody waiting: others may
+/// still have to be taken back.
+async fn nobody_listens(login: &Login) -> bool {
     use std::io::ErrorKind::{ConnectionRefused, NotFound};
     let refused = |e: std::io::Error| matches!(e.kind(), ConnectionRefused | NotFound);
-    if let Some(socket) = &login.socket {
-        return std::os::unix::net::UnixStream::connect(socket).is_err_and(refused);
+    if let Some(path) = login.socket_file() {
+        return socket::reach(&path).is_err_and(refused);
     }
-    let (Some(host), Some(port)) = (&login.host, login.port) else { return false };
-    let addresses = (host.as_str(), port).to_socket_addrs().into_iter().flatten();
-    let answers: Vec<_> = addresses.map(|a| std::net::TcpStream::connect_timeout(&a, SHORT)).collect();
-    !answers.is_empty() && answers.into_iter().all(|a| a.is_err_and(refused))
+    let (Some(host), Some(port)) = (login.host.clone(), login.port) else { return false };
+    let asked = tokio::task::spawn_blocking(move || {
+        let addresses = (host.as_str(), port).to_socket_addrs().into_iter().flatten();
+        let answers: Vec<_> = addresses.map(|a| std::net::TcpStream::connect_timeout(&a, SHORT)).collect();
+        !answers.is_empty() && answers.into_iter().all(|a| a.is_err_and(refused))
+    });
+    tokio::time::timeout(3 * SHORT, asked).await.is_ok_and(|answer| answer.unwrap_or(false))
 }
 
 /// Thaws the very filesystem that we froze.

@@ -18,7 +18,14 @@ impl Unsigned {
     /// # Panics
     /// When it is not packaged.
     pub fn of(module: &str) -> Unsigned {
-        let real = dist::bundle("modules", module);
+        Unsigned::beside(&dist::bundle("modules", module))
+    }
+
+    /// The one in this folder, with its manifest as it is.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn beside(real: &Path) -> Unsigned {
         let manifest = std::fs::read_to_string(real.join("module.toml")).unwrap();
         let out = Unsigned { folder: folder::with_mode(0o755), manifest };
         std::fs::copy(real.join("module.wasm"), out.path().join("module.wasm")).unwrap();

@@ -206,8 +206,9 @@ fn sqlite_is_whole_again_file_by_file() {
     compared("from attached disks", &orders, &stock);
     let scratch = site.path("scratch");
     recover_beside(&site, &root, &scratch, &[]);
-    let below = |file: &Path| scratch.join(file.strip_prefix("/").unwrap());
-    compared("beside", &below(&orders), &below(&stock));
+    // In the order of the configuration.
+    let copy = |number: &str, file: &Path| scratch.join(number).join(file.file_name().unwrap());
+    compared("beside", &copy("1", &orders), &copy("2", &stock));
     destroy();
     succeed(Command::new("cp").arg("-a").arg(format!("{}/.", snapshot.display())).arg(volume.data()), "");
     recover(&site, &["--route", "new-machine"], &[]);

@@ -4,9 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use stillpoint_tests::dist;
 use stillpoint_tests::fake::{self, FakeServer, FakeSession, Misbehaviour};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
+use stillpoint_tests::unsigned::Unsigned;
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
 
@@ -131,6 +133,27 @@ fn the_value_that_was_there_comes_back() {
         assert_eq!(set, ["SET READONLY 1", &undo]);
         site.assert_nothing_is_frozen();
     }
+}
+
+/// Of two proofs one suffices: that the other fails does not say that nothing is frozen.
+#[test]
+fn a_freeze_with_two_proofs_is_taken_back_though_one_of_them_fails() {
+    let server = FakeServer::private();
+    let site = server.site("fake-server", 60);
+    let module = Unsigned::beside(&dist::bundle("guests", "fake"));
+    let holds = "holds   = { statement = \"readonly\", answer = { integer = 1 } }";
+    let both = format!("holds = {{ statement = \"locked\", answer = {{ integer = 1 }} }}\nor_{holds}");
+    module.lie(&[(holds, &both)]);
+    site.add_to_configuration(&module.line());
+    let said = site.json(&["--allow-unsigned", "run", "--", "true"]);
+    said.assert_still();
+    let said = site.json(&["--allow-unsigned", "freeze"]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    site.kill_keeper();
+    site.wait_for_the_end();
+    recover(&site);
+    assert!(!server.readonly());
+    assert_thawed(&server, &site);
 }
 
 #[test]

@@ -353,6 +353,57 @@ fn a_server_that_somebody_emptied_is_no_standstill() {
     site.json(&["thaw"]).assert_crash_consistent();
 }
 
+/// What expires is no change, and yet it is gone.
+#[test]
+fn a_server_in_which_keys_expired_is_no_standstill() {
+    let Some(server) = Redis::private("a_server_in_which_keys_expired_is_no_standstill", EVERYSEC) else { return };
+    let site = Site::with(&server.configuration("timeout = 60\n"));
+    // Some of them, whenever it is that everything stands still.
+    server.say(&(1..=200).map(|i| format!("SET key:{i} 1 PX {}", i * 100)).collect::<Vec<_>>().join("\n"));
+    site.freeze();
+    let expired = server.info("expired_keys");
+    server.say("CLIENT UNPAUSE");
+    wait_until("some have expired", || server.info("expired_keys") != expired);
+    site.json(&["thaw"]).assert_crash_consistent();
+}
+
+/// One server hangs, and its socket takes nobody in: the other one is let go all the same.
+#[test]
+fn a_server_that_hangs_does_not_keep_another_one_frozen() {
+    let test = "a_server_that_hangs_does_not_keep_another_one_frozen";
+    let Some(good) = Redis::private(test, EVERYSEC) else { return };
+    let Some(hanging) = Redis::private(test, &[EVERYSEC, &[("tcp-backlog", "1")]].concat()) else { return };
+    let section = |name: &str, server: &Redis, more: &str| {
+        server.configuration(&format!("timeout = 120\n{more}")).replace("[workload]", &format!("[workload {name}]"))
+    };
+    let site = Site::with(&(section("good", &good, "order = 1\n") + &section("hanging", &hanging, "order = 2\n")));
+    let writers = good.writers(1);
+    writers.get_on(10);
+    site.freeze();
+    hanging.signal(Signal::SIGSTOP);
+    let mut waiting = Vec::new();
+    while let Some(stream) = connected(&hanging.socket()) {
+        waiting.push(stream);
+    }
+    let killed = Instant::now();
+    site.kill_keeper();
+    writers.get_on(1);
+    let took = killed.elapsed();
+    hanging.signal(Signal::SIGCONT);
+    // Its own end of the pause is two minutes.
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    drop(waiting);
+    site.wait_for_the_end();
+}
+
+/// A connection, unless nobody is taken in there any more.
+fn connected(socket: &Path) -> Option<std::os::fd::OwnedFd> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket as make};
+    use std::os::fd::AsRawFd;
+    let stream = make(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_NONBLOCK, None).unwrap();
+    connect(stream.as_raw_fd(), &UnixAddr::new(socket).unwrap()).ok().map(|()| stream)
+}
+
 /// The server rewrites its append-only file, or makes a dump, whenever it likes. A copy of one instant is whole all the same;
 /// one that is made file by file may lack what the rewrite took away.
 #[test]

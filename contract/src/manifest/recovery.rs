@@ -12,10 +12,13 @@ use super::{Effect, Manifest, Snapshot};
 pub struct Recovery {
     /// How a time is written in the commands, as `strftime` does, always in UTC. Without: logs cannot be followed to a time.
     pub time: Option<String>,
-    /// The coordinate of the recovery point that names the first log which is needed.
+    /// The coordinate of the recovery point that names the first log which is needed. From it on logs are counted, so that
+    /// one which is missing is named: by the decimal number at the end of their names (`binlog.000012`), or as PostgreSQL's
+    /// segments (24 digits of `0-9` and `A-F`). Leave it out for logs that are named otherwise: `{logs}` has no value then,
+    /// and steps take `{log_folder}`.
     pub first_log: Option<String>,
-    /// Whether a snapshot of more than one instant is whole only with its logs: then they are always followed, to the recovery
-    /// point at least.
+    /// Whether a snapshot of more than one instant is whole only with its logs: then they are always followed, to the recorded
+    /// end at least.
     #[serde(default)]
     pub apart_needs_logs: bool,
     /// What is done, in order.
@@ -71,7 +74,8 @@ impl Route {
 /// `keep` answered: the cycle's id; the workload's name; the first path of the data and all of them, as they were on the
 /// machine; where the snapshot is mounted; where the data is to lie. Where logs are to be followed: the folder that they
 /// were copied to; those that are needed, in order; and to where, which is one of the time to stop at, the end of all logs,
-/// and the recovery point as it was recorded.
+/// and the end that was recorded at the thaw (PostgreSQL: of the backup; MySQL: its place in the binary log; Oracle: the
+/// archived SCN); where writers stood still, that is the snapshot itself.
 pub const NAMES: [&str; 11] =
     ["cycle", "workload", "data", "files", "snapshot", "folder", "log_folder", "logs", "to", "latest", "recorded"];
 

@@ -330,7 +330,9 @@ impl Broker {
 
     /// What the proof of this freeze answers while it holds, where the manifest says so beforehand.
     fn set_by(&self, froze: &str) -> Option<Answered> {
-        let holds = self.manifest.statements.get(froze)?.holds.as_ref()?;
+        let statement = self.manifest.statements.get(froze)?;
+        // Where another proof suffices, one that fails does not say that it is undone.
+        let holds = statement.holds.as_ref().filter(|_| statement.or_holds.is_none())?;
         self.answered(&holds.statement, holds.answer.value()?)
     }
 
@@ -770,11 +772,12 @@ impl DatabaseFile {
     }
 }
 
-/// Whether nobody but root can write a database, or lay a journal beside it that names other files.
+/// Whether nobody but root can write a database, lead its path elsewhere, or lay a journal beside it that names other files.
 fn only_roots(database: &Path) -> Result<(), String> {
+    // First the path as it is opened: where others can change no step of it, it leads where it leads.
+    ownership::check(database, &[]).map_err(|problem| problem.to_string())?;
     let real = database.canonicalize().map_err(|e| e.to_string())?;
-    let folder = real.parent().unwrap_or(&real);
-    [folder, &real].into_iter().try_for_each(|path| ownership::check(path, &[])).map_err(|problem| problem.to_string())
+    ownership::check(real.parent().unwrap_or(&real), &[]).map_err(|problem| problem.to_string())
 }
 
 /// Who owns a database, if not root.

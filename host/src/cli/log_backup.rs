@@ -132,7 +132,8 @@ fn remember_gap(context: &Context, report: &mut Report, gap: &Path) {
 fn tell(report: &Report) {
     let (folder, newest) = (report.folder.display(), plain(report.newest.as_deref().unwrap_or("none yet")));
     let mark = if report.faults.is_empty() { "✔" } else { "✘" };
-    let what = if report.folder.as_os_str().is_empty() {
+    let nothing = report.copied.is_empty() && report.newest.is_none() && !report.faults.is_empty();
+    let what = if report.folder.as_os_str().is_empty() || nothing {
         "nothing was copied".to_owned()
     } else if report.handed_on {
         format!("the database hands its logs on by itself; {} are in {folder}, the newest {newest}", report.there)

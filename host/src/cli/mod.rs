@@ -53,7 +53,7 @@ Begin with  stillpoint check : it changes nothing and says what a freeze would m
 Then        stillpoint run -- lvcreate --snapshot …   freezes, runs the command, thaws, and says what the snapshot is worth.
 An agent that snapshots by itself calls  stillpoint freeze  before and  stillpoint thaw  after.
 
-Exit codes: 0 done, and consistent; 1 internal error; 2 configuration or usage; 3 module, or record, not trusted;
+Exit codes: 0 done, and consistent; 1 internal error (log-backup: not everything was copied); 2 configuration or usage; 3 module, or record, not trusted;
 4 freeze failed, everything is thawed; 5 thawed, but the snapshot is not application-consistent;
 6 A THAW FAILED: SOMETHING MAY STILL STAND STILL; 7 another cycle is under way; 8 the command of run failed.";
 

@@ -4,7 +4,8 @@ use super::{Context, Output, agent, internal, screen};
 use crate::audit::chain::{self, Head, Line, Walk};
 use crate::audit::verify::{Report, Summary, judge};
 use crate::audit::{Act, Outcome, Sender, What, Who};
-use crate::cycle::record::Record;
+use crate::cycle::Release;
+use crate::cycle::record::{Record, WorkloadRecord};
 use crate::fault::{Exit, Fault, plain};
 
 /// Lists what is kept, the newest first.
@@ -18,24 +19,28 @@ pub fn list(context: &Context) -> Exit {
             let one = |r: &Record| {
                 let names: Vec<&str> = r.workloads.iter().map(|w| w.name.as_str()).collect();
                 let (cycle, exit, verdict, kind) = (&r.cycle, r.exit, r.verdict, r.kind);
-                let (began_at, frozen_at) = (&r.began_at, &r.frozen_at);
+                let (began_at, frozen_at, released_by) = (&r.began_at, &r.frozen_at, &r.released_by);
                 serde_json::json!({ "cycle": cycle, "began_at": began_at, "frozen_at": frozen_at, "exit": exit,
-                                    "verdict": verdict, "kind": kind, "workloads": names })
+                                    "released_by": released_by, "verdict": verdict, "kind": kind,
+                                    "workloads": names })
             };
             screen::say(serde_json::json!({ "cycles": records.iter().map(one).collect::<Vec<_>>() }));
         }
         Output::Text => {
             for record in &records {
-                let names: Vec<String> = record.workloads.iter().map(|w| plain(&w.name)).collect();
                 let kind = record.kind.map(|k| format!(" ({k})")).unwrap_or_default();
-                let failed = if record.exit == Exit::CommandFailed { ", the command failed" } else { "" };
+                let end = match thawed_too_early_by(record) {
+                    _ if record.exit == Exit::CommandFailed => ", the command failed".to_owned(),
+                    Some(by) => format!(", thawed by {}", plain(by)),
+                    None => String::new(),
+                };
                 let at: String =
                     plain(record.frozen_at.as_ref().unwrap_or(&record.began_at)).chars().take(19).collect();
                 screen::say(format_args!(
-                    "  {}  {at}Z  {}{kind}{failed}  {}",
+                    "  {}  {at}Z  {}{kind}{end}  {}",
                     record.cycle,
                     record.verdict,
-                    names.join(", ")
+                    workloads(record)
                 ));
             }
             if records.is_empty() {
@@ -46,15 +51,35 @@ pub fn list(context: &Context) -> Exit {
     Exit::Done
 }
 
+/// The names of its workloads; each with its verdict, where they differ.
+fn workloads(record: &Record) -> String {
+    let differ = record.workloads.iter().any(|w| w.verdict != record.verdict);
+    let one = |w: &WorkloadRecord| match differ {
+        true => format!("{} {}", plain(&w.name), w.verdict),
+        false => plain(&w.name),
+    };
+    record.workloads.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Who thawed a cycle before its agent had said that the snapshot is cut. `None`: the agent has said so, or nothing stood
+/// still.
+pub fn thawed_too_early_by(record: &Record) -> Option<&str> {
+    let by = record.released_by.as_deref().unwrap_or("nobody knows whom");
+    (record.frozen_at.is_some() && by != Release::Asked.to_string()).then_some(by)
+}
+
 /// The verdicts that are kept, the newest first. What cannot be read is passed over: `verify` tells of it.
 pub fn kept_records(context: &Context) -> Result<Vec<Record>, Fault> {
     let kept = chain::kept(&context.places.records());
     let kept = kept.map_err(|e| internal(&format!("the records cannot be read: {e}")))?;
-    let read = |cycle: &String| serde_json::from_slice(&std::fs::read(context.places.record(cycle)).ok()?).ok();
-    let mut records: Vec<Record> = kept.iter().filter_map(read).collect();
+    let mut records: Vec<Record> = kept.iter().filter_map(|cycle| kept_record(context, cycle)).collect();
     let began = |r: &Record| r.began_at.parse::<jiff::Timestamp>().ok();
     records.sort_by_key(|r| std::cmp::Reverse(began(r)));
     Ok(records)
+}
+
+fn kept_record(context: &Context, cycle: &str) -> Option<Record> {
+    serde_json::from_slice(&std::fs::read(context.places.record(cycle)).ok()?).ok()
 }
 
 /// Shows one cycle: the newest, unless one is named.
@@ -77,9 +102,12 @@ pub fn show(context: &Context, named: Option<&str>) -> Exit {
     let walk = Walk::of(&cycle, &bytes);
     let whole = walk.broken.is_none() && walk.whole == bytes.len();
     let head = walk.hashes.last();
+    // None while it is under way.
+    let record = kept_record(context, &cycle);
     match context.output {
         Output::Json => {
-            screen::say(serde_json::json!({ "cycle": cycle, "head": head, "whole": whole, "entries": walk.lines }));
+            screen::say(serde_json::json!({ "cycle": cycle, "head": head, "whole": whole, "entries": walk.lines,
+                                            "record": record }));
         }
         Output::Text => {
             let head = head.map_or("none", String::as_str);
@@ -89,6 +117,10 @@ pub fn show(context: &Context, named: Option<&str>) -> Exit {
             }
             if !whole {
                 screen::say("\n  ! what follows is not as it was written: see  stillpoint record verify");
+            }
+            if let Some(record) = &record {
+                screen::say("");
+                screen::record(Output::Text, record);
             }
         }
     }

@@ -334,8 +334,8 @@ impl Session {
                 Ok((false, Ok(_))) => {
                     let lost = |e: &DatabaseError| self.client.lost.contains(&e.code);
                     if let Some(mut error) = self.errors().into_iter().find(lost) {
-                        if error.message.is_empty() {
-                            // It stands on the lines behind.
+                        if error.message.is_empty() || !self.said.ends_with(b"\n") {
+                            // It stands on the lines behind, or the line has not come to its end.
                             self.last_words().await;
                             error = self.errors().into_iter().find(|e| e.code == error.code).unwrap_or(error);
                         }

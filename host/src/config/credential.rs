@@ -60,6 +60,15 @@ pub struct Login {
     pub role: Option<As>,
 }
 
+impl Login {
+    /// The socket itself: libpq names the folder in which it is.
+    pub fn socket_file(&self) -> Option<PathBuf> {
+        let path = PathBuf::from(self.socket.as_ref()?);
+        let file = format!(".s.PGSQL.{}", self.port.unwrap_or(5432));
+        Some(if path.is_dir() { path.join(file) } else { path })
+    }
+}
+
 /// As what an Oracle login connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::run::Run;
 use crate::fault::{Exit, Fault};
-use crate::sys::disk::is_plain;
+use crate::sys::disk::{filesystems, is_plain};
 
 impl Run {
     /// Asks where its data lies, and gives whether its commits are on disk by themselves.
@@ -23,12 +23,13 @@ impl Run {
             }
         }
         // A filesystem may hang: the clock must not.
-        let looked = tokio::task::spawn_blocking(|| crate::sys::disk::one_for_each_filesystem(paths));
+        let looked = tokio::task::spawn_blocking(move || filesystems(&paths));
         match timeout_at(deadline, looked).await {
-            Ok(Ok(paths)) => {
-                self.paths = paths;
+            Ok(Ok(Ok(filesystems))) => {
+                self.filesystems = filesystems;
                 Ok(durable)
             }
+            Ok(Ok(Err((path, why)))) => Err(self.unknown_data(&format!("{}: {why}", path.display()))),
             _ => Err(self.unknown_data("its filesystems could not be looked at")),
         }
     }
@@ -85,7 +86,7 @@ impl Run {
 
     /// Syncs the filesystems that hold the data.
     pub(super) async fn sync(&self, deadline: Instant) -> Result<(), Fault> {
-        let all = self.paths.iter().map(|(device, path)| self.syncs.sync(*device, path.clone()));
+        let all = self.filesystems.iter().map(|one| self.syncs.sync(one.clone()));
         match timeout_at(deadline, try_join_all(all)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(why)) => Err(self.not_synced(&why)),

@@ -311,8 +311,8 @@ impl Cycle {
             let all = self.faults.iter_mut().chain(self.runs.iter_mut().flat_map(|r| &mut r.faults));
             for fault in all.filter(|f| f.exit == Exit::NotThawed) {
                 fault.exit = Exit::NotFrozen;
-                fault.done = Some("The guard took it back.".into());
-                fault.next = None;
+                fault.done = Some("It is over: the guard took it back, or it ended with its server.".into());
+                fault.next = Some("see whether the server runs".into());
             }
         }
     }

@@ -27,6 +27,7 @@ use crate::crash::{self, Step};
 use crate::events::Events;
 use crate::fault::{Exit, Fault};
 use crate::log_backup;
+use crate::sys::disk::Filesystem;
 use crate::trust::Verified;
 
 /// How long a statement of ours may take once the writers wait, on top of what the server was told to bound.
@@ -49,8 +50,8 @@ pub(super) struct Run {
     pub(super) findings: Vec<Finding>,
     /// Where all of its data lies.
     pub(super) data: Vec<PathBuf>,
-    /// Of those, one for each filesystem, with its device.
-    pub(super) paths: Vec<(u64, PathBuf)>,
+    /// The filesystems on which that is.
+    pub(super) filesystems: Vec<Filesystem>,
     /// All workloads' syncs.
     pub(super) syncs: Syncs,
     /// Its commits are on disk by themselves.
@@ -116,7 +117,7 @@ impl Run {
             role: None,
             findings: Vec::new(),
             data: Vec::new(),
-            paths: Vec::new(),
+            filesystems: Vec::new(),
             syncs: Syncs::default(),
             durable: false,
             log_destination: configuration.log_destination.clone(),
@@ -425,7 +426,7 @@ impl Run {
         self.broker.take_proofs(deadline).await.map_err(|e| unproved(e.to_string()))?;
         crash::may_fail(Step::Proved).map_err(|e| unproved(e.to_string()))?;
         if let Some(file) = &self.point_file {
-            let synced_below = !self.durable && self.paths.iter().any(|(device, _)| *device == file.device());
+            let synced_below = !self.durable && self.filesystems.iter().any(|f| f.device == file.device());
             let written = timeout_at(deadline, file.write(&self.point, Timestamp::now(), !synced_below)).await;
             written
                 .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))

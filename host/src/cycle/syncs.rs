@@ -2,13 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
 
-use crate::sys::disk;
+use crate::sys::disk::Filesystem;
 
 type Sync = Shared<LocalBoxFuture<'static, Result<(), String>>>;
 
@@ -28,12 +27,13 @@ impl Syncs {
     ///
     /// # Errors
     /// In words.
-    pub async fn sync(&self, device: u64, path: PathBuf) -> Result<(), String> {
-        let turn = self.turn(device, path);
+    pub async fn sync(&self, filesystem: Filesystem) -> Result<(), String> {
+        let turn = self.turn(filesystem);
         turn.await
     }
 
-    fn turn(&self, device: u64, path: PathBuf) -> Sync {
+    fn turn(&self, filesystem: Filesystem) -> Sync {
+        let device = filesystem.device;
         let mut all = self.0.borrow_mut();
         let turns = all.entry(device).or_default();
         if let Some(next) = &turns.next {
@@ -41,7 +41,7 @@ impl Syncs {
         }
         match turns.running.as_ref().filter(|running| running.peek().is_none()).cloned() {
             None => {
-                let sync = sync(path).boxed_local().shared();
+                let sync = sync(filesystem).boxed_local().shared();
                 turns.running = Some(sync.clone());
                 sync
             }
@@ -53,7 +53,7 @@ impl Syncs {
                     if let Some(turns) = all.borrow_mut().get_mut(&device) {
                         turns.running = turns.next.take();
                     }
-                    sync(path).await
+                    sync(filesystem).await
                 };
                 let next = after.boxed_local().shared();
                 turns.next = Some(next.clone());
@@ -63,9 +63,9 @@ impl Syncs {
     }
 }
 
-async fn sync(path: PathBuf) -> Result<(), String> {
+async fn sync(filesystem: Filesystem) -> Result<(), String> {
     let synced = tokio::task::spawn_blocking(move || {
-        disk::sync_filesystem(&path).map_err(|e| format!("{}: {e}", path.display()))
+        filesystem.sync().map_err(|e| format!("{}: {e}", filesystem.path.display()))
     });
     synced.await.unwrap_or_else(|e| Err(e.to_string()))
 }
@@ -78,25 +78,26 @@ mod tests {
     #[tokio::test]
     async fn whoever_comes_while_one_runs_shares_the_next() {
         let folder = tempfile::tempdir().unwrap();
-        let (syncs, path) = (Syncs::default(), || folder.path().to_owned());
-        let first = syncs.turn(1, path());
-        let (second, third, other) = (syncs.turn(1, path()), syncs.turn(1, path()), syncs.turn(2, path()));
+        let one = Filesystem::open(folder.path()).unwrap();
+        let mut two = one.clone();
+        two.device += 1;
+        let (syncs, one) = (Syncs::default(), || one.clone());
+        let first = syncs.turn(one());
+        let (second, third, other) = (syncs.turn(one()), syncs.turn(one()), syncs.turn(two));
         assert!(!first.ptr_eq(&second) && second.ptr_eq(&third) && !first.ptr_eq(&other));
         assert_eq!((first.await, second.await, other.await), (Ok(()), Ok(()), Ok(())));
-        let fourth = syncs.turn(1, path());
+        let fourth = syncs.turn(one());
         assert!(!fourth.ptr_eq(&third));
         assert_eq!((fourth.await, third.await), (Ok(()), Ok(())));
-        let gone = syncs.sync(3, path().join("nothing")).await;
-        assert!(gone.unwrap_err().contains("nothing"));
     }
 
     /// Nobody is left who would go on with it.
     #[tokio::test]
     async fn one_that_is_given_up_does_not_keep_the_others_waiting() {
         let folder = tempfile::tempdir().unwrap();
-        let (syncs, path) = (Syncs::default(), || folder.path().to_owned());
-        drop((syncs.turn(1, path()), syncs.turn(1, path())));
-        assert_eq!(syncs.sync(1, path()).await, Ok(()));
-        assert_eq!(syncs.sync(1, path()).await, Ok(()));
+        let (syncs, one) = (Syncs::default(), Filesystem::open(folder.path()).unwrap());
+        drop((syncs.turn(one.clone()), syncs.turn(one.clone())));
+        assert_eq!(syncs.sync(one.clone()).await, Ok(()));
+        assert_eq!(syncs.sync(one).await, Ok(()));
     }
 }

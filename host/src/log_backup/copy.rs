@@ -117,13 +117,18 @@ impl Folder {
     /// # Errors
     /// What the system gives.
     pub fn sums(&self) -> io::Result<BTreeMap<String, String>> {
-        let text = match self.dir.symlink_metadata(SUMS) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            Ok(meta) if !meta.is_file() || meta.len() > LARGEST_SUMS => {
-                return Err(io::Error::other(format!("{SUMS} is no file of ours")));
-            }
-            _ => self.dir.read_to_string(SUMS)?,
+        // In a database's own folder anything may have that name.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = match self.dir.open_with(SUMS, OpenOptions::new().read(true).custom_flags(flags)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            opened => opened?,
         };
+        let meta = file.metadata()?;
+        if !meta.is_file() || meta.len() > LARGEST_SUMS {
+            return Err(io::Error::other(format!("{SUMS} is no file of ours")));
+        }
+        let mut text = String::new();
+        file.take(LARGEST_SUMS).read_to_string(&mut text)?;
         Ok(text.lines().filter_map(|l| l.split_once("  ")).map(|(sum, name)| (name.into(), sum.into())).collect())
     }
 
@@ -132,7 +137,7 @@ impl Folder {
     /// # Errors
     /// [`Refused`]. Nothing is seen of a log that was not copied whole.
     pub fn copy(&self, log: &mut File, name: &str, sums: &BTreeMap<String, String>) -> Result<Copied, Refused> {
-        if !is_plain(name) {
+        if !is_name(name) {
             let why = "its name is not plain: letters, digits, dots, dashes and underscores";
             return Err(Refused::Source(why.into()));
         }
@@ -223,7 +228,7 @@ impl Folder {
 }
 
 /// Whether it can be a file's name in the folder, and is none of ours.
-pub fn is_plain(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     (1..=200).contains(&name.len()) && !name.starts_with('.') && name != SUMS && name.chars().all(plain)
 }
@@ -306,6 +311,10 @@ mod tests {
         File::open(path).unwrap()
     }
 
+    fn succeeds(command: &mut std::process::Command) {
+        assert!(command.status().unwrap().success(), "{command:?}");
+    }
+
     fn copy(folder: &Folder, from: &mut File) -> Result<Copied, Refused> {
         folder.copy(from, "log.000001", &folder.sums().unwrap())
     }
@@ -365,6 +374,11 @@ mod tests {
             assert!(copy(&folder, &mut source(own.path(), b"x")).is_err(), "{name}");
             assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
             std::fs::remove_file(to.join(name)).unwrap();
+        }
+        for make in ["mkfifo", "mkdir"] {
+            succeeds(std::process::Command::new(make).arg(to.join(SUMS)));
+            assert!(folder.sums().is_err(), "{make}");
+            succeeds(std::process::Command::new("rm").arg("-r").arg(to.join(SUMS)));
         }
         for name in ["", ".x", "a/b", "..", SUMS, "a b"] {
             assert!(folder.copy(&mut source(own.path(), b"x"), name, &BTreeMap::new()).is_err(), "{name}");

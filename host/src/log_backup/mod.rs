@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use crate::broker::Broker;
 use crate::config::Role;
 use crate::fault::{Exit, Fault};
-use copy::{Copied, Folder, Refused, is_plain};
+use copy::{Copied, Folder, Refused, is_name};
 
 /// Logs were removed before they were copied.
 pub const MISSING: &str = "SP-LOG-006";
@@ -71,7 +71,7 @@ pub fn folder(destination: &Path, workload: &str, series: &str) -> PathBuf {
 /// In words.
 pub async fn series(broker: &mut Broker, logs: &Logs, deadline: Instant) -> Result<String, String> {
     let name = broker.ask_one(&logs.series, None, deadline).await.map_err(|e| e.to_string())?;
-    name.text().filter(|n| is_plain(n)).map(str::to_owned).ok_or_else(|| "its answer is no name for a folder".into())
+    name.text().filter(|n| is_name(n)).map(str::to_owned).ok_or_else(|| "its answer is no name for a folder".into())
 }
 
 /// Closes the log that is written, and copies all that are closed. `seen` is where the last folder of this workload is
@@ -99,7 +99,10 @@ async fn try_back_up(
             .done("None was copied.")
             .next("see whether it keeps logs at all, and what  stillpoint check  says of the login")
     };
-    broker.connect(Instant::now() + PATIENCE).await?;
+    broker
+        .connect(Instant::now() + PATIENCE)
+        .await
+        .map_err(|fault| Fault { exit: Exit::Internal, ..fault }.done("Nothing was copied."))?;
     let series = series(broker, logs, Instant::now() + PATIENCE).await.map_err(unknown)?;
     report.folder = folder(destination, &report.workload, &series);
     // A replica's logs are its primary's to close.
@@ -147,7 +150,7 @@ async fn try_back_up(
             "take a snapshot: from one before it, logs lead no further than that. Have the database keep its logs longer",
         ));
     }
-    let owner = server_user(broker);
+    let owner = server_user(broker).map_err(|why| unknown(format!("as whom it runs cannot be seen: {why}")))?;
     for path in paths {
         let name = last(&path);
         match open_log(&path, owner).and_then(|mut log| to.copy(&mut log, &name, &sums)) {
@@ -179,7 +182,7 @@ fn not_closed(why: &str) -> Fault {
 
 /// Closes the log that is written, and waits until the database has handed it on: what came before it is there by then.
 async fn handed_on(broker: &mut Broker, rotate: &str, report: &mut Report) -> Result<(), Fault> {
-    let user = server_user(broker).and_then(|uid| nix::unistd::User::from_uid(uid.into()).ok()?);
+    let user = server_user(broker).ok().flatten().and_then(|uid| nix::unistd::User::from_uid(uid.into()).ok()?);
     let user = user.map_or_else(|| "USER".to_owned(), |user| user.name);
     let folder = report.folder.clone();
     let parent = folder.parent().unwrap_or(&folder).to_owned();
@@ -269,19 +272,14 @@ fn unusable(path: &Path, why: &io::Error) -> Fault {
 }
 
 /// As whom the server runs, where that can be known from outside: the user behind its socket, or the owner of its program.
-fn server_user(broker: &Broker) -> Option<u32> {
+fn server_user(broker: &Broker) -> io::Result<Option<u32>> {
     if let Some(instance) = &broker.workload.instance {
-        return Some(instance.owner);
+        return Ok(Some(instance.owner));
     }
-    let login = &broker.workload.credential.login;
-    let mut socket = PathBuf::from(login.socket.as_ref()?);
-    if socket.is_dir() {
-        // As libpq names it.
-        socket.push(format!(".s.PGSQL.{}", login.port.unwrap_or(5432)));
-    }
-    let socket = std::os::unix::net::UnixStream::connect(socket).ok()?;
-    let user = rustix::net::sockopt::socket_peercred(&socket).ok()?.uid;
-    Some(user.as_raw())
+    let Some(socket) = broker.workload.credential.login.socket_file() else { return Ok(None) };
+    let socket = crate::sys::socket::reach(&socket)?;
+    let user = rustix::net::sockopt::socket_peercred(&socket)?.uid;
+    Ok(Some(user.as_raw()))
 }
 
 /// Opens a log. The database said where it is, and might say anything: a link is not followed, and what is another user's

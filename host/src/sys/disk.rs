@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock, syncfs};
@@ -18,30 +19,57 @@ pub fn is_plain(path: &Path) -> bool {
     path.is_absolute() && path.to_str().is_some_and(named)
 }
 
-/// The paths, each with its device, without those that lie on the filesystem of another. One that cannot be looked at stays,
-/// with device 0: its sync says why.
-pub fn one_for_each_filesystem(paths: Vec<PathBuf>) -> Vec<(u64, PathBuf)> {
-    let mut seen = std::collections::BTreeSet::new();
-    let device = |p: &PathBuf| std::fs::metadata(p).map_or(0, |m| m.dev());
-    let all = paths.into_iter().map(|p| (device(&p), p));
-    all.filter(|(device, _)| *device == 0 || seen.insert(*device)).collect()
+/// A filesystem on which data lies, opened: whoever owns the path on it can put another in its place.
+#[derive(Debug, Clone)]
+pub struct Filesystem {
+    /// Its device.
+    pub device: u64,
+    /// A path on it.
+    pub path: PathBuf,
+    place: Arc<File>,
 }
 
-/// Syncs the whole filesystem that holds `path`: a folder or a plain file. Others than we have said where that is, so
-/// nothing else is opened: opening a device can already do something.
+impl Filesystem {
+    /// Opens what `path` lies on: a folder or a plain file. Others than we have said where that is, so nothing else is opened:
+    /// opening a device can already do something.
+    ///
+    /// # Errors
+    /// What the system gives.
+    pub fn open(path: &Path) -> io::Result<Filesystem> {
+        use std::os::fd::AsRawFd;
+        let place = File::options().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).open(path)?;
+        let meta = place.metadata()?;
+        if !meta.is_dir() && !meta.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a folder nor a file"));
+        }
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+        let again = format!("/proc/self/fd/{}", place.as_raw_fd());
+        let place = File::options().read(true).custom_flags(flags).open(again)?;
+        Ok(Filesystem { device: meta.dev(), path: path.into(), place: Arc::new(place) })
+    }
+
+    /// Writes out all of it.
+    ///
+    /// # Errors
+    /// What the system gives.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(syncfs(&self.place)?)
+    }
+}
+
+/// The filesystems on which these lie, each once.
 ///
 /// # Errors
-/// What the system gives.
-pub fn sync_filesystem(path: &Path) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let place = File::options().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).open(path)?;
-    let meta = place.metadata()?;
-    if !meta.is_dir() && !meta.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a folder nor a file"));
+/// The first path that cannot be opened, and why.
+pub fn filesystems(paths: &[PathBuf]) -> Result<Vec<Filesystem>, (PathBuf, io::Error)> {
+    let mut all: Vec<Filesystem> = Vec::new();
+    for path in paths {
+        let one = Filesystem::open(path).map_err(|e| (path.clone(), e))?;
+        if all.iter().all(|known| known.device != one.device) {
+            all.push(one);
+        }
     }
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
-    Ok(syncfs(File::options().read(true).custom_flags(flags).open(again)?)?)
+    Ok(all)
 }
 
 /// Takes the lock of a state directory. `None` when somebody else holds it. It is released when the file is dropped.

@@ -10,4 +10,5 @@ pub mod ownership;
 pub mod process;
 pub mod scope;
 pub mod sealed;
+pub mod socket;
 pub mod walls;

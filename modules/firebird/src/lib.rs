@@ -31,7 +31,7 @@ impl Workload for Firebird {
         if cx.snapshot() != Snapshot::Atomic {
             cx.note(
                 "only the databases' own files stand still: in what is restored, delete each .delta file before a server \
-                 opens the database, and run  nbackup -F  on it (README.md, \"How to restore\")",
+                 opens the database, and run  nbackup -F  on it (README.md, \"Restoring\")",
             );
         }
         Ok(())

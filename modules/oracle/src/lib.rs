@@ -26,7 +26,7 @@ impl Workload for Oracle {
         let instance = sql::instance(cx)?.one()?;
         cx.version(format!("Oracle {}, instance {}", instance.version, instance.name));
         cx.require(
-            major(&instance.version) >= 12,
+            number(&instance.version) >= (12, 2),
             format_args!("SYSBACKUP and CSV rows need Oracle 12.2 or later; this is {}", instance.version),
         )?;
         cx.require(
@@ -172,9 +172,10 @@ fn archiving(cx: &Check, archiver: &str) -> Result<()> {
     Ok(())
 }
 
-/// The first number of a version.
-fn major(version: &str) -> u32 {
-    version.split('.').next().and_then(|n| n.parse().ok()).unwrap_or_default()
+/// The first two numbers of a version.
+fn number(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|n| n.parse().unwrap_or_default());
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
 /// What the database's own words mean here.
@@ -265,9 +266,11 @@ mod tests {
     fn what_is_not_mounted_or_too_old_is_refused_in_words() {
         let said = server("HELD", "STARTED", "STOPPED").check::<Oracle>().expect_err("not mounted").to_string();
         assert!(said.contains("not mounted"), "{said}");
-        let host = FakeHost::new();
-        host.answer("instance", [row!["orcl", "11.2.0.4.0", "OPEN", "STARTED"]]);
-        assert!(host.check::<Oracle>().expect_err("old").to_string().contains("12.2"));
+        for old in ["11.2.0.4.0", "12.1.0.2.0"] {
+            let host = FakeHost::new();
+            host.answer("instance", [row!["orcl", old, "OPEN", "STARTED"]]);
+            assert!(host.check::<Oracle>().expect_err("old").to_string().contains("12.2"), "{old}");
+        }
     }
 
     #[test]

@@ -1249,6 +1249,7 @@ pub const REDIS: Language = Language {
         "info replication",
         "info keyspace",
         "info server persistence",
+        "info server persistence stats",
         "info server memory replication persistence",
         "info server replication persistence",
         "ping",
@@ -1322,7 +1323,7 @@ pub const REDIS: Language = Language {
         recoverable: false,
         undo: &["client unpause"],
         // What was written since; 7.0 tells nowhere that it is paused.
-        proof: &["info server persistence"],
+        proof: &["info server persistence", "info server persistence stats"],
     }],
     changes: &["bgsave", "bgsave schedule", "bgrewriteaof"],
     flushes: &["bgsave"],
