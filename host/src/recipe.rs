@@ -267,12 +267,12 @@ fn put_logs(
     Ok(missing)
 }
 
-/// The logs that lead from this one to there. Only to a time may they end with a gap: it may lie before that.
+/// The logs that lead from this one to there. They may end with a gap where what is wanted may lie before it.
 fn those_needed(folder: &Path, first: &str, to: To) -> Result<Found, Fault> {
     let fault = |what: String| Fault::new("SP-RECOVERY-006", Exit::Usage, what);
     let found = logs(folder, first, to != To::Recorded)
         .map_err(|why| fault(format!("{why}.")).next("run  stillpoint log-backup  if the database still runs"))?;
-    let enough = matches!(to, To::Time(_)) && !found.logs.is_empty();
+    let enough = to != To::Latest && !found.logs.is_empty();
     match &found.missing {
         Some(log) if !enough => {
             let folder = folder.display();

@@ -331,11 +331,12 @@ async fn take_back_by(entry: &Entry, undo: &Statement, living: &mut Living) -> R
 async fn nobody_listens(login: &Login) -> bool {
     use std::io::ErrorKind::{ConnectionRefused, NotFound};
     let refused = |e: std::io::Error| matches!(e.kind(), ConnectionRefused | NotFound);
-    if let Some(path) = login.socket_file() {
-        return socket::reach(&path).is_err_and(refused);
-    }
-    let (Some(host), Some(port)) = (login.host.clone(), login.port) else { return false };
+    let login = login.clone();
     let asked = tokio::task::spawn_blocking(move || {
+        if let Some(path) = login.socket_file() {
+            return socket::reach(&path).is_err_and(refused);
+        }
+        let (Some(host), Some(port)) = (&login.host, login.port) else { return false };
         let addresses = (host.as_str(), port).to_socket_addrs().into_iter().flatten();
         let answers: Vec<_> = addresses.map(|a| std::net::TcpStream::connect_timeout(&a, SHORT)).collect();
         !answers.is_empty() && answers.into_iter().all(|a| a.is_err_and(refused))

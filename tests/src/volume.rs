@@ -97,10 +97,11 @@ impl Volume {
     ///
     /// # Panics
     /// When something is there already.
-    pub fn show_below(&self, root: &Path, snapshot: &Path) {
+    pub fn show_below(&self, root: &Path, snapshot: &Path) -> Shown {
         let below = root.join(self.data().strip_prefix("/").unwrap());
-        std::fs::create_dir_all(below.parent().expect("a folder in a folder")).unwrap();
-        std::os::unix::fs::symlink(snapshot, below).unwrap();
+        std::fs::create_dir_all(&below).unwrap();
+        succeed(Command::new("mount").arg("--bind").arg(snapshot).arg(&below), "");
+        Shown { root: root.to_str().unwrap().to_owned(), below }
     }
 
     /// Both kinds of copy. The image first: a snapshot writes everything out.
@@ -126,6 +127,26 @@ impl Volume {
     pub fn replaced_by(self, image: BlockImage) -> Volume {
         drop(self);
         Volume::mount(image.folder).unwrap_or_else(|why| panic!("the block image cannot be mounted: {why}"))
+    }
+}
+
+/// A snapshot below a folder, whose path this is, until it is dropped.
+pub struct Shown {
+    root: String,
+    below: PathBuf,
+}
+
+impl std::ops::Deref for Shown {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.root
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(&self.below), "");
     }
 }
 

@@ -17,7 +17,7 @@ use stillpoint_tests::program::{run, succeed};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::sqlite::{self, Journal};
-use stillpoint_tests::volume::Volume;
+use stillpoint_tests::volume::{Shown, Volume};
 use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::{Log, Writers};
 
@@ -48,10 +48,8 @@ fn recover_beside(site: &Site, root: &str, to: &Path, environment: &[(&str, &Pat
 }
 
 /// A folder in which the snapshot is found as it would be on its own mounted disks.
-fn mounted(site: &Site, volume: &Volume, snapshot: &Path) -> String {
-    let root = site.path("mnt");
-    volume.show_below(&root, snapshot);
-    root.display().to_string()
+fn mounted(site: &Site, volume: &Volume, snapshot: &Path) -> Shown {
+    volume.show_below(&site.path("mnt"), snapshot)
 }
 
 /// On a machine that is made from the snapshot the data is there already.

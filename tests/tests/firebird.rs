@@ -157,7 +157,7 @@ fn the_printed_commands_bring_it_back() {
     let log = writers.stop();
     // As the other machine sees the disks of the first.
     let mounted = tempfile::tempdir().unwrap();
-    volume.show_below(mounted.path(), &snapshot);
+    let _shown = volume.show_below(mounted.path(), &snapshot);
     let scratch = server.folder().join("scratch");
     let printed = |route: &str| {
         let (from, to) = (mounted.path().display().to_string(), scratch.display().to_string());

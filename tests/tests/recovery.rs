@@ -324,6 +324,47 @@ fn what_the_owner_may_not_read_is_not_copied_for_them() {
     assert_eq!(folder::files_with("root's alone", &scratch), [] as [PathBuf; 0]);
 }
 
+/// A file of root's can be somebody else's choice: whoever can change a folder on the way put it there, or what lies beside it.
+#[test]
+fn root_recovers_nothing_that_others_can_change() {
+    if !is_root("root_recovers_nothing_that_others_can_change", "what is printed is for root") {
+        return;
+    }
+    let (own, file, site) = one_database(Journal::Wal);
+    site.json(&["run", "--", "true"]).assert_still();
+    let printed = site.call(&["recovery", "--route", "new-machine"]).stdout;
+    let refused = |words: &str| {
+        let ended = run(Command::new("sh").arg("-s"), &printed);
+        assert!(ended.code != Some(0) && ended.stderr.contains(words), "{}", ended.text());
+    };
+    succeed(Command::new("sh").arg("-s"), &printed);
+    let chown = |user: &str, path: &Path| drop(succeed(Command::new("chown").arg(user).arg(path), ""));
+    chown("nobody", own.path());
+    refused(&format!("for others can change {}", own.path().display()));
+    chown("root", own.path());
+    let journal = own.path().join("app.db-journal");
+    std::fs::write(&journal, "").unwrap();
+    chown("nobody", &journal);
+    refused(&format!("for others can change {}", journal.display()));
+    std::fs::remove_file(&journal).unwrap();
+    let moved = own.path().join("moved");
+    std::fs::rename(&file, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &file).unwrap();
+    refused("it is a link");
+}
+
+/// In a snapshot a link leads to the data of now.
+#[test]
+fn where_data_really_lies_is_recorded() {
+    let (own, file, site) = one_database(Journal::Wal);
+    std::os::unix::fs::symlink(own.path(), own.path().join("way")).unwrap();
+    let way = own.path().join("way/app.db");
+    site.configure(&format!("[workload]\nworkload_name = sqlite\ndbnames = {}\ntimeout = 60\n", way.display()));
+    let said = site.json(&["run", "--", "true"]);
+    said.assert_still();
+    assert_eq!(said.json["workloads"][0]["data"], json!([file]), "{}", said.text);
+}
+
 /// What is not whole does not end well.
 #[test]
 fn a_database_that_is_not_whole_ends_the_script() {

@@ -1,5 +1,6 @@
 //! Where a workload's data lies, whether its commits are on disk by themselves, and syncing it where they are not.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use futures_util::future::try_join_all;
@@ -15,19 +16,26 @@ impl Run {
     /// Asks where its data lies, and gives whether its commits are on disk by themselves.
     pub(super) async fn look_at_data(&mut self, deadline: Instant) -> Result<bool, Fault> {
         let durable = self.ask_durable(deadline).await?;
-        let paths = self.ask_paths(deadline).await?;
-        self.data.clear();
-        for path in &paths {
-            if !self.data.contains(path) {
-                self.data.push(path.clone());
-            }
-        }
+        let named = self.ask_paths(deadline).await?;
         // A filesystem may hang: the clock must not.
-        let looked = tokio::task::spawn_blocking(move || filesystems(&paths));
+        let looked = tokio::task::spawn_blocking(move || {
+            // Where it really lies: a link within a snapshot leads out of it, to the data of now.
+            let real = |path: PathBuf| path.canonicalize().map_err(|why| (path, why));
+            let mut paths: Vec<PathBuf> = named.into_iter().map(real).collect::<Result<_, _>>()?;
+            let mut seen = BTreeSet::new();
+            paths.retain(|path| seen.insert(path.clone()));
+            Ok((filesystems(&paths)?, paths))
+        });
         match timeout_at(deadline, looked).await {
-            Ok(Ok(Ok(filesystems))) => {
-                self.filesystems = filesystems;
-                Ok(durable)
+            Ok(Ok(Ok((filesystems, paths)))) => {
+                (self.filesystems, self.data) = (filesystems, paths);
+                // It ends up in commands that root is told to run.
+                match self.data.iter().find(|path| !is_plain(path)) {
+                    Some(odd) => {
+                        Err(self.unknown_data(&format!("it lies in a path that is not plain: {}", odd.display())))
+                    }
+                    None => Ok(durable),
+                }
             }
             Ok(Ok(Err((path, why)))) => Err(self.unknown_data(&format!("{}: {why}", path.display()))),
             _ => Err(self.unknown_data("its filesystems could not be looked at")),
@@ -52,7 +60,6 @@ impl Run {
         let rows = self.broker.ask_each(&paths, deadline).await.map_err(|e| self.unknown_data(&e.to_string()))?;
         let paths: Vec<PathBuf> =
             rows.iter().flatten().filter_map(|row| row.first()?.text().map(PathBuf::from)).collect();
-        // It ends up in commands that root is told to run.
         match paths.iter().find(|path| !is_plain(path)) {
             Some(odd) => Err(self.unknown_data(&format!("it names a path that leads elsewhere: {}", odd.display()))),
             None => Ok(paths),

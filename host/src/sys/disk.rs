@@ -26,6 +26,7 @@ pub struct Filesystem {
     pub device: u64,
     /// A path on it.
     pub path: PathBuf,
+    /// Of which nothing can be read: to close it waits for nobody.
     place: Arc<File>,
 }
 
@@ -36,24 +37,23 @@ impl Filesystem {
     /// # Errors
     /// What the system gives.
     pub fn open(path: &Path) -> io::Result<Filesystem> {
-        use std::os::fd::AsRawFd;
         let place = File::options().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).open(path)?;
         let meta = place.metadata()?;
         if !meta.is_dir() && !meta.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a folder nor a file"));
         }
-        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-        let again = format!("/proc/self/fd/{}", place.as_raw_fd());
-        let place = File::options().read(true).custom_flags(flags).open(again)?;
         Ok(Filesystem { device: meta.dev(), path: path.into(), place: Arc::new(place) })
     }
 
-    /// Writes out all of it.
+    /// Writes out all of it. May block.
     ///
     /// # Errors
     /// What the system gives.
     pub fn sync(&self) -> io::Result<()> {
-        Ok(syncfs(&self.place)?)
+        use std::os::fd::AsRawFd;
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+        let again = format!("/proc/self/fd/{}", self.place.as_raw_fd());
+        Ok(syncfs(File::options().read(true).custom_flags(flags).open(again)?)?)
     }
 }
 

@@ -239,9 +239,13 @@ fn statement(name: &str, before: Option<&Statement>, after: Option<&Statement>, 
         changed(Kind::Statement, &of(&format!("parameter {parameter}")), &before, &after, !within, out);
     });
     // What it gives back stands in its text, and this is only how it is read; but rows of another number of columns were
-    // refused before, and now reach the module; and what is kept leaves the machine with the record.
+    // refused before, and now reach the module; what is kept leaves the machine with the record; and of a reply a column's name
+    // is what is asked for.
     let is_kept = |(a, b): (&Column, &Column)| b.keep && !a.keep;
-    let more = a.columns.len() != b.columns.len() || a.columns.iter().zip(&b.columns).any(is_kept);
+    let is_new = |column: &Column| a.columns.iter().all(|before| before.name != column.name);
+    let more = a.columns.len() != b.columns.len()
+        || a.columns.iter().zip(&b.columns).any(is_kept)
+        || b.columns.iter().any(is_new);
     changed(Kind::Statement, &of("columns"), &a.columns, &b.columns, more, out);
     // Whatever it was: a read may be run at any time, by the module, and has no undo.
     changed(Kind::Effect, &of("effect"), &a.effect, &b.effect, true, out);
@@ -419,6 +423,9 @@ mod tests {
             )
         };
         assert_eq!(both("[statements.datadir]", &own("text"), &own("integer")), [""; 0]);
+        // Of a reply that is another question.
+        let other = own("text").replace("name = \"a\"", "name = \"b\"");
+        assert_eq!(both("[statements.datadir]", &own("text"), &other), ["statement x: columns"]);
         let kept = own("text").replace("\"text\"", "\"text\", keep = true");
         assert_eq!(both("[statements.datadir]", &own("text"), &kept), ["statement x: columns"]);
         assert_eq!(both("[statements.datadir]", &kept, &own("text")), [""; 0]);

@@ -509,6 +509,15 @@ impl Dialect {
         for (name, _) in proofs().filter(|(_, proof)| !self.is_one_of(proof, freeze.proof)) {
             out.look(format!("its proof {name} is not known to prove this freeze ({} is)", shown(freeze.proof)));
         }
+        for proof in statement.proofs() {
+            let asks = manifest.statements.get(&proof.statement).map(|s| s.columns.as_slice()).unwrap_or_default();
+            let all = freeze.asked.iter().filter(|(form, _)| self.is_one_of(text(&proof.statement), &[*form]));
+            let missing =
+                all.flat_map(|(_, names)| *names).find(|name| asks.iter().all(|column| column.name != **name));
+            if let Some(name) = missing {
+                out.danger(format!("its proof {} proves nothing without {name}", proof.statement));
+            }
+        }
         self.judge_frozen_settings(manifest, statement, out);
     }
 

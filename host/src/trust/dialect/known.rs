@@ -21,6 +21,8 @@ pub struct Freeze {
     pub undo: &'static [&'static str],
     /// What proves that it holds.
     pub proof: &'static [&'static str],
+    /// Where a text answers more than is asked for: what must be asked for in it, for it to be a proof.
+    pub asked: &'static [(&'static str, &'static [&'static str])],
 }
 
 const fn freeze(
@@ -30,7 +32,7 @@ const fn freeze(
     undo: &'static [&'static str],
     proof: &'static [&'static str],
 ) -> Freeze {
-    Freeze { form, stops, lasts, recoverable: false, undo, proof }
+    Freeze { form, stops, lasts, recoverable: false, undo, proof, asked: &[] }
 }
 
 const fn recoverable(
@@ -39,7 +41,7 @@ const fn recoverable(
     undo: &'static [&'static str],
     proof: &'static [&'static str],
 ) -> Freeze {
-    Freeze { form, stops: Stops::Nothing, lasts, recoverable: true, undo, proof }
+    Freeze { form, stops: Stops::Nothing, lasts, recoverable: true, undo, proof, asked: &[] }
 }
 
 /// A language.
@@ -409,6 +411,7 @@ pub const MYSQL: Language = Language {
             recoverable: true,
             undo: &["unlock instance"],
             proof: &["select connection_id ( )"],
+            asked: &[],
         },
         freeze(
             "set global read_only = *",
@@ -1324,6 +1327,20 @@ pub const REDIS: Language = Language {
         undo: &["client unpause"],
         // What was written since; 7.0 tells nowhere that it is paused.
         proof: &["info server persistence", "info server persistence stats"],
+        asked: &[
+            ("info server persistence", &["run_id", "aof_current_size", "aof_rewrites", "aof_buffer_length"]),
+            (
+                "info server persistence stats",
+                &[
+                    "run_id",
+                    "rdb_changes_since_last_save",
+                    "rdb_saves",
+                    "rdb_last_save_time",
+                    "expired_keys",
+                    "evicted_keys",
+                ],
+            ),
+        ],
     }],
     changes: &["bgsave", "bgsave schedule", "bgrewriteaof"],
     flushes: &["bgsave"],

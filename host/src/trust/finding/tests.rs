@@ -106,6 +106,21 @@ fn an_answer_that_asks_nothing_is_not_believed() {
     assert_eq!(seen.len(), 10, "no module has one of them: {seen:#?}");
 }
 
+/// The same text answers much: what is asked of it is in the columns.
+#[test]
+fn a_proof_that_asks_for_too_little_is_a_danger() {
+    for (column, kind) in [("aof_buffer_length", "integer"), ("rdb_saves", "integer"), ("evicted_keys", "integer")] {
+        let from = format!("    {{ name = \"{column}\", type = \"{kind}\" }},\n    {{ name = ");
+        let all = source("redis");
+        // Of the proofs, which stand behind the other reads.
+        let at = all.rfind(&from).expect("a proof asks for it");
+        let without = [&all[..at], "    { name = ", &all[at + from.len()..]].concat();
+        let told = findings(&Manifest::parse(&without).expect("good"));
+        let is = |f: &Finding| f.severity == Severity::Danger && f.words.contains(&format!("without {column}"));
+        assert!(told.iter().any(is), "{column}: {told:?}");
+    }
+}
+
 #[test]
 fn letters_that_look_like_others_are_a_danger() {
     let oracle = found("oracle", "AMERICAN_AMERICA", "\u{410}MERICAN_AMERICA");
