@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use stillpoint_tests::folder;
 use stillpoint_tests::mariadb::{self, MariaDb};
 use stillpoint_tests::postgres::{self, Postgres};
 use stillpoint_tests::program::{run, succeed};
@@ -57,10 +57,8 @@ impl Place {
     fn new(snapshot: Snapshot) -> Result<Place> {
         Ok(match snapshot {
             Snapshot::Sleep(_) => {
-                let folder = TempDir::new()?;
                 // The servers run as users of their own.
-                std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))?;
-                Place::Folder(folder)
+                Place::Folder(folder::with_mode(0o755))
             }
             Snapshot::Btrfs => Place::Volume(Volume::make("the benchmark").context("btrfs is needed, and root")?),
         })

@@ -24,45 +24,23 @@ pub struct Programs {
     pub server: PathBuf,
     /// `redis-cli` or `valkey-cli`.
     pub client: PathBuf,
-    /// Where the client is not on the path: its folder.
-    pub folder: Option<PathBuf>,
 }
 
 impl Programs {
-    /// Those of the folder that `STILLPOINT_REDIS` names, else Debian's. `None` where they are missing.
+    /// Debian's. `None` where they are missing.
     pub fn find(test: &str) -> Option<Programs> {
-        match std::env::var_os("STILLPOINT_REDIS") {
-            Some(folder) => Programs::of(test, Path::new(&folder)),
-            None => Some(Programs {
-                server: program(test, &["redis-server"], "redis-server")?,
-                client: program(test, &["redis-cli"], "redis-tools")?,
-                folder: None,
-            }),
-        }
+        Some(Programs {
+            server: program(test, &["redis-server"], "redis-server")?,
+            client: program(test, &["redis-cli"], "redis-tools")?,
+        })
     }
 
     /// Valkey 9. `None` where it is missing.
     pub fn newer(test: &str) -> Option<Programs> {
-        let server = crate::newer::program(test, "valkey-server")?;
-        let client = crate::newer::program(test, "valkey-cli")?;
-        let folder = client.parent().map(Path::to_owned);
-        Some(Programs { server, client, folder })
-    }
-
-    /// The line of `workload.conf` that says where the client is. Nothing where it is on the path.
-    pub fn command_path(&self) -> String {
-        self.folder.as_ref().map(|f| format!("command_path = {}\n", f.display())).unwrap_or_default()
-    }
-
-    /// Those in a folder, of either make.
-    pub fn of(test: &str, folder: &Path) -> Option<Programs> {
-        let found = |names: [&str; 2]| names.map(|n| folder.join(n)).into_iter().find(|p| p.is_file());
-        let both = found(["valkey-server", "redis-server"]).zip(found(["valkey-cli", "redis-cli"]));
-        let Some((server, client)) = both else {
-            crate::missing::missing(test, &format!("there is no Redis and no Valkey in {}", folder.display()));
-            return None;
-        };
-        Some(Programs { server, client, folder: Some(folder.to_owned()) })
+        Some(Programs {
+            server: crate::newer::program(test, "valkey-server")?,
+            client: crate::newer::program(test, "valkey-cli")?,
+        })
     }
 }
 
@@ -158,7 +136,7 @@ impl Redis {
         format!(
             "[workload]\nworkload_name = redis\ncredString = --socket={}\n{}{more}",
             self.socket().display(),
-            self.programs.command_path()
+            crate::newer::command_path(&self.programs.client)
         )
     }
 

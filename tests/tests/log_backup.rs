@@ -7,7 +7,7 @@ use std::process::Command;
 
 use stillpoint_tests::folder;
 use stillpoint_tests::mariadb::MariaDb;
-use stillpoint_tests::missing::missing;
+use stillpoint_tests::missing::is_root;
 use stillpoint_tests::postgres::Postgres;
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
@@ -30,8 +30,8 @@ fn copied(said: &Said) -> usize {
 #[test]
 fn a_file_of_another_user_is_no_log() {
     let test = "a_file_of_another_user_is_no_log";
-    if !nix::unistd::geteuid().is_root() {
-        return missing(test, "only root reads what is not its own");
+    if !is_root(test, "only root reads what is not its own") {
+        return;
     }
     let Some(server) = MariaDb::private(test, &["--log-bin=binlog"]) else { return };
     let shipped = folder::with_mode(0o755);

@@ -178,7 +178,7 @@ fn the_printed_commands_make_a_server_of_the_snapshot() {
         for route in ["attached-disks", "scratch"] {
             let to = folder.path().join(route);
             let mut path = std::env::var("PATH").unwrap();
-            if let Some(folder) = &programs.folder {
+            if let Some(folder) = programs.client.parent() {
                 path = format!("{}:{path}", folder.display());
             }
             let arguments = ["recovery", cycle, "--route", route, "--snapshot"];
@@ -536,7 +536,7 @@ fn the_least_login_suffices_and_its_password_is_seen_nowhere() {
     site.configure(&format!(
         "[workload]\nworkload_name = redis\nlinux_user = nobody\ncredential_file = {}\ntimeout = 60\n{}",
         credential.display(),
-        server.programs().command_path()
+        stillpoint_tests::newer::command_path(&server.programs().client)
     ));
     let printed = site.call(&["privileges", "redis"]);
     assert_eq!(printed.code, Some(0), "{printed:?}");
