@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join, try_join_all};
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
@@ -188,17 +188,16 @@ impl Cycle {
         self.take_back_failed().await;
         for order in self.orders() {
             let group = self.runs.iter_mut().filter(|r| r.faults.is_empty() && r.order() == order);
-            let mut freezing: FuturesUnordered<_> = group
-                .map(|run| async move {
-                    run.freeze().await;
-                    run.faults.is_empty() || !run.must_freeze()
-                })
-                .collect();
-            while let Some(goes_on) = freezing.next().await {
-                if !goes_on {
-                    // The others stand still for nothing: what is still under way is dropped, and taken back by the host.
-                    return false;
-                }
+            let (durable, mut others): (Vec<_>, Vec<_>) = group.partition(|r| r.durable);
+            // One sync of a filesystem for all who need it, and those who do not are frozen meanwhile.
+            let written = async {
+                try_join_all(others.iter_mut().map(|r| r.freeze())).await?;
+                try_join_all(others.iter_mut().filter(|r| r.faults.is_empty()).map(|r| r.write_out())).await
+            };
+            // When one gives up, the others stand still for nothing: what is still under way is dropped, and taken back by
+            // the host.
+            if try_join(try_join_all(durable.into_iter().map(Run::freeze)), written).await.is_err() {
+                return false;
             }
         }
         // Whoever does not stand has failed; asked once more, because the agent is told next.

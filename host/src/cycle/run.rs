@@ -35,6 +35,10 @@ const SLACK: Duration = Duration::from_millis(500);
 
 const NOT_THIS_SNAPSHOT: &str = "this module gives no consistent copy under the kind of snapshot that is configured";
 
+/// One failed without which nothing may be snapshotted.
+#[derive(Debug)]
+pub(super) struct GivenUp;
+
 /// One workload in its cycle.
 pub(super) struct Run {
     pub(super) broker: Broker,
@@ -349,20 +353,50 @@ impl Run {
         Ok(())
     }
 
-    pub(super) async fn freeze(&mut self) {
+    /// One whose commits are not on disk by themselves stands only after [`Run::write_out`].
+    ///
+    /// # Errors
+    /// When nothing may be snapshotted any more.
+    pub(super) async fn freeze(&mut self) -> Result<(), GivenUp> {
         let began = Instant::now();
-        if let Err(fault) = self.try_freeze(began + self.broker.workload.stall_budget + SLACK).await {
+        let frozen = self.try_freeze(began + self.longest_freeze()).await;
+        self.has_frozen(frozen, self.durable, began).await
+    }
+
+    /// Syncs where its data lies, in what its freeze has left of its time: what it waited for the others does not count.
+    ///
+    /// # Errors
+    /// When nothing may be snapshotted any more.
+    pub(super) async fn write_out(&mut self) -> Result<(), GivenUp> {
+        let took = Duration::from_micros(self.phases.freeze_us);
+        let waited = self.frozen_at.map(|at| at.elapsed()).unwrap_or_default();
+        let began = Instant::now().checked_sub(waited + took).unwrap_or_else(Instant::now);
+        let synced = self.sync(began + waited + self.longest_freeze()).await;
+        self.has_frozen(synced, true, began).await
+    }
+
+    fn longest_freeze(&self) -> Duration {
+        self.broker.workload.stall_budget + SLACK
+    }
+
+    async fn has_frozen(&mut self, frozen: Result<(), Fault>, stands: bool, began: Instant) -> Result<(), GivenUp> {
+        (self.stands, self.stood) = (frozen.is_ok() && stands, frozen.is_ok() && stands);
+        let mut gone_on = Ok(());
+        if let Err(fault) = frozen {
             self.blocked = self.refused;
             self.faults.push(fault);
             // At once: its writers do not wait for what becomes of the others. Where it is all or nothing, those are thawed
             // now, and do not wait for it either.
-            if !self.must_freeze() {
+            if self.must_freeze() {
+                gone_on = Err(GivenUp);
+            } else {
                 self.take_back().await;
                 self.name_who_blocks();
             }
         }
         self.phases.freeze_us = microseconds(began.elapsed());
         self.frozen_at = Some(Instant::now());
+        gone_on
     }
 
     /// Whether nothing may be snapshotted without it.
@@ -433,11 +467,6 @@ impl Run {
                 .map_err(|e| not_recorded(&name, &e))?;
         }
         crash::step(Step::Pointed);
-        if !self.durable {
-            self.sync(deadline).await?;
-        }
-        self.stands = true;
-        self.stood = true;
         Ok(())
     }
 
