@@ -134,6 +134,16 @@ impl Said {
         self.json["cycle"].as_str().unwrap_or_else(|| panic!("no cycle: {}", self.text))
     }
 
+    /// The workload of this name.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[track_caller]
+    pub fn workload(&self, name: &str) -> &Value {
+        let mut all = self.json["workloads"].as_array().into_iter().flatten();
+        all.find(|w| w["name"] == name).unwrap_or_else(|| panic!("no {name}: {}", self.text))
+    }
+
     /// Why the workload's verdict is no better. Empty where no reason is given.
     pub fn reason(&self) -> &str {
         self.json["workloads"][0]["reason"].as_str().unwrap_or_default()

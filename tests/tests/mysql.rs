@@ -14,6 +14,7 @@ use stillpoint_tests::missing::can_be_somebody_else;
 use stillpoint_tests::program::succeed;
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::{Site, recovery_point};
+use stillpoint_tests::sqlite::{self, Journal};
 use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::Log;
 use stillpoint_tests::{free_port, mysql, wait_until};
@@ -502,6 +503,35 @@ mod newer {
     #[ignore = "newer: MySQL 9"]
     fn a_long_statement_and_an_idle_transaction_stop_nobody() {
         a_long_statement("a_long_statement_and_an_idle_transaction_stop_nobody", Duration::from_secs(3));
+    }
+
+    /// While it waits for a statement to end, nothing of it stands still yet: nor does anybody beside it.
+    #[test]
+    #[ignore = "newer: MySQL 9"]
+    fn nobody_else_stands_still_while_it_waits_for_a_long_statement() {
+        let test = "nobody_else_stands_still_while_it_waits_for_a_long_statement";
+        let Some(programs) = mysql::programs(test) else { return };
+        let server = programs.private(&[]);
+        server.make_table();
+        server.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
+        let folder = folder::with_mode(0o755);
+        let file = folder.path().join("beside.db");
+        sqlite::make(&file, Journal::Wal);
+        let beside = format!("[workload beside]\nworkload_name = sqlite\ndbnames = {}\n", file.display());
+        let site = Site::with(&format!("{}{beside}", configuration(&server, "stall_budget = 40\n")));
+        let writers = [server.writers(2), sqlite::writers(&file, 2)];
+        writers.iter().for_each(|w| w.get_on(5));
+        let statement = server.busy_with("SELECT SLEEP(4)");
+        let said = site.json(&["run", "--", "true"]);
+        said.assert_still();
+        assert_eq!(statement.end().code, Some(0));
+        let waited = said.workload("orders")["phases"]["freeze_us"].as_u64().unwrap();
+        let stood = said.workload("beside")["standstill_us"].as_u64().unwrap();
+        assert!(stood < waited / 2, "it stood still for {stood} µs, of {waited}: {}", said.text);
+        for (writers, which) in writers.into_iter().zip(["MySQL", "SQLite"]) {
+            let gap = writers.stop().longest_gap();
+            assert!(gap < Duration::from_micros(waited / 2), "a writer of {which} waited {gap:?}, of {waited} µs");
+        }
     }
 
     #[test]

@@ -23,12 +23,6 @@ use stillpoint_tests::volume::Volume;
 use stillpoint_tests::writers::{Log, Writers};
 use tempfile::TempDir;
 
-/// The workload of this name in the answer.
-fn workload<'s>(said: &'s Said, name: &str) -> &'s Value {
-    let all = said.json["workloads"].as_array().unwrap_or_else(|| panic!("no workloads: {}", said.text));
-    all.iter().find(|w| w["name"] == name).unwrap_or_else(|| panic!("no {name}: {}", said.text))
-}
-
 fn verdicts(said: &Said) -> BTreeMap<String, String> {
     let word = |v: &Value| v.as_str().unwrap().to_owned();
     said.json["workloads"].as_array().unwrap().iter().map(|w| (word(&w["name"]), word(&w["verdict"]))).collect()
@@ -147,20 +141,20 @@ fn five_workloads_stand_still_in_one_snapshot() {
     assert_verdicts(&said, &consistent);
     assert_eq!(said.json["kind"], "recoverable", "the weakest of all: {}", said.text);
     for (name, kind) in [("shop", "still"), ("reports", "recoverable"), ("cache", "still"), ("files", "still")] {
-        assert_eq!(workload(&said, name)["kind"], kind, "{}", said.text);
+        assert_eq!(said.workload(name)["kind"], kind, "{}", said.text);
     }
     let skew = said.json["skew_us"].as_u64().unwrap_or_else(|| panic!("no skew: {}", said.text));
     let frozen_us = said.json["frozen_us"].as_u64().unwrap();
     assert!(skew > 0 && skew < frozen_us, "{}", said.text);
     let standstills: BTreeMap<&str, u64> = ["shop", "cache", "files", "app"]
         .iter()
-        .map(|n| (*n, workload(&said, n)["standstill_us"].as_u64().unwrap_or_else(|| panic!("{n}: {}", said.text))))
+        .map(|n| (*n, said.workload(n)["standstill_us"].as_u64().unwrap_or_else(|| panic!("{n}: {}", said.text))))
         .collect();
     eprintln!("skew {skew} µs, frozen {frozen_us} µs, standstills {standstills:?}");
     for name in ["shop", "reports", "cache", "files", "app"] {
         let point = recovery_point(&snapshot.join("ipc"), name);
         assert_eq!((&point["cycle"], &point["frozen"]), (&said.json["cycle"], &Value::Bool(true)), "{name}: {point}");
-        assert_eq!(point["point"], workload(&said, name)["point"], "{name}");
+        assert_eq!(point["point"], said.workload(name)["point"], "{name}");
     }
     assert_eq!(text.code, Some(0), "{text:?}");
     assert!(text.stdout.contains(" from the first to the last"), "{}", text.stdout);
@@ -271,8 +265,8 @@ fn one_that_cannot_be_frozen_leaves_none_frozen() {
     assert_eq!((said.code, said.faults().len()), (Some(4), 1), "{}", said.text);
     assert!(!ran.exists(), "the snapshot was taken all the same");
     assert_verdicts(&said, &["shop", "cache", "app", "held"].map(|name| (name, "failed")));
-    assert_eq!(workload(&said, "held")["faults"].as_array().unwrap().len(), 1, "{}", said.text);
-    assert!(workload(&said, "shop")["reason"].as_str().unwrap().contains("because held could not"), "{}", said.text);
+    assert_eq!(said.workload("held")["faults"].as_array().unwrap().len(), 1, "{}", said.text);
+    assert!(said.workload("shop")["reason"].as_str().unwrap().contains("because held could not"), "{}", said.text);
     assert!(said.json["frozen_at"].is_null(), "{}", said.text);
     // The other lock is left alone.
     assert!(sqlite::is_locked(&scene.file("held.db")));
@@ -310,7 +304,7 @@ fn the_others_are_not_kept_when_one_fails_at_once() {
     let took = began.elapsed();
     writers.iter().for_each(|(_, w)| w.get_on(20));
     assert_eq!(said.code, Some(4), "{}", said.text);
-    assert!(workload(&said, "held")["reason"].as_str().unwrap().contains("because bad could not"), "{}", said.text);
+    assert!(said.workload("held")["reason"].as_str().unwrap().contains("because bad could not"), "{}", said.text);
     assert_nothing_is_left(&scene.site);
     for (name, writers) in writers {
         let log = writers.stop();
@@ -339,7 +333,7 @@ fn on_failure_is_said_of_each() {
     assert_eq!((said.code, &said.json["verdict"]), (Some(5), &"failed".into()), "{}", said.text);
     let good = ["shop", "cache", "app"].map(|name| (name, "application-consistent"));
     assert_verdicts(&said, &[&good[..], &[("held", "failed")]].concat());
-    let held = workload(&said, "held");
+    let held = said.workload("held");
     let (stood, freeze) = (held["standstill_us"].as_u64(), held["phases"]["freeze_us"].as_u64());
     assert!(stood.is_some() && stood <= freeze, "it was taken back at once: {held}");
     let text = scene.site.call(&["run", "--", "true"]);
@@ -379,7 +373,7 @@ fn one_that_is_killed_in_the_hold_lowers_its_own_verdict() {
     said.assert_crash_consistent();
     let good = ["cache", "app", "held"].map(|name| (name, "application-consistent"));
     assert_verdicts(&said, &[&good[..], &[("shop", "crash-consistent")]].concat());
-    assert!(!workload(&said, "shop")["reason"].as_str().unwrap().is_empty(), "{}", said.text);
+    assert!(!said.workload("shop")["reason"].as_str().unwrap().is_empty(), "{}", said.text);
     assert_nothing_is_left(&scene.site);
     for (_, writers) in [cache, app] {
         writers.get_on(20);

@@ -12,7 +12,7 @@ use stillpoint_contract::manifest::{
     self, Effect, Expected, Lasts, Manifest, Parameter, Statement, Stops, Undo, UndoArgument, argument_order,
 };
 use stillpoint_contract::message::{Phase, Rows, StatementError, Value, only};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Broker, Frozen, Kept, Proof, SessionKey, allowed, not_in_this_phase};
 use crate::audit::{self, Digest, MOST_STATEMENTS, Outcome, Sender, Ticket};
@@ -166,6 +166,7 @@ impl Broker {
         let key = self.key(&statement.session, database)?;
         let arguments = &self.with_paths(statement, arguments)?;
         let (deadline, effect) = (self.deadline, statement.effect);
+        let stops = statement.stops.unwrap_or(Stops::Writes);
         // Every statement is in the audit record, so there is an end to them.
         self.statements_left = self
             .statements_left
@@ -174,10 +175,7 @@ impl Broker {
         let statement = self.statement(name)?;
         match effect {
             Effect::Freeze => {
-                if self.phase == Phase::Prepare {
-                    self.has_come();
-                    timeout_at(deadline, self.book.all_have_come()).await.map_err(|_| StatementError::TimedOut)?;
-                }
+                self.wait_for_the_others(stops).await?;
                 self.freeze(name, &key, arguments, deadline).await
             }
             Effect::Undo => {
@@ -192,6 +190,26 @@ impl Broker {
                 Ok(rows)
             }
             _ => self.send(Sender::Module, name, database, arguments, deadline).await,
+        }
+    }
+
+    /// Waits, before anything is held, until all workloads have come as far. The clock of `timeout` begins with the first that
+    /// is held in prepare; and no writer waits while another workload's freeze still looks at something.
+    async fn wait_for_the_others(&mut self, stops: Stops) -> Result<(), StatementError> {
+        let longest = self.deadline.saturating_duration_since(Instant::now());
+        match self.phase {
+            Phase::Prepare => {
+                self.has_come();
+                let come = timeout(longest, self.book.all_have_come()).await;
+                come.map_err(|_| StatementError::TimedOut)
+            }
+            Phase::Freeze if stops == Stops::Writes && self.writes_stopped.is_none() => {
+                self.has_come();
+                // It needs the rest itself.
+                let _ = timeout(longest / 2, self.book.all_have_come()).await;
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 

@@ -127,7 +127,7 @@ pub struct Broker {
     statements_left: u32,
     /// Whether the statement that the module asked for was sent.
     sent: bool,
-    /// In prepare, it has come to what holds something, or to its end.
+    /// In this phase it has come to what holds something, or to its end.
     come: bool,
 }
 
@@ -180,7 +180,12 @@ impl Broker {
         self.deadline = deadline;
     }
 
-    /// All slow work of this workload is done, or will never be: the others need not wait for it in prepare any more.
+    /// A phase begins in which the others wait for it: until [`Broker::has_come`].
+    pub fn is_awaited(&mut self) {
+        self.come = false;
+    }
+
+    /// All slow work of this workload is done, or will never be: the others need not wait for it any more.
     pub fn has_come(&mut self) {
         if !std::mem::replace(&mut self.come, true) {
             self.book.has_come();

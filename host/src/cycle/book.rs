@@ -57,8 +57,8 @@ pub struct Book {
     first_freeze: Cell<Option<Instant>>,
     last_undo: Cell<Option<Instant>>,
     began: Notify,
-    /// How many workloads have not come yet, in prepare, to what holds something or to their end.
-    preparing: Cell<usize>,
+    /// How many workloads have not come yet to what holds something, or to the end of the phase.
+    awaited: Cell<usize>,
     all_have_come: Notify,
 }
 
@@ -92,7 +92,7 @@ impl Book {
             first_freeze: Cell::new(None),
             last_undo: Cell::new(None),
             began: Notify::new(),
-            preparing: Cell::new(0),
+            awaited: Cell::new(0),
             all_have_come: Notify::new(),
         }
     }
@@ -237,24 +237,23 @@ impl Book {
         }
     }
 
-    /// So many workloads begin to prepare.
-    pub fn prepare(&self, workloads: usize) {
-        self.preparing.set(workloads);
+    /// So many workloads begin to prepare, or to freeze.
+    pub fn awaits(&self, workloads: usize) {
+        self.awaited.set(workloads);
     }
 
     /// One of them has come to what holds something, or to its end.
     pub fn has_come(&self) {
-        self.preparing.set(self.preparing.get().saturating_sub(1));
-        if self.preparing.get() == 0 {
+        self.awaited.set(self.awaited.get().saturating_sub(1));
+        if self.awaited.get() == 0 {
             self.all_have_come.notify_waiters();
         }
     }
 
-    /// Waits until all of them have: the clock of `timeout` begins with the first that is held, and must not run while
-    /// another does slow work.
+    /// Waits until all of them have.
     pub async fn all_have_come(&self) {
         let come = self.all_have_come.notified();
-        if self.preparing.get() > 0 {
+        if self.awaited.get() > 0 {
             come.await;
         }
     }

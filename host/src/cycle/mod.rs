@@ -178,7 +178,7 @@ impl Cycle {
         }
         crash::step(Step::Guarded);
         self.events.publish("cycle.prepare", None, serde_json::json!({ "cycle": self.id }));
-        self.book.prepare(self.runs.iter().filter(|r| r.faults.is_empty()).count());
+        self.book.awaits(self.runs.iter().filter(|r| r.faults.is_empty()).count());
         join_all(self.runs.iter_mut().filter(|r| r.faults.is_empty()).map(Run::prepare)).await;
         if self.must_give_up() {
             return false;
@@ -189,6 +189,7 @@ impl Cycle {
         for order in self.orders() {
             let group = self.runs.iter_mut().filter(|r| r.faults.is_empty() && r.order() == order);
             let (durable, mut others): (Vec<_>, Vec<_>) = group.partition(|r| r.durable);
+            self.book.awaits(durable.len() + others.len());
             // One sync of a filesystem for all who need it, and those who do not are frozen meanwhile.
             let written = async {
                 try_join_all(others.iter_mut().map(|r| r.freeze())).await?;

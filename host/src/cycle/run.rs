@@ -318,6 +318,7 @@ impl Run {
 
     pub(super) async fn prepare(&mut self) {
         let began = Instant::now();
+        self.broker.is_awaited();
         if let Err(fault) = self.try_prepare().await {
             self.faults.push(fault);
         }
@@ -359,7 +360,9 @@ impl Run {
     /// When nothing may be snapshotted any more.
     pub(super) async fn freeze(&mut self) -> Result<(), GivenUp> {
         let began = Instant::now();
+        self.broker.is_awaited();
         let frozen = self.try_freeze(began + self.longest_freeze()).await;
+        self.broker.has_come();
         self.has_frozen(frozen, self.durable, began).await
     }
 
