@@ -229,10 +229,17 @@ pub fn numbered(name: &str) -> (&str, u64) {
     (stem, name.get(stem.len()..).unwrap_or_default().parse().unwrap_or_default())
 }
 
-/// Whether a log was begun when this one was closed.
+/// Whether a log was begun when this one was closed: its name is the same but for one number, and that is the next.
 fn follows(before: &str, name: &str) -> bool {
-    let ((a, n), (b, next)) = (numbered(before), numbered(name));
-    a == b && n > 0 && n + 1 == next
+    let parts = |name: &str| {
+        let of_digits = |c: &char| c.is_ascii_digit();
+        let chars: Vec<char> = name.chars().collect();
+        chars.chunk_by(|a, b| of_digits(a) == of_digits(b)).map(String::from_iter).collect::<Vec<String>>()
+    };
+    let (a, b) = (parts(before), parts(name));
+    let mut other = a.iter().zip(&b).filter(|(a, b)| a != b);
+    let (Some((n, next)), None) = (other.next(), other.next()) else { return false };
+    a.len() == b.len() && n.parse().is_ok_and(|n: u64| n.checked_add(1) == next.parse().ok())
 }
 
 /// The folder of this series. Where the workload's own was there and is not any more, a mount is absent: nothing is copied
@@ -339,13 +346,17 @@ mod tests {
     }
 
     #[test]
-    fn a_log_follows_the_one_of_the_number_before() {
+    fn a_log_follows_the_one_of_the_number_before_it() {
         for (before, name, so) in [
             ("binlog.000009", "binlog.000010", true),
             ("binlog.999999", "binlog.1000000", true),
             ("binlog.000009", "binlog.000011", false),
             ("binlog.000009", "other.000010", false),
-            ("1_9_7.arc", "1_10_7.arc", false),
+            ("1_9_7.arc", "1_10_7.arc", true),
+            ("1_9_7.arc", "1_11_7.arc", false),
+            ("1_9_7.arc", "1_10_8.arc", false),
+            ("1_9_7.arc", "1_10_7.arc.1", false),
+            ("log", "log", false),
         ] {
             assert_eq!(follows(before, name), so, "{before} {name}");
         }
