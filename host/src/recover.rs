@@ -156,7 +156,7 @@ pub async fn recover(places: &Places, patience: Duration) -> Result<Recovered, V
     .await;
     living.close().await;
     // For an agent that asks for its verdict later. The cycle may have left one, and this may be the second attempt.
-    let said = if faults.is_empty() { vec![lost_keeper(&done)] } else { faults.clone() };
+    let said = if faults.is_empty() { vec![lost_keeper(ledger.cycle(), &done)] } else { faults.clone() };
     let mut record = Record::of_a_lost_keeper(ledger.cycle(), "recovery", true, said);
     audit::end_lost(&places.records(), Who::Recovery, &audit::undos(&armed, &closing, Who::Recovery), &mut record);
     if !faults.is_empty() {
@@ -177,11 +177,11 @@ pub async fn recover(places: &Places, patience: Duration) -> Result<Recovered, V
 }
 
 /// What is said of a cycle that lost its keeper, once everything is taken back: by whom and how, one line for each.
-pub fn lost_keeper(done: &[String]) -> Fault {
+pub fn lost_keeper(cycle: &str, done: &[String]) -> Fault {
     let what = if done.is_empty() {
-        "the cycle lost its keeper before anything was frozen.".to_owned()
+        format!("cycle {cycle} lost its keeper before anything was frozen.")
     } else {
-        format!("the cycle lost its keeper; taken back: {}.", done.join(", "))
+        format!("cycle {cycle} lost its keeper; taken back: {}.", done.join(", "))
     };
     Fault::new("SP-CYCLE-011", Exit::Inconsistent, what)
         .done("Nothing stands still.")

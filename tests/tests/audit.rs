@@ -363,12 +363,13 @@ fn a_keeper_that_was_lost_leaves_a_record_that_has_an_end() {
     let (site, _folder) = scene("");
     let old = cycle(&site);
     for (by, both) in [("guard", false), ("recovery", true)] {
-        site.freeze();
+        let id = site.freeze().json["frozen"]["cycle"].as_str().unwrap().to_owned();
         if both {
             site.kill_keeper_and_guard();
             // Nobody has ended it: that shows, once the kernel has closed what the keeper listened on.
             wait_until("it shows", || verify(&site, None).code == Some(3));
-            assert_eq!(site.json(&["recover"]).code, Some(5));
+            let said = site.json(&["recover"]);
+            assert_eq!((said.code, said.cycle()), (Some(5), &*id), "{}", said.text);
         } else {
             site.kill_keeper();
             site.wait_for_the_end();
@@ -376,6 +377,8 @@ fn a_keeper_that_was_lost_leaves_a_record_that_has_an_end() {
         assert_good(&site, old.json["head"].as_str());
         let shown = site.json(&["record", "show"]);
         let entries = shown.json["entries"].as_array().unwrap();
+        let record = site.records().into_iter().find(|r| r["cycle"] == *id).unwrap();
+        assert_eq!(record["began_at"], entries[0]["at"], "{record}");
         // What was sent in check had been written down.
         assert!(sent(entries, "module").contains(&("check", "version")), "{shown:?}");
         let lost = of(entries, "lost");

@@ -908,7 +908,7 @@ impl Attempt<'_> {
             let name = if json["frozen"].is_object() { "frozen" } else { "told" };
             self.said.push(format!("{name} {}", code.map_or("-".into(), |c| c.to_string())));
             assert!(!agent.text().contains("panicked"), "it panicked: {}", agent.text());
-            if name == "told" && json["cycle"].is_string() {
+            if name == "told" && json["verdict"].is_string() {
                 self.consistent = Some(json["exit"] == "done");
                 assert_eq!(code.is_none_or(|c| c == 0), json["exit"] == "done", "{code:?}: {json}");
             } else if name == "told" && code.is_some_and(|c| c != KILLED) && !recovers {

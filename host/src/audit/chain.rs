@@ -88,6 +88,12 @@ pub fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
+/// When a cycle began, by its first entry.
+pub fn began(folder: &Path, cycle: &str) -> Option<String> {
+    let bytes = read(&path(folder, cycle)).ok()?;
+    Walk::of(cycle, &bytes).lines.into_iter().next().map(|first| first.at)
+}
+
 /// The open file.
 #[derive(Debug)]
 pub struct Chain {

@@ -509,8 +509,11 @@ pub fn undos(armed: &[ledger::Entry], closing: &[ledger::Line], by: Who) -> Vec<
 }
 
 /// Ends the record of a cycle that lost its keeper: that it did, what was taken back, the verdict. The record is told its
-/// head, or that there is none: nobody is left frozen for want of it.
+/// head, or that there is none: nobody is left frozen for want of it. And when the cycle began.
 pub fn end_lost(folder: &Path, by: Who, undos: &[Entry], record: &mut Record) {
+    if let Some(at) = chain::began(folder, &record.cycle) {
+        record.began_at = at;
+    }
     let ended = Chain::reopen(folder, &record.cycle).and_then(|mut chain| {
         chain.append(&[What::Lost { by }.into()])?;
         chain.append(undos)?;

@@ -49,7 +49,12 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
         Ok(runtime) => runtime,
         Err(fault) => return screen::faults(context.output, &[fault]),
     };
-    let by_guard = if keeper_lost { taken_back_before(places) } else { Vec::new() };
+    let ledger = file::read(&places.ledger()).ok().flatten().unwrap_or_default();
+    // What the guard of this cycle took back, or the keeper before it was lost.
+    let before: Vec<String> = match keeper_lost {
+        true => ledger.undone().map(|(entry, how)| format!("{} {how}", entry.words())).collect(),
+        false => Vec::new(),
+    };
     match runtime.block_on(recover::recover(places, patience)) {
         Err(faults) => screen::faults(context.output, &faults),
         Ok(recover::Recovered { done, warnings }) => {
@@ -60,12 +65,12 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
                 };
                 return Exit::Done;
             }
-            let done: Vec<String> = by_guard.into_iter().chain(done).collect();
-            let fault = recover::lost_keeper(&done);
+            let done: Vec<String> = before.into_iter().chain(done).collect();
+            let fault = recover::lost_keeper(ledger.cycle(), &done);
             match context.output {
                 super::Output::Json => {
                     let answer = serde_json::json!({
-                        "exit": fault.exit, "taken_back": done, "command": command, "faults": [fault],
+                        "cycle": ledger.cycle(), "exit": fault.exit, "taken_back": done, "command": command, "faults": [fault],
                         "warnings": warnings,
                     });
                     screen::say(answer);
@@ -83,12 +88,6 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
             Exit::Inconsistent
         }
     }
-}
-
-/// What the guard of this cycle took back, or the keeper before it was lost.
-fn taken_back_before(places: &Places) -> Vec<String> {
-    let ledger = file::read(&places.ledger()).ok().flatten().unwrap_or_default();
-    ledger.undone().map(|(entry, how)| format!("{} {how}", entry.words())).collect()
 }
 
 /// Waits until nobody holds the lock any more.

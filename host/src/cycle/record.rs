@@ -198,7 +198,8 @@ impl Record {
 }
 
 impl Record {
-    /// Of a cycle whose keeper is gone, by who took back what it held: the `guard`, or `recovery`.
+    /// Of a cycle whose keeper is gone, by who took back what it held: the `guard`, or `recovery`. It has begun now, until
+    /// somebody knows better.
     pub fn of_a_lost_keeper(cycle: &str, by: &str, was_armed: bool, faults: Vec<Fault>) -> Record {
         let now = jiff::Timestamp::now().to_string();
         Record {
