@@ -10,9 +10,11 @@
 //!   filesystem on it still keeps to itself.
 //!
 //! The image is read from front to back while the filesystem is mounted. That gives one instant, because btrfs never
-//! writes over a block before the superblock has been written that no longer needs it, the superblock comes first, and
-//! the filesystem's own regular commit is put off (`commit=300`): so nothing is written out that nobody asked for.
+//! writes over a block before the superblock has been written that no longer needs it, and the superblock comes first. The
+//! filesystem's own regular commit is put off (`commit=300`), so nothing is written out that nobody asked for; but a sync of
+//! a file that was renamed can be a commit, and what was read while one came is thrown away.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -111,12 +113,31 @@ impl Volume {
     }
 
     /// Copies what the block device holds. Take it before a snapshot: that writes everything out.
+    ///
+    /// # Panics
+    /// When the filesystem commits again and again.
     pub fn block_image(&self) -> BlockImage {
-        let folder = new_folder();
-        let mut copy = Command::new("cp");
-        copy.args(["--sparse=auto", "--reflink=auto"]).arg(image(&self.folder)).arg(image(&folder));
-        succeed(&mut copy, "");
-        BlockImage { folder }
+        for _ in 0..20 {
+            let folder = new_folder();
+            let before = self.generation();
+            let mut copy = Command::new("cp");
+            copy.args(["--sparse=auto", "--reflink=auto"]).arg(image(&self.folder)).arg(image(&folder));
+            succeed(&mut copy, "");
+            if self.generation() == before {
+                return BlockImage { folder };
+            }
+            eprintln!("a commit came while the image was read: it is read again");
+        }
+        panic!("a commit came each time that the image was read");
+    }
+
+    /// Of the superblock that the device holds: each commit has the next.
+    /// <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html>
+    fn generation(&self) -> u64 {
+        let mut generation = [0; 8];
+        let device = std::fs::File::open(image(&self.folder)).unwrap();
+        device.read_exact_at(&mut generation, 0x1_0000 + 0x48).unwrap();
+        u64::from_le_bytes(generation)
     }
 
     /// Loses this volume, and mounts the image instead, as a machine does that starts from it. (The same filesystem can
