@@ -534,6 +534,40 @@ mod newer {
         }
     }
 
+    /// What it has looked at is old when it has waited for others, and is looked at again.
+    #[test]
+    #[ignore = "newer: MySQL 9"]
+    fn the_lock_is_not_sent_behind_what_began_while_others_were_waited_for() {
+        let test = "the_lock_is_not_sent_behind_what_began_while_others_were_waited_for";
+        let Some(programs) = mysql::programs(test) else { return };
+        let [first, other] = [(), ()].map(|()| {
+            let server = programs.private(&[]);
+            server.make_table();
+            server.sql("CREATE TABLE app.plain (a INT) ENGINE = MyISAM;");
+            server
+        });
+        first.sql("CREATE TABLE app.seen (a INT PRIMARY KEY); INSERT INTO app.seen VALUES (1);");
+        let both = [&first, &other].map(|s| configuration(s, "stall_budget = 8\n"));
+        let site = Site::with(&format!("{}{}", both[0], both[1].replace("[workload orders]", "[workload other]")));
+        let waited_for = other.busy_with("SELECT SLEEP(3)");
+        let freezing = site.start(&["freeze"]);
+        // Once in prepare; and then when nothing is in the lock's way.
+        let looked = "SELECT SUM(count_star) FROM performance_schema.events_statements_summary_by_digest \
+                      WHERE digest_text LIKE 'SET SESSION `lock_wait_timeout`%';";
+        wait_until("it has looked", || first.sql(looked).trim() == "2");
+        let statement = first.busy_with("SELECT SLEEP(3600) FROM app.seen FOR SHARE");
+        let said = Said::of(freezing.end());
+        assert_eq!(waited_for.end().code, Some(0));
+        said.assert_fault(4, "SP-DB-014");
+        assert!(said.text.contains("it was not sent"), "{}", said.text);
+        for server in [&first, &other] {
+            assert_eq!(ours(server), "", "{}", said.text);
+        }
+        // The table is open to everybody.
+        assert_eq!(first.sql("SELECT COUNT(*) FROM app.seen;"), "1\n");
+        drop(statement);
+    }
+
     #[test]
     #[ignore = "newer: MySQL 9"]
     fn a_table_that_somebody_has_locked_costs_the_stall_budget_and_no_more() {

@@ -25,6 +25,9 @@ use crate::ledger::{self, Answered, Entry};
 use crate::sys::disk::is_plain;
 use crate::sys::{ownership, process};
 
+/// For so long a module may rely on what it has looked at before it freezes.
+const FRESH: Duration = Duration::from_millis(50);
+
 impl Broker {
     /// Whether both are the same running server, or share a database that is a file.
     pub fn is_the_same_as(&self, other: &Broker) -> bool {
@@ -166,7 +169,6 @@ impl Broker {
         let key = self.key(&statement.session, database)?;
         let arguments = &self.with_paths(statement, arguments)?;
         let (deadline, effect) = (self.deadline, statement.effect);
-        let stops = statement.stops.unwrap_or(Stops::Writes);
         // Every statement is in the audit record, so there is an end to them.
         self.statements_left = self
             .statements_left
@@ -175,7 +177,7 @@ impl Broker {
         let statement = self.statement(name)?;
         match effect {
             Effect::Freeze => {
-                self.wait_for_the_others(stops).await?;
+                self.wait_for_the_others().await?;
                 self.freeze(name, &key, arguments, deadline).await
             }
             Effect::Undo => {
@@ -194,8 +196,9 @@ impl Broker {
     }
 
     /// Waits, before anything is held, until all workloads have come as far. The clock of `timeout` begins with the first that
-    /// is held in prepare; and no writer waits while another workload's freeze still looks at something.
-    async fn wait_for_the_others(&mut self, stops: Stops) -> Result<(), StatementError> {
+    /// is held in prepare; and no writer waits while another workload's freeze still looks at something. What the module
+    /// itself had looked at is old then: see [`Broker::begins_anew`].
+    async fn wait_for_the_others(&mut self) -> Result<(), StatementError> {
         let longest = self.deadline.saturating_duration_since(Instant::now());
         match self.phase {
             Phase::Prepare => {
@@ -203,11 +206,15 @@ impl Broker {
                 let come = timeout(longest, self.book.all_have_come()).await;
                 come.map_err(|_| StatementError::TimedOut)
             }
-            Phase::Freeze if stops == Stops::Writes && self.writes_stopped.is_none() => {
-                self.has_come();
-                // It needs the rest itself.
-                let _ = timeout(longest / 2, self.book.all_have_come()).await;
-                Ok(())
+            Phase::Freeze => {
+                if !self.come {
+                    let came = Instant::now();
+                    self.has_come();
+                    // It needs the rest itself.
+                    let _ = timeout(longest / 2, self.book.all_have_come()).await;
+                    self.waited_long = came.elapsed() > FRESH;
+                }
+                if self.waited_long { Err(StatementError::TimedOut) } else { Ok(()) }
             }
             _ => Ok(()),
         }

@@ -129,6 +129,8 @@ pub struct Broker {
     sent: bool,
     /// In this phase it has come to what holds something, or to its end.
     come: bool,
+    /// In freeze: there it waited long for the others.
+    waited_long: bool,
 }
 
 impl Broker {
@@ -152,6 +154,7 @@ impl Broker {
             statements_left: MOST_STATEMENTS,
             sent: false,
             come: false,
+            waited_long: false,
             workload,
             manifest,
             reach,
@@ -190,6 +193,12 @@ impl Broker {
         if !std::mem::replace(&mut self.come, true) {
             self.book.has_come();
         }
+    }
+
+    /// Whether freeze is to be called once more: its module waited for the others, was refused its first freezing
+    /// statement, and is to look again at whatever it looks at before.
+    pub fn begins_anew(&mut self) -> bool {
+        std::mem::take(&mut self.waited_long)
     }
 
     /// The deadline of the phase.

@@ -420,7 +420,11 @@ impl Run {
 
     async fn try_freeze(&mut self, deadline: Instant) -> Result<(), Fault> {
         let name = self.name();
-        match self.call(Phase::Freeze, deadline).await? {
+        let mut frozen = self.call(Phase::Freeze, deadline).await;
+        if self.broker.begins_anew() {
+            frozen = self.call(Phase::Freeze, deadline).await;
+        }
+        match frozen? {
             Outcome::Point(point) => self.point = point.into_iter().take(MOST_COORDINATES).collect(),
             _ => return Err(self.unexpected(Phase::Freeze)),
         }
