@@ -74,8 +74,8 @@ pub trait Workload {
 
     /// Short: from here writers may wait. Gives the coordinates from which a log could be rolled forward.
     ///
-    /// The first freezing statement waits until other workloads are about to stop writes, too. Where that takes long it is not
-    /// sent but fails, and the host calls `freeze` once more: what was looked at before it is old by then.
+    /// The first freezing statement waits until other workloads are about to freeze, too. Where that takes long it is refused, and
+    /// the host calls `freeze` once more: what was looked at before it is old by then.
     ///
     /// # Errors
     /// The freeze failed; the host undoes what was taken.

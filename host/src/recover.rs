@@ -156,7 +156,7 @@ pub async fn recover(places: &Places, patience: Duration) -> Result<Recovered, V
     .await;
     living.close().await;
     // For an agent that asks for its verdict later. The cycle may have left one, and this may be the second attempt.
-    let said = if faults.is_empty() { vec![lost_keeper(ledger.cycle(), &done)] } else { faults.clone() };
+    let said = if faults.is_empty() { vec![lost_keeper(Some(ledger.cycle()), &done)] } else { faults.clone() };
     let mut record = Record::of_a_lost_keeper(ledger.cycle(), "recovery", true, said);
     audit::end_lost(&places.records(), Who::Recovery, &audit::undos(&armed, &closing, Who::Recovery), &mut record);
     if !faults.is_empty() {
@@ -176,12 +176,14 @@ pub async fn recover(places: &Places, patience: Duration) -> Result<Recovered, V
     Ok(Recovered { done, warnings: record.warnings })
 }
 
-/// What is said of a cycle that lost its keeper, once everything is taken back: by whom and how, one line for each.
-pub fn lost_keeper(cycle: &str, done: &[String]) -> Fault {
-    let what = if done.is_empty() {
-        format!("cycle {cycle} lost its keeper before anything was frozen.")
-    } else {
-        format!("cycle {cycle} lost its keeper; taken back: {}.", done.join(", "))
+/// What is said of a cycle that lost its keeper, once everything is taken back: by whom and how, one line for each. `None` where
+/// it had not begun: then what was taken back is of the one before it.
+pub fn lost_keeper(cycle: Option<&str>, done: &[String]) -> Fault {
+    let what = match (cycle, done.join(", ")) {
+        (Some(cycle), done) if done.is_empty() => format!("cycle {cycle} lost its keeper before anything was frozen."),
+        (Some(cycle), done) => format!("cycle {cycle} lost its keeper; taken back: {done}."),
+        (None, done) if done.is_empty() => "the keeper was lost before its cycle began.".into(),
+        (None, done) => format!("the keeper was lost before its cycle began; of the one before, taken back: {done}."),
     };
     Fault::new("SP-CYCLE-011", Exit::Inconsistent, what)
         .done("Nothing stands still.")

@@ -908,6 +908,10 @@ impl Attempt<'_> {
             let name = if json["frozen"].is_object() { "frozen" } else { "told" };
             self.said.push(format!("{name} {}", code.map_or("-".into(), |c| c.to_string())));
             assert!(!agent.text().contains("panicked"), "it panicked: {}", agent.text());
+            if json["taken_back"].is_array() && !recovers {
+                let begun = self.what.step != "keeper.locked";
+                assert_eq!(json["cycle"].is_string(), begun, "{json}");
+            }
             if name == "told" && json["verdict"].is_string() {
                 self.consistent = Some(json["exit"] == "done");
                 assert_eq!(code.is_none_or(|c| c == 0), json["exit"] == "done", "{code:?}: {json}");

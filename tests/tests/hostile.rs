@@ -87,7 +87,7 @@ const IN_PREPARE: [Case; 9] = [
 ];
 
 /// While writers wait.
-const IN_FREEZE: [Case; 15] = [
+const IN_FREEZE: [Case; 16] = [
     case("loops-in-freeze", 4, BROKEN, "freeze failed: the module ran longer than it may"),
     case("traps-in-freeze", 4, BROKEN, "freeze failed: the module trapped"),
     case("panics-in-freeze", 4, BROKEN, "this one panics"),
@@ -97,6 +97,7 @@ const IN_FREEZE: [Case; 15] = [
     // Several walls stand at the same instant, and any of them may be the first.
     case("answers-too-late", 4, "SP-", ""),
     case("answers-at-the-last-moment", 0, NO_FAULT, ""),
+    case("freezes-at-the-last-moment", 0, NO_FAULT, ""),
     case("asks-the-time-without-end", 4, BROKEN, "ran longer than it may"),
     case("repeats-a-statement-without-end", 4, "SP-", "freeze failed"),
     case("sends-a-huge-message", 4, "SP-DB-014", "bytes of state"),

@@ -317,6 +317,39 @@ fn the_others_are_not_kept_when_one_fails_at_once() {
     assert!(!sqlite::is_locked(&scene.file("app.db")) && !sqlite::is_locked(&bad));
 }
 
+/// Nobody stands still for one that has not come to its freeze yet, but for half of the time; and who waited for it still has
+/// all of its own.
+#[test]
+fn one_that_takes_its_time_costs_the_others_half_of_it_at_most() {
+    let test = "one_that_takes_its_time_costs_the_others_half_of_it_at_most";
+    let Some(scene) = Scene::new(test, &[("*", "stall_budget = 4\n")]) else { return };
+    let slow = scene.file("slow.db");
+    sqlite::make(&slow, Journal::Wal);
+    let section = format!("[workload slow]\nworkload_name = hostile\nstall_budget = 4\ndbnames = {}\n", slow.display());
+    scene.site.add_to_configuration(&section);
+    scene.site.install_guest("freezes-at-the-last-moment");
+    let writers = scene.writers();
+    let said = scene.site.json(&["run", "--", "true"]);
+    said.assert_still();
+    let took = said.workload("slow")["phases"]["freeze_us"].as_u64().unwrap();
+    for name in ["shop", "cache", "app", "held"] {
+        let stood = said.workload(name)["standstill_us"].as_u64().unwrap();
+        assert!(stood < took * 3 / 4, "{name} stood still for {stood} µs, of {took}: {}", said.text);
+    }
+    // What they were refused meanwhile is no module's fault.
+    assert!(scene.site.entries(&said).iter().all(|e| e["entry"] != "refusal"), "{:?}", scene.site.entries(&said));
+    for (name, writers) in writers {
+        let log = writers.stop();
+        assert!(log.errors.is_empty(), "{name}: {:?}", log.errors);
+        assert!(
+            log.longest_gap() < Duration::from_micros(took * 3 / 4),
+            "{name}: {:?} of {took} µs",
+            log.longest_gap()
+        );
+    }
+    assert_nothing_is_left(&scene.site);
+}
+
 /// `on_failure` is of the workload that fails: without that one the cycle goes on, and its verdict is the worst of all.
 #[test]
 fn on_failure_is_said_of_each() {

@@ -88,12 +88,6 @@ pub fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// When a cycle began, by its first entry.
-pub fn began(folder: &Path, cycle: &str) -> Option<String> {
-    let bytes = read(&path(folder, cycle)).ok()?;
-    Walk::of(cycle, &bytes).lines.into_iter().next().map(|first| first.at)
-}
-
 /// The open file.
 #[derive(Debug)]
 pub struct Chain {
@@ -280,12 +274,21 @@ fn superfluous(folder: &Path, newest: Option<&str>, keep: usize) -> io::Result<V
 }
 
 fn first(folder: &Path, cycle: &str) -> io::Result<Begin> {
-    let mut line = Vec::new();
-    BufReader::new(File::open(path(folder, cycle))?).take(LONGEST_FIRST).read_until(b'\n', &mut line)?;
-    match serde_json::from_slice::<Line>(&line)?.what {
+    match first_line(folder, cycle)?.what {
         What::Begin(begin) => Ok(begin),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
+}
+
+fn first_line(folder: &Path, cycle: &str) -> io::Result<Line> {
+    let mut line = Vec::new();
+    BufReader::new(File::open(path(folder, cycle))?).take(LONGEST_FIRST).read_until(b'\n', &mut line)?;
+    Ok(serde_json::from_slice(&line)?)
+}
+
+/// When a cycle began, by its first entry.
+pub fn began(folder: &Path, cycle: &str) -> Option<String> {
+    first_line(folder, cycle).ok().map(|first| first.at)
 }
 
 /// The file of a cycle.

@@ -14,7 +14,7 @@ use stillpoint_contract::manifest::{
 use stillpoint_contract::message::{Phase, Rows, StatementError, Value, only};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Broker, Frozen, Kept, Proof, SessionKey, allowed, not_in_this_phase};
+use super::{Broker, Frozen, Kept, Proof, SessionKey, allowed, look_again, not_in_this_phase};
 use crate::audit::{self, Digest, MOST_STATEMENTS, Outcome, Sender, Ticket};
 use crate::client::quote::render;
 use crate::client::session::Session;
@@ -203,7 +203,7 @@ impl Broker {
         match self.phase {
             Phase::Prepare => {
                 self.has_come();
-                let come = timeout(longest, self.book.all_have_come()).await;
+                let come = timeout(longest, self.book.gathering.all_have_come()).await;
                 come.map_err(|_| StatementError::TimedOut)
             }
             Phase::Freeze => {
@@ -211,10 +211,10 @@ impl Broker {
                     let came = Instant::now();
                     self.has_come();
                     // It needs the rest itself.
-                    let _ = timeout(longest / 2, self.book.all_have_come()).await;
-                    self.waited_long = came.elapsed() > FRESH;
+                    let _ = timeout(longest / 2, self.book.gathering.all_have_come()).await;
+                    self.waited = Some(came.elapsed()).filter(|waited| *waited > FRESH);
                 }
-                if self.waited_long { Err(StatementError::TimedOut) } else { Ok(()) }
+                if self.waited.is_some() { Err(look_again()) } else { Ok(()) }
             }
             _ => Ok(()),
         }

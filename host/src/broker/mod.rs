@@ -11,6 +11,7 @@ pub mod state;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use stillpoint_contract::manifest::{Each, Effect, Expected, Interface, Lasts, Manifest, Snapshot, Statement, Stops};
 use stillpoint_contract::message::{Notice, Phase, Reply, Request, Severity, StatementError, Value};
@@ -129,8 +130,8 @@ pub struct Broker {
     sent: bool,
     /// In this phase it has come to what holds something, or to its end.
     come: bool,
-    /// In freeze: there it waited long for the others.
-    waited_long: bool,
+    /// In freeze: for so long it waited there for the others, and is to look again.
+    waited: Option<Duration>,
 }
 
 impl Broker {
@@ -154,7 +155,7 @@ impl Broker {
             statements_left: MOST_STATEMENTS,
             sent: false,
             come: false,
-            waited_long: false,
+            waited: None,
             workload,
             manifest,
             reach,
@@ -191,14 +192,14 @@ impl Broker {
     /// All slow work of this workload is done, or will never be: the others need not wait for it any more.
     pub fn has_come(&mut self) {
         if !std::mem::replace(&mut self.come, true) {
-            self.book.has_come();
+            self.book.gathering.one_has_come();
         }
     }
 
-    /// Whether freeze is to be called once more: its module waited for the others, was refused its first freezing
-    /// statement, and is to look again at whatever it looks at before.
-    pub fn begins_anew(&mut self) -> bool {
-        std::mem::take(&mut self.waited_long)
+    /// Whether freeze is to be called once more, and how long it had waited for the others: its module was refused its first
+    /// freezing statement, and is to look again at whatever it looks at before.
+    pub fn begins_anew(&mut self) -> Option<Duration> {
+        self.waited.take()
     }
 
     /// The deadline of the phase.
@@ -249,7 +250,9 @@ impl Broker {
             Request::Run { statement, database, arguments } => {
                 self.sent = false;
                 let rows = self.run_for_module(&statement, database.as_deref(), &arguments).await;
-                if let (Err(error), false) = (&rows, self.sent) {
+                if let (Err(error), false) = (&rows, self.sent)
+                    && *error != look_again()
+                {
                     self.refused(&statement, why(error));
                 }
                 Reply::Rows(rows)
@@ -371,6 +374,11 @@ fn allowed(effect: Effect, stops: Option<Stops>, phase: Phase) -> bool {
         // The host alone ends sessions.
         Effect::Cancel => false,
     }
+}
+
+/// What the module is told that waited for the others.
+fn look_again() -> StatementError {
+    StatementError::Refused("other workloads were waited for, and freeze is called once more".into())
 }
 
 /// The interface, and what of it.

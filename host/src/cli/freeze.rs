@@ -5,6 +5,7 @@ use crate::fault::Exit;
 use crate::keeper::control::{Ask, Say, Status};
 
 pub fn freeze(context: &Context) -> Exit {
+    let before = recover::cycle_of_ledger(&context.places);
     let mut agent = match agent::start(context, false) {
         Ok(agent) => agent,
         Err(fault) => return screen::faults(context.output, &[fault]),
@@ -34,7 +35,7 @@ pub fn freeze(context: &Context) -> Exit {
             Some(Say::Refused(faults)) => return screen::faults(context.output, &faults),
             Some(Say::Event(event)) => progress.show(&event),
             Some(Say::Status(_)) => {}
-            None => return recover::lost_keeper(context, None),
+            None => return recover::lost_keeper(context, &before, None),
         }
     }
 }

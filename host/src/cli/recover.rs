@@ -7,7 +7,7 @@ use crate::crash;
 use crate::fault::{Exit, Fault};
 use crate::keeper::ENDING;
 use crate::keeper::places::Places;
-use crate::ledger::file;
+use crate::ledger::{Ledger, file};
 use crate::recover;
 use crate::sys::disk;
 
@@ -15,16 +15,17 @@ use crate::sys::disk;
 const GUARD: Duration = Duration::from_secs(75);
 
 /// The keeper died under a command that waited for it: the guard takes back what it held, and what that one could not is
-/// taken back here.
-pub fn lost_keeper(context: &Context, command: Option<String>) -> Exit {
-    recover_after(context, true, Duration::ZERO, command)
+/// taken back here. `before` is the cycle whose ledger was there when the keeper was started.
+pub fn lost_keeper(context: &Context, before: &str, command: Option<String>) -> Exit {
+    recover_after(context, Some(before), Duration::ZERO, command)
 }
 
 pub fn recover(context: &Context, patience: Duration) -> Exit {
-    recover_after(context, false, patience, None)
+    recover_after(context, None, patience, None)
 }
 
-fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, command: Option<String>) -> Exit {
+fn recover_after(context: &Context, before: Option<&str>, patience: Duration, command: Option<String>) -> Exit {
+    let keeper_lost = before.is_some();
     let places = &context.places;
     crash::under(&places.run);
     if let Err(e) = places.make() {
@@ -49,11 +50,12 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
         Ok(runtime) => runtime,
         Err(fault) => return screen::faults(context.output, &[fault]),
     };
-    let ledger = file::read(&places.ledger()).ok().flatten().unwrap_or_default();
+    let ledger = ledger(places);
+    let cycle = Some(ledger.cycle()).filter(|cycle| before != Some(cycle));
     // What the guard of this cycle took back, or the keeper before it was lost.
-    let before: Vec<String> = match keeper_lost {
-        true => ledger.undone().map(|(entry, how)| format!("{} {how}", entry.words())).collect(),
-        false => Vec::new(),
+    let by_others: Vec<String> = match cycle.filter(|_| keeper_lost) {
+        Some(_) => ledger.undone().map(|(entry, how)| format!("{} {how}", entry.words())).collect(),
+        None => Vec::new(),
     };
     match runtime.block_on(recover::recover(places, patience)) {
         Err(faults) => screen::faults(context.output, &faults),
@@ -65,12 +67,12 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
                 };
                 return Exit::Done;
             }
-            let done: Vec<String> = before.into_iter().chain(done).collect();
-            let fault = recover::lost_keeper(ledger.cycle(), &done);
+            let done: Vec<String> = by_others.into_iter().chain(done).collect();
+            let fault = recover::lost_keeper(cycle, &done);
             match context.output {
                 super::Output::Json => {
                     let answer = serde_json::json!({
-                        "cycle": ledger.cycle(), "exit": fault.exit, "taken_back": done, "command": command, "faults": [fault],
+                        "cycle": cycle, "exit": fault.exit, "taken_back": done, "command": command, "faults": [fault],
                         "warnings": warnings,
                     });
                     screen::say(answer);
@@ -88,6 +90,16 @@ fn recover_after(context: &Context, keeper_lost: bool, patience: Duration, comma
             Exit::Inconsistent
         }
     }
+}
+
+/// The ledger that is there, or an empty one.
+fn ledger(places: &Places) -> Ledger {
+    file::read(&places.ledger()).ok().flatten().unwrap_or_default()
+}
+
+/// The cycle whose ledger is there; empty where there is none.
+pub fn cycle_of_ledger(places: &Places) -> String {
+    ledger(places).cycle().to_owned()
 }
 
 /// Waits until nobody holds the lock any more.

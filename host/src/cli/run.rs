@@ -41,6 +41,7 @@ struct Run<'c> {
 }
 
 pub fn run(context: &Context, command: &[String]) -> Exit {
+    let before = recover::cycle_of_ledger(&context.places);
     let ended = match runtime() {
         Ok(runtime) => runtime.block_on(cycle(context, command)),
         Err(fault) => return screen::faults(context.output, &[fault]),
@@ -48,7 +49,7 @@ pub fn run(context: &Context, command: &[String]) -> Exit {
     match ended {
         Ended::Told(exit) => exit,
         // Recovery has a runtime of its own.
-        Ended::KeeperLost(words) => recover::lost_keeper(context, words),
+        Ended::KeeperLost(words) => recover::lost_keeper(context, &before, words),
     }
 }
 

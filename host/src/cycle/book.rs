@@ -9,6 +9,7 @@ use stillpoint_contract::manifest::Lasts;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
+use super::gathering::Gathering;
 use crate::audit::{Audit, Who};
 use crate::crash::{self, Step};
 use crate::events::Events;
@@ -57,9 +58,8 @@ pub struct Book {
     first_freeze: Cell<Option<Instant>>,
     last_undo: Cell<Option<Instant>>,
     began: Notify,
-    /// How many workloads have not come yet to what holds something, or to the end of the phase.
-    awaited: Cell<usize>,
-    all_have_come: Notify,
+    /// Of the workloads that prepare, or freeze: each has come when it is about to hold something, or is at its end.
+    pub gathering: Gathering,
 }
 
 impl Book {
@@ -92,8 +92,7 @@ impl Book {
             first_freeze: Cell::new(None),
             last_undo: Cell::new(None),
             began: Notify::new(),
-            awaited: Cell::new(0),
-            all_have_come: Notify::new(),
+            gathering: Gathering::default(),
         }
     }
 
@@ -234,27 +233,6 @@ impl Book {
     pub async fn end_guard(&self) {
         if let Some(guard) = self.guard.lock().await.take() {
             guard.end().await;
-        }
-    }
-
-    /// So many workloads begin to prepare, or to freeze.
-    pub fn awaits(&self, workloads: usize) {
-        self.awaited.set(workloads);
-    }
-
-    /// One of them has come to what holds something, or to its end.
-    pub fn has_come(&self) {
-        self.awaited.set(self.awaited.get().saturating_sub(1));
-        if self.awaited.get() == 0 {
-            self.all_have_come.notify_waiters();
-        }
-    }
-
-    /// Waits until all of them have.
-    pub async fn all_have_come(&self) {
-        let come = self.all_have_come.notified();
-        if self.awaited.get() > 0 {
-            come.await;
         }
     }
 

@@ -101,7 +101,7 @@ impl Run {
         }
     }
 
-    fn not_synced(&self, why: &str) -> Fault {
+    pub(super) fn not_synced(&self, why: &str) -> Fault {
         Fault::new("SP-DB-017", Exit::NotFrozen, format!("the filesystem of its data could not be synced: {why}."))
             .of(self.name())
             .done("What it held is taken back.")

@@ -6,22 +6,24 @@ pub mod book;
 mod data;
 pub mod engine;
 mod filesystems;
+pub mod gathering;
 pub mod point;
 pub mod record;
 mod run;
 mod syncs;
 mod thaw;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::{join_all, try_join, try_join_all};
+use futures_util::future::{join_all, try_join};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::audit;
 use crate::client::session::Session;
@@ -32,11 +34,13 @@ use crate::events::Events;
 use crate::fault::{Exit, Fault};
 use crate::guard::packet::AtHand;
 use crate::guard::{self, Guard};
+use crate::sys::disk::Filesystem;
 use crate::trust::Verified;
 use book::Book;
 use filesystems::Filesystems;
+use gathering::Gathering;
 use record::{Record, Verdict, WorkloadRecord, microseconds};
-use run::Run;
+use run::{GivenUp, Run};
 use syncs::Syncs;
 
 /// How long those of one order are waited for before the next are thawed.
@@ -178,7 +182,7 @@ impl Cycle {
         }
         crash::step(Step::Guarded);
         self.events.publish("cycle.prepare", None, serde_json::json!({ "cycle": self.id }));
-        self.book.awaits(self.runs.iter().filter(|r| r.faults.is_empty()).count());
+        self.book.gathering.begin(self.runs.iter().filter(|r| r.faults.is_empty()).count());
         join_all(self.runs.iter_mut().filter(|r| r.faults.is_empty()).map(Run::prepare)).await;
         if self.must_give_up() {
             return false;
@@ -187,17 +191,7 @@ impl Cycle {
         self.events.publish("cycle.freeze", None, serde_json::json!({ "cycle": self.id }));
         self.take_back_failed().await;
         for order in self.orders() {
-            let group = self.runs.iter_mut().filter(|r| r.faults.is_empty() && r.order() == order);
-            let (durable, mut others): (Vec<_>, Vec<_>) = group.partition(|r| r.durable);
-            self.book.awaits(durable.len() + others.len());
-            // One sync of a filesystem for all who need it, and those who do not are frozen meanwhile.
-            let written = async {
-                try_join_all(others.iter_mut().map(|r| r.freeze())).await?;
-                try_join_all(others.iter_mut().filter(|r| r.faults.is_empty()).map(|r| r.write_out())).await
-            };
-            // When one gives up, the others stand still for nothing: what is still under way is dropped, and taken back by
-            // the host.
-            if try_join(try_join_all(durable.into_iter().map(Run::freeze)), written).await.is_err() {
+            if self.freeze_together(order).await.is_err() {
                 return false;
             }
         }
@@ -213,6 +207,38 @@ impl Cycle {
         }
         self.frozen = Some(Timestamp::now());
         true
+    }
+
+    /// Freezes all of one order beside each other. One sync of a filesystem for all who need it, once they hold; those who do
+    /// not are frozen meanwhile.
+    ///
+    /// # Errors
+    /// When there will be no snapshot: then the others stand still for nothing, and what is still under way is dropped, and
+    /// taken back by the host.
+    async fn freeze_together(&mut self, order: (u32, bool)) -> Result<(), GivenUp> {
+        let (began, gathering) = (Instant::now(), &self.book.gathering);
+        let group = self.runs.iter_mut().filter(|r| r.faults.is_empty() && r.order() == order);
+        let mut group: Vec<&mut Run> = group.collect();
+        let longest = group.iter().map(|r| r.longest_freeze()).max().unwrap_or_default();
+        gathering.begin(group.len());
+        let (unwritten, needing) = (Gathering::default(), || group.iter().filter(|r| !r.durable));
+        unwritten.begin(needing().count());
+        let filesystems: BTreeMap<u64, Filesystem> =
+            needing().flat_map(|r| r.filesystems.iter().map(|f| (f.device, f.clone()))).collect();
+        let synced = async {
+            unwritten.all_have_come().await;
+            // From when the first may have stopped writes.
+            let half = began + longest / 2;
+            let until = gathering.complete_since().unwrap_or(half).min(half) + longest;
+            let synced = filesystems.into_iter().map(async |(device, one)| {
+                let synced = timeout_at(until, syncs::sync(one)).await;
+                (device, synced.unwrap_or_else(|_| Err("it took too long".into())))
+            });
+            Ok(join_all(synced).await.into_iter().collect())
+        };
+        let ((), synced) = try_join(all(group.iter_mut().map(|r| r.freeze(&unwritten))), synced).await?;
+        let frozen = group.into_iter().filter(|r| !r.durable && r.faults.is_empty());
+        all(frozen.map(async |r| r.is_written(&synced).await)).await
     }
 
     /// Ends when `timeout` has passed since the first freezing statement.
@@ -253,7 +279,7 @@ impl Cycle {
     }
 
     /// The orders in which workloads freeze, the first first.
-    fn orders(&self) -> std::collections::BTreeSet<(u32, bool)> {
+    fn orders(&self) -> BTreeSet<(u32, bool)> {
         self.runs.iter().map(Run::order).collect()
     }
 
@@ -375,6 +401,13 @@ impl Cycle {
             command: None,
         }
     }
+}
+
+/// Waits for all of them, or for the first without which there will be no snapshot.
+async fn all(runs: impl Iterator<Item: Future<Output = Result<(), GivenUp>>>) -> Result<(), GivenUp> {
+    let mut runs: FuturesUnordered<_> = runs.collect();
+    while runs.try_next().await?.is_some() {}
+    Ok(())
 }
 
 /// Why a thaw began.

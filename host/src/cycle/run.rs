@@ -1,5 +1,6 @@
 //! One workload in its cycle: what is asked of its module, and what is made of the answers.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Cycle;
 use super::book::Book;
 use super::engine::{self, Component, Engine, Stopped};
+use super::gathering::Gathering;
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
 use super::syncs::Syncs;
@@ -354,52 +356,56 @@ impl Run {
         Ok(())
     }
 
-    /// One whose commits are not on disk by themselves stands only after [`Run::write_out`].
+    /// `unwritten` are those whose commits are not on disk by themselves: they stand only when [`Run::is_written`].
     ///
     /// # Errors
     /// When nothing may be snapshotted any more.
-    pub(super) async fn freeze(&mut self) -> Result<(), GivenUp> {
+    pub(super) async fn freeze(&mut self, unwritten: &Gathering) -> Result<(), GivenUp> {
         let began = Instant::now();
         self.broker.is_awaited();
         let frozen = self.try_freeze(began + self.longest_freeze()).await;
         self.broker.has_come();
-        self.has_frozen(frozen, self.durable, began).await
-    }
-
-    /// Syncs where its data lies, in what its freeze has left of its time: what it waited for the others does not count.
-    ///
-    /// # Errors
-    /// When nothing may be snapshotted any more.
-    pub(super) async fn write_out(&mut self) -> Result<(), GivenUp> {
-        let took = Duration::from_micros(self.phases.freeze_us);
-        let waited = self.frozen_at.map(|at| at.elapsed()).unwrap_or_default();
-        let began = Instant::now().checked_sub(waited + took).unwrap_or_else(Instant::now);
-        let synced = self.sync(began + waited + self.longest_freeze()).await;
-        self.has_frozen(synced, true, began).await
-    }
-
-    fn longest_freeze(&self) -> Duration {
-        self.broker.workload.stall_budget + SLACK
-    }
-
-    async fn has_frozen(&mut self, frozen: Result<(), Fault>, stands: bool, began: Instant) -> Result<(), GivenUp> {
-        (self.stands, self.stood) = (frozen.is_ok() && stands, frozen.is_ok() && stands);
-        let mut gone_on = Ok(());
-        if let Err(fault) = frozen {
-            self.blocked = self.refused;
-            self.faults.push(fault);
-            // At once: its writers do not wait for what becomes of the others. Where it is all or nothing, those are thawed
-            // now, and do not wait for it either.
-            if self.must_freeze() {
-                gone_on = Err(GivenUp);
-            } else {
-                self.take_back().await;
-                self.name_who_blocks();
-            }
+        if !self.durable {
+            unwritten.one_has_come();
         }
+        let gone_on = self.stands_after(frozen, self.durable).await;
         self.phases.freeze_us = microseconds(began.elapsed());
         self.frozen_at = Some(Instant::now());
         gone_on
+    }
+
+    /// The filesystems were synced, each of these devices with this outcome.
+    ///
+    /// # Errors
+    /// When nothing may be snapshotted any more.
+    pub(super) async fn is_written(&mut self, synced: &BTreeMap<u64, Result<(), String>>) -> Result<(), GivenUp> {
+        let why = |f: &Filesystem| match synced.get(&f.device) {
+            Some(Ok(())) => None,
+            Some(Err(why)) => Some(why.as_str()),
+            None => Some("nobody did"),
+        };
+        let failed = self.filesystems.iter().find_map(why).map(|why| self.not_synced(why));
+        self.stands_after(failed.map_or(Ok(()), Err), true).await
+    }
+
+    /// The longest that its freeze may take.
+    pub(super) fn longest_freeze(&self) -> Duration {
+        self.broker.workload.stall_budget + SLACK
+    }
+
+    async fn stands_after(&mut self, frozen: Result<(), Fault>, stands: bool) -> Result<(), GivenUp> {
+        (self.stands, self.stood) = (frozen.is_ok() && stands, frozen.is_ok() && stands);
+        let Err(fault) = frozen else { return Ok(()) };
+        self.blocked = self.refused;
+        self.faults.push(fault);
+        // Where it is all or nothing, the others are thawed now, and do not wait for this one either.
+        if self.must_freeze() {
+            return Err(GivenUp);
+        }
+        // At once: its writers do not wait for what becomes of the others.
+        self.take_back().await;
+        self.name_who_blocks();
+        Ok(())
     }
 
     /// Whether nothing may be snapshotted without it.
@@ -418,12 +424,18 @@ impl Run {
         }
     }
 
-    async fn try_freeze(&mut self, deadline: Instant) -> Result<(), Fault> {
+    async fn try_freeze(&mut self, mut deadline: Instant) -> Result<(), Fault> {
         let name = self.name();
         let mut frozen = self.call(Phase::Freeze, deadline).await;
-        if self.broker.begins_anew() {
+        if let Some(waited) = self.broker.begins_anew()
+            && self.engine.as_ref().is_some_and(|e| !e.is_lost())
+        {
+            // Nobody waited for it meanwhile.
+            deadline += waited;
             frozen = self.call(Phase::Freeze, deadline).await;
         }
+        // From here on it holds no more than it does.
+        self.broker.has_come();
         match frozen? {
             Outcome::Point(point) => self.point = point.into_iter().take(MOST_COORDINATES).collect(),
             _ => return Err(self.unexpected(Phase::Freeze)),
@@ -504,6 +516,7 @@ impl Run {
         let Some(engine) = self.engine.as_mut() else {
             return Err(Fault::new("SP-ENGINE-001", Exit::Internal, "there is no engine.").of(name));
         };
+        self.refused = false;
         let stopped = match engine.call(phase, &self.plan, deadline, &mut self.broker).await {
             Ok(outcome) => return Ok(outcome),
             Err(stopped) => stopped,

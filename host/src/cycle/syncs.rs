@@ -11,7 +11,7 @@ use crate::sys::disk::Filesystem;
 
 type Sync = Shared<LocalBoxFuture<'static, Result<(), String>>>;
 
-/// Of one filesystem: the sync that runs, and the one that begins after it, for all who come meanwhile.
+/// Of one filesystem: the sync that runs, and the one that begins when it ends, for all who come meanwhile.
 #[derive(Default)]
 struct Turns {
     running: Option<Sync>,
@@ -23,8 +23,7 @@ struct Turns {
 pub struct Syncs(Rc<RefCell<BTreeMap<u64, Turns>>>);
 
 impl Syncs {
-    /// Syncs a filesystem, on a thread that may block: by a sync that begins after this was called. Those who come at once
-    /// share it.
+    /// Syncs a filesystem, on a thread that may block: by a sync that begins after this was called.
     ///
     /// # Errors
     /// In words.
@@ -40,25 +39,35 @@ impl Syncs {
         if let Some(next) = &turns.next {
             return next.clone();
         }
-        let (before, all) = (turns.running.clone(), Rc::clone(&self.0));
-        let after = async move {
-            if let Some(before) = before {
-                let _ = before.await;
+        match turns.running.as_ref().filter(|running| running.peek().is_none()).cloned() {
+            None => {
+                let sync = sync(filesystem).boxed_local().shared();
+                turns.running = Some(sync.clone());
+                sync
             }
-            tokio::task::yield_now().await;
-            // From here on it is too late to share it.
-            if let Some(turns) = all.borrow_mut().get_mut(&device) {
-                turns.running = turns.next.take();
+            Some(running) => {
+                let all = Rc::clone(&self.0);
+                let after = async move {
+                    let _ = running.await;
+                    // From here on it is too late to share it.
+                    if let Some(turns) = all.borrow_mut().get_mut(&device) {
+                        turns.running = turns.next.take();
+                    }
+                    sync(filesystem).await
+                };
+                let next = after.boxed_local().shared();
+                turns.next = Some(next.clone());
+                next
             }
-            sync(filesystem).await
-        };
-        let next = after.boxed_local().shared();
-        turns.next = Some(next.clone());
-        next
+        }
     }
 }
 
-async fn sync(filesystem: Filesystem) -> Result<(), String> {
+/// Syncs a filesystem, on a thread that may block.
+///
+/// # Errors
+/// In words.
+pub async fn sync(filesystem: Filesystem) -> Result<(), String> {
     let synced = tokio::task::spawn_blocking(move || {
         filesystem.sync().map_err(|e| format!("{}: {e}", filesystem.path.display()))
     });
@@ -69,25 +78,21 @@ async fn sync(filesystem: Filesystem) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// Two that come at once share one, two that come while it runs share the next; who comes after that has begun does not.
+    /// Two that come while one runs share the next; who comes after that has begun does not.
     #[tokio::test]
-    async fn whoever_comes_before_it_begins_shares_it() {
+    async fn whoever_comes_while_one_runs_shares_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let one = Filesystem::open(folder.path()).unwrap();
         let mut two = one.clone();
         two.device += 1;
         let (syncs, one) = (Syncs::default(), || one.clone());
-        let (first, second, other) = (syncs.turn(one()), syncs.turn(one()), syncs.turn(two));
-        assert!(first.ptr_eq(&second) && !first.ptr_eq(&other));
-        while syncs.0.borrow()[&one().device].running.is_none() {
-            assert_eq!(first.clone().now_or_never(), None);
-        }
-        let (third, fourth) = (syncs.turn(one()), syncs.turn(one()));
-        assert!(!third.ptr_eq(&first) && third.ptr_eq(&fourth));
-        assert_eq!((third.await, first.await, other.await), (Ok(()), Ok(()), Ok(())));
-        let fifth = syncs.turn(one());
-        assert!(!fifth.ptr_eq(&fourth));
-        assert_eq!((fifth.await, fourth.await), (Ok(()), Ok(())));
+        let first = syncs.turn(one());
+        let (second, third, other) = (syncs.turn(one()), syncs.turn(one()), syncs.turn(two));
+        assert!(!first.ptr_eq(&second) && second.ptr_eq(&third) && !first.ptr_eq(&other));
+        assert_eq!((first.await, second.await, other.await), (Ok(()), Ok(()), Ok(())));
+        let fourth = syncs.turn(one());
+        assert!(!fourth.ptr_eq(&third));
+        assert_eq!((fourth.await, third.await), (Ok(()), Ok(())));
     }
 
     /// Nobody is left who would go on with it.

@@ -231,15 +231,18 @@ pub fn numbered(name: &str) -> (&str, u64) {
 
 /// Whether a log was begun when this one was closed: its name is the same but for one number, and that is the next.
 fn follows(before: &str, name: &str) -> bool {
-    let parts = |name: &str| {
-        let of_digits = |c: &char| c.is_ascii_digit();
-        let chars: Vec<char> = name.chars().collect();
-        chars.chunk_by(|a, b| of_digits(a) == of_digits(b)).map(String::from_iter).collect::<Vec<String>>()
+    let is_digit = |c: char| c.is_ascii_digit();
+    let same = before.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    // Where the number begins and ends that differs.
+    let at = before.get(..same).map_or(0, |start| start.trim_end_matches(is_digit).len());
+    let parts = |of: &str| {
+        let rest = of.get(at..)?;
+        let end = rest.trim_start_matches(is_digit);
+        let number = rest.strip_suffix(end)?.parse::<u64>().ok()?;
+        Some((number, end.to_owned()))
     };
-    let (a, b) = (parts(before), parts(name));
-    let mut other = a.iter().zip(&b).filter(|(a, b)| a != b);
-    let (Some((n, next)), None) = (other.next(), other.next()) else { return false };
-    a.len() == b.len() && n.parse().is_ok_and(|n: u64| n.checked_add(1) == next.parse().ok())
+    let (Some((n, end)), Some((next, same_end))) = (parts(before), parts(name)) else { return false };
+    n.checked_add(1) == Some(next) && end == same_end
 }
 
 /// The folder of this series. Where the workload's own was there and is not any more, a mount is absent: nothing is copied
@@ -356,7 +359,9 @@ mod tests {
             ("1_9_7.arc", "1_11_7.arc", false),
             ("1_9_7.arc", "1_10_8.arc", false),
             ("1_9_7.arc", "1_10_7.arc.1", false),
+            ("18446744073709551615", "99999999999999999999", false),
             ("log", "log", false),
+            ("log.1", "log.1", false),
         ] {
             assert_eq!(follows(before, name), so, "{before} {name}");
         }
