@@ -11,8 +11,8 @@
 //!
 //! The image is read from front to back while the filesystem is mounted. That gives one instant, because btrfs never
 //! writes over a block before the superblock has been written that no longer needs it, and the superblock comes first. The
-//! filesystem's own regular commit is put off (`commit=300`), so nothing is written out that nobody asked for; but a sync of
-//! a file that was renamed can be a commit, and what was read while one came is thrown away. (With commits all the time MySQL
+//! filesystem's own regular commit is put off (`commit=300`), so nothing is written out that nobody asked for; but the sync
+//! of a file may be a commit, and what was read while one came is thrown away. (With commits all the time MySQL
 //! did not start on six images of nine: blocks that the older superblock needs were used anew.)
 
 use std::os::unix::fs::FileExt;
