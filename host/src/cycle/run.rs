@@ -364,7 +364,6 @@ impl Run {
         let began = Instant::now();
         self.broker.is_awaited();
         let frozen = self.try_freeze(began + self.longest_freeze()).await;
-        self.broker.has_come();
         if !self.durable {
             unwritten.one_has_come();
         }
@@ -394,7 +393,8 @@ impl Run {
     }
 
     async fn stands_after(&mut self, frozen: Result<(), Fault>, stands: bool) -> Result<(), GivenUp> {
-        (self.stands, self.stood) = (frozen.is_ok() && stands, frozen.is_ok() && stands);
+        let stands = stands && frozen.is_ok();
+        (self.stands, self.stood) = (stands, stands);
         let Err(fault) = frozen else { return Ok(()) };
         self.blocked = self.refused;
         self.faults.push(fault);
@@ -434,7 +434,7 @@ impl Run {
             deadline += waited;
             frozen = self.call(Phase::Freeze, deadline).await;
         }
-        // From here on it holds no more than it does.
+        // However it ended: from here on it holds no more than it does.
         self.broker.has_come();
         match frozen? {
             Outcome::Point(point) => self.point = point.into_iter().take(MOST_COORDINATES).collect(),
