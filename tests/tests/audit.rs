@@ -84,6 +84,7 @@ fn a_cycle_leaves_every_statement_in_its_order_and_hands_its_head_out() {
             ("check", "version"),
             ("check", "journal_mode"),
             ("prepare", "checkpoint"),
+            ("prepare", "busy_timeout"),
             ("freeze", "begin_immediate"),
             ("thaw", "rollback"),
         ],

@@ -2,6 +2,7 @@
 //!
 //! `BEGIN IMMEDIATE` takes the one lock that every writer needs, in WAL mode as with a rollback journal. Readers go on.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use stillpoint_sdk::prelude::*;
@@ -13,7 +14,11 @@ pub struct Sqlite;
 
 /// How long SQLite itself waits for a lock. Left alone it looks less and less often, up to every 100 ms, and never gets
 /// its turn beside applications that write all the time; so it is asked again and again instead.
-const NAP_MS: i64 = 8;
+const NAP_MS: i64 = 1;
+
+/// So often a freeze asks without any nap: who commits without a pause, and syncs each commit, leaves the lock free for some
+/// ten microseconds at a time. Then it naps, for a module may not send any number of statements.
+const QUICK_TRIES: u32 = 5000;
 
 /// How long a lock to which nobody commits is waited for while others are held, at first. An application that writes to
 /// several databases in one transaction may have locked this one and wait for ours; then both would wait in vain.
@@ -52,14 +57,15 @@ impl Workload for Sqlite {
             {
                 return Err(e.context(database));
             }
+            sql::busy_timeout(cx, database, 0)?;
         }
         Ok(())
     }
 
     fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
         let mut order: Vec<&String> = cx.databases().iter().collect();
-        let mut patience = PATIENCE;
-        while let Some((busy, error)) = freeze_in(cx, &order, patience) {
+        let (mut patience, tries) = (PATIENCE, Cell::new(0));
+        while let Some((busy, error)) = freeze_in(cx, &order, patience, &tries) {
             if busy == 0 || !is_busy(&error) || clock::remaining() < LEFT {
                 let database = order[busy];
                 return Err(if is_busy(&error) {
@@ -91,9 +97,16 @@ impl Workload for Sqlite {
 }
 
 /// Locks them one after the other; gives the place of one that could not be, and why.
-fn freeze_in(cx: &Freeze, order: &[&String], patience: Duration) -> Option<(usize, Error)> {
+fn freeze_in(cx: &Freeze, order: &[&String], patience: Duration, tries: &Cell<u32>) -> Option<(usize, Error)> {
+    let try_once = |database: &str| {
+        tries.set(tries.get() + 1);
+        if tries.get() == QUICK_TRIES {
+            order.iter().try_for_each(|each| sql::busy_timeout(cx, each, NAP_MS).map(drop))?;
+        }
+        sql::begin_immediate(cx, database)
+    };
     let lock = |(place, database): (usize, &&String)| {
-        let lock = |longest| patiently(longest, || sql::begin_immediate(cx, database));
+        let lock = |longest| patiently(longest, || try_once(database));
         let locked = if place == 0 { lock(clock::remaining()) } else { lock_beside(cx, database, || lock(patience)) };
         locked.err().map(|error| (place, error))
     };
@@ -138,7 +151,7 @@ stillpoint_sdk::export!(Sqlite);
 
 #[cfg(test)]
 mod tests {
-    use super::Sqlite;
+    use super::{NAP_MS, QUICK_TRIES, Sqlite};
     use std::time::Duration;
     use stillpoint_sdk::{Level, fake::FakeHost, row};
 
@@ -159,7 +172,9 @@ mod tests {
             host.sent(),
             [
                 "checkpoint@/srv/a.db()",
+                "busy_timeout@/srv/a.db(0)",
                 "checkpoint@/srv/b.db()",
+                "busy_timeout@/srv/b.db(0)",
                 "begin_immediate@/srv/a.db()",
                 "begin_immediate@/srv/b.db()",
                 "rollback@/srv/b.db()",
@@ -185,6 +200,21 @@ mod tests {
         host.freeze::<Sqlite>().expect("freeze");
         let sent = host.sent();
         assert_eq!(sent.iter().filter(|s| s.starts_with("begin_immediate@/srv/a.db")).count(), 2, "{sent:?}");
+    }
+
+    #[test]
+    fn who_never_lets_go_is_asked_less_often_after_a_while() {
+        let host = two_databases();
+        for _ in 0..QUICK_TRIES {
+            host.fail("begin_immediate", "5", "database is locked");
+        }
+        host.answer("begin_immediate", []);
+        host.freeze::<Sqlite>().expect("freeze");
+        let sent = host.sent();
+        let place = |what: &str| sent.iter().position(|s| s == what).expect(what);
+        let naps = place(&format!("busy_timeout@/srv/b.db({NAP_MS})"));
+        assert!(place("begin_immediate@/srv/a.db()") < naps && naps < place("begin_immediate@/srv/b.db()"), "{sent:?}");
+        assert_eq!(sent.len(), QUICK_TRIES as usize + 4);
     }
 
     #[test]
