@@ -300,12 +300,22 @@ impl Database for File {
     }
 }
 
-#[test]
-#[ignore = "takes minutes"]
-fn a_hundred_cycles_of_sqlite() {
+fn of_sqlite(test: &str, journal: Journal) {
     let make = |folder: &Path| {
-        sqlite::make(&folder.join("app.db"), Journal::Wal);
+        sqlite::make(&folder.join("app.db"), journal);
         Some(())
     };
-    cycles("a_hundred_cycles_of_sqlite", Promise::Still, &make, &|folder| Box::new(File(folder.join("app.db"))));
+    cycles(test, Promise::Still, &make, &|folder| Box::new(File(folder.join("app.db"))));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_cycles_of_sqlite_in_wal_mode() {
+    of_sqlite("a_hundred_cycles_of_sqlite_in_wal_mode", Journal::Wal);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_cycles_of_sqlite_with_a_rollback_journal() {
+    of_sqlite("a_hundred_cycles_of_sqlite_with_a_rollback_journal", Journal::Rollback);
 }
