@@ -213,6 +213,7 @@ impl Broker {
                     // It needs the rest itself.
                     let _ = timeout(longest / 2, self.book.gathering.all_have_come()).await;
                     self.waited = Some(came.elapsed()).filter(|waited| *waited > FRESH);
+                    self.excused = self.waited.is_some();
                 }
                 if self.waited.is_some() { Err(look_again()) } else { Ok(()) }
             }

@@ -132,6 +132,8 @@ pub struct Broker {
     come: bool,
     /// In freeze: for so long it waited there for the others, and is to look again.
     waited: Option<Duration>,
+    /// The refusal that tells it so is no fault of the module's: no entry says that it was refused something.
+    excused: bool,
 }
 
 impl Broker {
@@ -156,6 +158,7 @@ impl Broker {
             sent: false,
             come: false,
             waited: None,
+            excused: false,
             workload,
             manifest,
             reach,
@@ -250,9 +253,8 @@ impl Broker {
             Request::Run { statement, database, arguments } => {
                 self.sent = false;
                 let rows = self.run_for_module(&statement, database.as_deref(), &arguments).await;
-                if let (Err(error), false) = (&rows, self.sent)
-                    && *error != look_again()
-                {
+                let excused = std::mem::take(&mut self.excused);
+                if let (Err(error), false) = (&rows, self.sent || excused) {
                     self.refused(&statement, why(error));
                 }
                 Reply::Rows(rows)

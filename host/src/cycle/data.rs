@@ -9,6 +9,7 @@ use stillpoint_contract::message::{Value, only};
 use tokio::time::{Instant, timeout_at};
 
 use super::run::Run;
+use super::syncs::OneSync;
 use crate::fault::{Exit, Fault};
 use crate::sys::disk::{filesystems, is_plain};
 
@@ -101,7 +102,14 @@ impl Run {
         }
     }
 
-    pub(super) fn not_synced(&self, why: &str) -> Fault {
+    /// Has them synced together with all others who need it, once all of these hold.
+    pub(super) async fn sync_together(&self, syncs: &OneSync, deadline: Instant) -> Result<(), Fault> {
+        let synced = timeout_at(deadline, syncs.all(&self.filesystems)).await;
+        let synced = synced.unwrap_or_else(|_| Err("it took too long".into()));
+        synced.map_err(|why| self.not_synced(&why))
+    }
+
+    fn not_synced(&self, why: &str) -> Fault {
         Fault::new("SP-DB-017", Exit::NotFrozen, format!("the filesystem of its data could not be synced: {why}."))
             .of(self.name())
             .done("What it held is taken back.")

@@ -13,17 +13,17 @@ mod run;
 mod syncs;
 mod thaw;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join};
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::audit;
 use crate::client::session::Session;
@@ -34,13 +34,11 @@ use crate::events::Events;
 use crate::fault::{Exit, Fault};
 use crate::guard::packet::AtHand;
 use crate::guard::{self, Guard};
-use crate::sys::disk::Filesystem;
 use crate::trust::Verified;
 use book::Book;
 use filesystems::Filesystems;
-use gathering::Gathering;
 use record::{Record, Verdict, WorkloadRecord, microseconds};
-use run::{GivenUp, Run};
+use run::{GivenUp, Run, Together};
 use syncs::Syncs;
 
 /// How long those of one order are waited for before the next are thawed.
@@ -209,36 +207,20 @@ impl Cycle {
         true
     }
 
-    /// Freezes all of one order beside each other. One sync of a filesystem for all who need it, once they hold; those who do
-    /// not are frozen meanwhile.
+    /// Freezes all of one order beside each other.
     ///
     /// # Errors
     /// When there will be no snapshot: then the others stand still for nothing, and what is still under way is dropped, and
     /// taken back by the host.
     async fn freeze_together(&mut self, order: (u32, bool)) -> Result<(), GivenUp> {
-        let (began, gathering) = (Instant::now(), &self.book.gathering);
+        let writers_wait = self.runs.iter().any(|r| r.stands && r.broker.writes_stopped.is_some());
         let group = self.runs.iter_mut().filter(|r| r.faults.is_empty() && r.order() == order);
-        let mut group: Vec<&mut Run> = group.collect();
-        let longest = group.iter().map(|r| r.longest_freeze()).max().unwrap_or_default();
-        gathering.begin(group.len());
-        let (unwritten, needing) = (Gathering::default(), || group.iter().filter(|r| !r.durable));
-        unwritten.begin(needing().count());
-        let filesystems: BTreeMap<u64, Filesystem> =
-            needing().flat_map(|r| r.filesystems.iter().map(|f| (f.device, f.clone()))).collect();
-        let synced = async {
-            unwritten.all_have_come().await;
-            // From when the first may have stopped writes.
-            let half = began + longest / 2;
-            let until = gathering.complete_since().unwrap_or(half).min(half) + longest;
-            let synced = filesystems.into_iter().map(async |(device, one)| {
-                let synced = timeout_at(until, syncs::sync(one)).await;
-                (device, synced.unwrap_or_else(|_| Err("it took too long".into())))
-            });
-            Ok(join_all(synced).await.into_iter().collect())
-        };
-        let ((), synced) = try_join(all(group.iter_mut().map(|r| r.freeze(&unwritten))), synced).await?;
-        let frozen = group.into_iter().filter(|r| !r.durable && r.faults.is_empty());
-        all(frozen.map(async |r| r.is_written(&synced).await)).await
+        let group: Vec<&mut Run> = group.collect();
+        self.book.gathering.begin(group.len());
+        let together = Together::new(&group, writers_wait);
+        let mut freezing: FuturesUnordered<_> = group.into_iter().map(|run| run.freeze(&together)).collect();
+        while freezing.try_next().await?.is_some() {}
+        Ok(())
     }
 
     /// Ends when `timeout` has passed since the first freezing statement.
@@ -401,13 +383,6 @@ impl Cycle {
             command: None,
         }
     }
-}
-
-/// Waits for all of them, or for the first without which there will be no snapshot.
-async fn all(runs: impl Iterator<Item: Future<Output = Result<(), GivenUp>>>) -> Result<(), GivenUp> {
-    let mut runs: FuturesUnordered<_> = runs.collect();
-    while runs.try_next().await?.is_some() {}
-    Ok(())
 }
 
 /// Why a thaw began.

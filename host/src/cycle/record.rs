@@ -60,7 +60,7 @@ pub struct Phases {
     pub check_us: u64,
     /// The slow work.
     pub prepare_us: u64,
-    /// Until it held. Where its filesystems are synced after that, this is a part of what comes next.
+    /// Until it stood still.
     pub freeze_us: u64,
     /// Until the thaw began.
     pub held_us: u64,

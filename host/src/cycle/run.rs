@@ -1,6 +1,5 @@
 //! One workload in its cycle: what is asked of its module, and what is made of the answers.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use super::engine::{self, Component, Engine, Stopped};
 use super::gathering::Gathering;
 use super::point::PointFile;
 use super::record::{Finding, Kind, Phases, Point, Verdict, WorkloadRecord, microseconds};
-use super::syncs::Syncs;
+use super::syncs::{OneSync, Syncs};
 use crate::azure;
 use crate::broker::{Broker, Frozen, SessionKey};
 use crate::client::session::Session;
@@ -40,6 +39,41 @@ const NOT_THIS_SNAPSHOT: &str = "this module gives no consistent copy under the 
 /// One failed without which nothing may be snapshotted.
 #[derive(Debug)]
 pub(super) struct GivenUp;
+
+/// What those of one order share that freeze beside each other.
+pub(super) struct Together {
+    began: Instant,
+    /// Those of an earlier order stand still already.
+    writers_wait: bool,
+    /// Those whose commits are not on disk by themselves: each has come when it holds, or never will.
+    unwritten: Gathering,
+    /// Of the filesystems on which these lie.
+    syncs: OneSync,
+    /// The longest that the freeze of one of these may take.
+    longest: Duration,
+}
+
+impl Together {
+    pub(super) fn new(group: &[&mut Run], writers_wait: bool) -> Together {
+        let needing = || group.iter().filter(|r| !r.durable);
+        let unwritten = Gathering::default();
+        unwritten.begin(needing().count());
+        Together {
+            began: Instant::now(),
+            writers_wait,
+            unwritten,
+            syncs: OneSync::of(needing().flat_map(|r| &r.filesystems)),
+            longest: needing().map(|r| r.longest_freeze()).max().unwrap_or_default(),
+        }
+    }
+
+    /// Until when these must have been written: from when the first of them may have stopped writes.
+    fn written_until(&self, complete_since: Option<Instant>) -> Instant {
+        let half = self.began + self.longest / 2;
+        let from = if self.writers_wait { self.began } else { complete_since.unwrap_or(half).min(half) };
+        from + self.longest
+    }
+}
 
 /// One workload in its cycle.
 pub(super) struct Run {
@@ -356,45 +390,27 @@ impl Run {
         Ok(())
     }
 
-    /// `unwritten` are those whose commits are not on disk by themselves: they stand only when [`Run::is_written`].
+    /// Where its commits are not on disk by themselves, its filesystems are synced once all of these hold.
     ///
     /// # Errors
     /// When nothing may be snapshotted any more.
-    pub(super) async fn freeze(&mut self, unwritten: &Gathering) -> Result<(), GivenUp> {
+    pub(super) async fn freeze(&mut self, together: &Together) -> Result<(), GivenUp> {
         let began = Instant::now();
         self.broker.is_awaited();
-        let frozen = self.try_freeze(began + self.longest_freeze()).await;
+        let mut deadline = began + self.longest_freeze();
+        let mut frozen = self.try_freeze(&mut deadline, together.writers_wait).await;
         if !self.durable {
-            unwritten.one_has_come();
+            together.unwritten.one_has_come();
+            if frozen.is_ok() {
+                let holds = Instant::now();
+                together.unwritten.all_have_come().await;
+                let until = together.written_until(self.broker.book.gathering.complete_since());
+                frozen = self.sync_together(&together.syncs, until.min(deadline + holds.elapsed())).await;
+            }
         }
-        let gone_on = self.stands_after(frozen, self.durable).await;
+        (self.stands, self.stood) = (frozen.is_ok(), frozen.is_ok());
         self.phases.freeze_us = microseconds(began.elapsed());
         self.frozen_at = Some(Instant::now());
-        gone_on
-    }
-
-    /// The filesystems were synced, each of these devices with this outcome.
-    ///
-    /// # Errors
-    /// When nothing may be snapshotted any more.
-    pub(super) async fn is_written(&mut self, synced: &BTreeMap<u64, Result<(), String>>) -> Result<(), GivenUp> {
-        let why = |f: &Filesystem| match synced.get(&f.device) {
-            Some(Ok(())) => None,
-            Some(Err(why)) => Some(why.as_str()),
-            None => Some("nobody did"),
-        };
-        let failed = self.filesystems.iter().find_map(why).map(|why| self.not_synced(why));
-        self.stands_after(failed.map_or(Ok(()), Err), true).await
-    }
-
-    /// The longest that its freeze may take.
-    pub(super) fn longest_freeze(&self) -> Duration {
-        self.broker.workload.stall_budget + SLACK
-    }
-
-    async fn stands_after(&mut self, frozen: Result<(), Fault>, stands: bool) -> Result<(), GivenUp> {
-        let stands = stands && frozen.is_ok();
-        (self.stands, self.stood) = (stands, stands);
         let Err(fault) = frozen else { return Ok(()) };
         self.blocked = self.refused;
         self.faults.push(fault);
@@ -406,6 +422,11 @@ impl Run {
         self.take_back().await;
         self.name_who_blocks();
         Ok(())
+    }
+
+    /// The longest that its freeze may take.
+    fn longest_freeze(&self) -> Duration {
+        self.broker.workload.stall_budget + SLACK
     }
 
     /// Whether nothing may be snapshotted without it.
@@ -424,16 +445,19 @@ impl Run {
         }
     }
 
-    async fn try_freeze(&mut self, mut deadline: Instant) -> Result<(), Fault> {
+    async fn try_freeze(&mut self, deadline: &mut Instant, writers_wait: bool) -> Result<(), Fault> {
         let name = self.name();
-        let mut frozen = self.call(Phase::Freeze, deadline).await;
+        let mut frozen = self.call(Phase::Freeze, *deadline).await;
         if let Some(waited) = self.broker.begins_anew()
             && self.engine.as_ref().is_some_and(|e| !e.is_lost())
         {
-            // Nobody waited for it meanwhile.
-            deadline += waited;
-            frozen = self.call(Phase::Freeze, deadline).await;
+            // Otherwise nobody waited for it meanwhile.
+            if !writers_wait {
+                *deadline += waited;
+            }
+            frozen = self.call(Phase::Freeze, *deadline).await;
         }
+        let deadline = *deadline;
         // However it ended: from here on it holds no more than it does.
         self.broker.has_come();
         match frozen? {

@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
-use futures_util::future::{LocalBoxFuture, Shared};
+use futures_util::future::{LocalBoxFuture, Shared, try_join_all};
 
 use crate::sys::disk::Filesystem;
 
@@ -63,11 +64,30 @@ impl Syncs {
     }
 }
 
+/// One sync of each filesystem, for all who ask for it: it begins with the first.
+pub struct OneSync(BTreeMap<u64, Sync>);
+
+impl OneSync {
+    /// Of these filesystems. Nothing begins yet.
+    pub fn of<'f>(filesystems: impl Iterator<Item = &'f Filesystem>) -> OneSync {
+        OneSync(filesystems.map(|one| (one.device, sync(one.clone()).boxed_local().shared())).collect())
+    }
+
+    /// Waits until these are synced, or one of them could not be.
+    ///
+    /// # Errors
+    /// In words.
+    pub async fn all(&self, filesystems: &[Filesystem]) -> Result<(), String> {
+        let one = |f: &Filesystem| match self.0.get(&f.device) {
+            Some(sync) => sync.clone().left_future(),
+            None => ready(Err(format!("{}: nobody does", f.path.display()))).right_future(),
+        };
+        try_join_all(filesystems.iter().map(one)).await.map(drop)
+    }
+}
+
 /// Syncs a filesystem, on a thread that may block.
-///
-/// # Errors
-/// In words.
-pub async fn sync(filesystem: Filesystem) -> Result<(), String> {
+async fn sync(filesystem: Filesystem) -> Result<(), String> {
     let synced = tokio::task::spawn_blocking(move || {
         filesystem.sync().map_err(|e| format!("{}: {e}", filesystem.path.display()))
     });
@@ -93,6 +113,21 @@ mod tests {
         let fourth = syncs.turn(one());
         assert!(!fourth.ptr_eq(&third));
         assert_eq!((fourth.await, third.await), (Ok(()), Ok(())));
+    }
+
+    /// One that fails is told at once, and one that nobody asks for is never begun.
+    #[tokio::test]
+    async fn one_sync_is_for_all_who_ask() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = Filesystem::open(folder.path()).unwrap();
+        let (mut two, mut three) = (one.clone(), one.clone());
+        (two.device, three.device) = (one.device + 1, one.device + 2);
+        let syncs = OneSync::of([&one, &two].into_iter());
+        assert_eq!(syncs.all(&[one.clone()]).await, Ok(()));
+        assert_eq!(syncs.all(&[one.clone()]).await, Ok(()));
+        assert!(syncs.0[&one.device].peek().is_some() && syncs.0[&two.device].peek().is_none());
+        assert!(syncs.all(&[two.clone(), three]).await.is_err_and(|why| why.ends_with("nobody does")));
+        assert_eq!(syncs.all(&[one, two]).await, Ok(()));
     }
 
     /// Nobody is left who would go on with it.
