@@ -12,13 +12,20 @@ stillpoint_sdk::module!("module.toml");
 /// The module.
 pub struct Sqlite;
 
-/// How long SQLite itself waits for a lock. Left alone it looks less and less often, up to every 100 ms, and never gets
-/// its turn beside applications that write all the time; so it is asked again and again instead.
-const NAP_MS: i64 = 1;
+/// How long SQLite itself waits for a lock, in milliseconds. Left alone it looks less and less often, up to every 100 ms, and
+/// never gets its turn beside applications that write all the time; so it is asked again and again instead. Who commits without
+/// a pause, and syncs each commit, leaves the lock free for some ten microseconds at a time: there every nap is a turn missed.
+const NO_NAP: i64 = 0;
+/// Who does not commit holds the lock for longer.
+const NAP: i64 = 8;
 
-/// So often a freeze asks without any nap: who commits without a pause, and syncs each commit, leaves the lock free for some
-/// ten microseconds at a time. Then it naps, for a module may not send any number of statements.
-const QUICK_TRIES: u32 = 5000;
+/// So often a freeze asks without any nap, about, and so often with naps in what is left of its time: a module may not send any
+/// number of statements.
+const QUICK_TRIES: u32 = 4000;
+const CALM_TRIES: i64 = 2000;
+
+/// Who commits at all does so within this time.
+const COMMITS: Duration = Duration::from_millis(100);
 
 /// How long a lock to which nobody commits is waited for while others are held, at first. An application that writes to
 /// several databases in one transaction may have locked this one and wait for ours; then both would wait in vain.
@@ -34,7 +41,7 @@ impl Workload for Sqlite {
             "no database is named: list the files under  dbnames =  in the configuration",
         )?;
         for database in cx.databases() {
-            sql::busy_timeout(cx, database, NAP_MS)?;
+            sql::busy_timeout(cx, database, nap(cx.stall_budget()))?;
             cx.version(sql::version(cx, database)?.one()?.version);
             // With a rollback journal even a reader waits for who is just committing.
             let mode = patiently(cx.stall_budget(), || sql::journal_mode(cx, database)?.one());
@@ -57,7 +64,7 @@ impl Workload for Sqlite {
             {
                 return Err(e.context(database));
             }
-            sql::busy_timeout(cx, database, 0)?;
+            sql::busy_timeout(cx, database, NO_NAP)?;
         }
         Ok(())
     }
@@ -70,8 +77,8 @@ impl Workload for Sqlite {
                 let database = order[busy];
                 return Err(if is_busy(&error) {
                     error.context(format_args!(
-                        "somebody wrote to {database} for longer than stall_budget allows: run the backup at another \
-                         time, or raise stall_budget"
+                        "{database} was locked by somebody else until stall_budget was over: see what holds it, run \
+                         the backup at another time, or raise stall_budget (and timeout above it)"
                     ))
                 } else {
                     error.context(database)
@@ -98,37 +105,47 @@ impl Workload for Sqlite {
 
 /// Locks them one after the other; gives the place of one that could not be, and why.
 fn freeze_in(cx: &Freeze, order: &[&String], patience: Duration, tries: &Cell<u32>) -> Option<(usize, Error)> {
-    let try_once = |database: &str| {
-        tries.set(tries.get() + 1);
-        if tries.get() == QUICK_TRIES {
-            order.iter().try_for_each(|each| sql::busy_timeout(cx, each, NAP_MS).map(drop))?;
-        }
-        sql::begin_immediate(cx, database)
-    };
-    let lock = |(place, database): (usize, &&String)| {
-        let lock = |longest| patiently(longest, || try_once(database));
-        let locked = if place == 0 { lock(clock::remaining()) } else { lock_beside(cx, database, || lock(patience)) };
-        locked.err().map(|error| (place, error))
-    };
-    order.iter().enumerate().find_map(lock)
+    let mut all = order.iter().enumerate();
+    all.find_map(|(place, database)| {
+        let beside = (place > 0).then_some(patience);
+        lock(cx, database, beside, tries).err().map(|error| (place, error))
+    })
 }
 
-/// Locks this one while others are held: for as long as somebody commits to it, so that the lock comes free.
-fn lock_beside(cx: &Freeze, database: &str, mut lock: impl FnMut() -> Result<()>) -> Result<()> {
+/// Locks one. Beside others that are held it does not wait longer than this for one to which nobody commits: its lock need not
+/// come free.
+fn lock(cx: &Freeze, database: &str, beside: Option<Duration>, tries: &Cell<u32>) -> Result<()> {
     let mut before = None;
     loop {
-        match lock() {
+        let locked = patiently(beside.unwrap_or(COMMITS), || {
+            tries.set(tries.get() + 1);
+            sql::begin_immediate(cx, database)
+        });
+        match locked {
             Err(e) if is_busy(&e) && clock::remaining() >= LEFT => {
                 // Who is just committing locks readers out, too.
                 let now = sql::data_version(cx, database).and_then(|rows| rows.one()).ok().map(|row| row.version);
-                if now.is_some() && now == before {
+                let commits = now.is_none() || now != before;
+                if !commits && beside.is_some() {
                     return Err(e);
                 }
+                let calm = nap(clock::remaining());
+                let nap = match (commits, tries.get()) {
+                    (true, ..QUICK_TRIES) => NO_NAP,
+                    (true, _) => calm,
+                    (false, _) => calm.max(NAP),
+                };
+                sql::busy_timeout(cx, database, nap)?;
                 before = now;
             }
             other => return other,
         }
     }
+}
+
+/// How long to wait each time, in milliseconds, where so much time is left.
+fn nap(left: Duration) -> i64 {
+    (i64::try_from(left.as_millis()).unwrap_or(i64::MAX) / CALM_TRIES).max(1)
 }
 
 /// `SQLITE_BUSY`: somebody else holds the lock.
@@ -151,7 +168,7 @@ stillpoint_sdk::export!(Sqlite);
 
 #[cfg(test)]
 mod tests {
-    use super::{NAP_MS, QUICK_TRIES, Sqlite};
+    use super::{QUICK_TRIES, Sqlite};
     use std::time::Duration;
     use stillpoint_sdk::{Level, fake::FakeHost, row};
 
@@ -203,18 +220,25 @@ mod tests {
     }
 
     #[test]
-    fn who_never_lets_go_is_asked_less_often_after_a_while() {
-        let host = two_databases();
-        for _ in 0..QUICK_TRIES {
-            host.fail("begin_immediate", "5", "database is locked");
-        }
-        host.answer("begin_immediate", []);
-        host.freeze::<Sqlite>().expect("freeze");
-        let sent = host.sent();
-        let place = |what: &str| sent.iter().position(|s| s == what).expect(what);
-        let naps = place(&format!("busy_timeout@/srv/b.db({NAP_MS})"));
-        assert!(place("begin_immediate@/srv/a.db()") < naps && naps < place("begin_immediate@/srv/b.db()"), "{sent:?}");
-        assert_eq!(sent.len(), QUICK_TRIES as usize + 4);
+    fn who_commits_is_asked_without_a_nap_for_a_while_and_who_does_not_is_asked_calmly() {
+        let naps = |tries: u32, version: [i64; 2]| {
+            let host = two_databases();
+            // The clock of this host stands: so little is left that it is looked who commits after each try.
+            host.remaining(Duration::from_millis(200));
+            for _ in 0..tries {
+                host.fail("begin_immediate", "5", "database is locked");
+            }
+            host.answer("begin_immediate", []);
+            for n in 0..tries {
+                host.answer("data_version", [row![version[n as usize % 2]]]);
+            }
+            host.freeze::<Sqlite>().expect("freeze");
+            let sent = host.sent();
+            sent.into_iter().rfind(|s| s.starts_with("busy_timeout")).expect("it naps, or does not")
+        };
+        assert_eq!(naps(10, [1, 2]), "busy_timeout@/srv/a.db(0)");
+        assert_eq!(naps(QUICK_TRIES, [1, 2]), "busy_timeout@/srv/a.db(1)");
+        assert_eq!(naps(10, [1, 1]), "busy_timeout@/srv/a.db(8)");
     }
 
     #[test]
@@ -232,6 +256,7 @@ mod tests {
                 "begin_immediate@/srv/a.db()",
                 "begin_immediate@/srv/b.db()",
                 "data_version@/srv/b.db()",
+                "busy_timeout@/srv/b.db(0)",
                 "begin_immediate@/srv/b.db()",
                 "data_version@/srv/b.db()",
                 "rollback@/srv/a.db()",
