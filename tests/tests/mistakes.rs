@@ -109,6 +109,9 @@ fn without_a_mistake_it_works() {
     let writers = scene.writers();
     let check = scene.site.json(&["check"]);
     assert_eq!(check.code, Some(0), "{}", check.text);
+    // Nothing was to be frozen, so nothing is said of a snapshot.
+    let looked_at = &check.json["workloads"][0];
+    assert!(looked_at["verdict"].is_null() && looked_at["database"].is_string(), "{}", check.text);
     let said = scene.site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
     writers.get_on(10);

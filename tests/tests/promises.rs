@@ -407,6 +407,8 @@ fn after_a_lost_keeper_no_older_verdict_is_told() {
     let said = site.json(&["thaw"]);
     said.assert_fault(5, "SP-GUARD-001");
     site.assert_nothing_is_frozen();
+    let list = site.call(&["record", "list"]).stdout;
+    assert!(list.lines().next().is_some_and(|newest| newest.contains("its keeper was lost")), "{list}");
     writers.get_on(5);
 }
 
@@ -446,6 +448,26 @@ fn a_database_that_was_replaced_is_not_called_consistent() {
     assert!(said.reason().contains("replaced"), "{}", said.text);
     site.assert_nothing_is_frozen();
     drop(writers);
+}
+
+/// In WAL mode what was committed may lie in the file beside: a copy lacks it.
+#[test]
+fn a_database_that_lost_a_file_is_not_called_consistent() {
+    for (end, why) in [("-wal", "app.db-wal was removed"), ("", "app.db is gone")] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("app.db");
+        sqlite::make(&file, Journal::Wal);
+        let site = Site::with(&format!("[workload]\nworkload_name = sqlite\ndbnames = {}\n", file.display()));
+        let writers = sqlite::writers(&file, 1);
+        writers.get_on(5);
+        site.freeze();
+        std::fs::remove_file(folder.path().join(format!("app.db{end}"))).unwrap();
+        let said = site.json(&["thaw"]);
+        said.assert_crash_consistent();
+        assert!(said.reason().contains(why), "{}", said.text);
+        site.assert_nothing_is_frozen();
+        drop(writers);
+    }
 }
 
 #[test]

@@ -371,9 +371,10 @@ fn on_failure_is_said_of_each() {
     assert!(stood.is_some() && stood <= freeze, "it was taken back at once: {held}");
     let text = scene.site.call(&["run", "--", "true"]);
     assert_eq!(text.code, Some(5), "{text:?}");
-    for line in ["✘ failed\n", "shop   application-consistent (still)", "held   failed: "] {
+    for line in ["✘ failed\n", "shop   application-consistent (still)", "held   failed: ", "tried to freeze"] {
         assert!(text.stdout.contains(line), "{line:?} is not in {}", text.stdout);
     }
+    assert!(text.stderr.contains("ONLY app, cache, shop STANDS STILL"), "before the command begins: {}", text.stderr);
     drop(lock);
 
     // The same word in the others' sections does not excuse one that says nothing.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stillpoint_contract::manifest::{
@@ -685,13 +685,15 @@ impl Broker {
             return Ok(());
         }
         let files = self.files.clone();
+        let clients: Vec<(i32, Option<PathBuf>)> =
+            self.sessions.values().map(|s| (s.process.pid, s.group.clone())).collect();
         // A filesystem may hang: it is not waited for longer than anything else.
-        let looked = tokio::task::spawn_blocking(move || files.into_iter().find(|f| !f.is_still_there()));
-        match timeout_at(deadline, looked).await {
-            Ok(Ok(None)) => Ok(()),
-            Ok(Ok(Some(file))) => Err(format!("{} was replaced by another file", file.path)),
-            _ => Err("its files could not be looked at".into()),
-        }
+        let looked = tokio::task::spawn_blocking(move || files.iter().try_for_each(|file| file.prove(&clients)));
+        timeout_at(deadline, looked)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or(Err("its files could not be looked at".into()))
     }
 
     async fn ask_proof(
@@ -793,8 +795,20 @@ impl DatabaseFile {
         }
     }
 
-    fn is_still_there(&self) -> bool {
-        DatabaseFile::find(&self.path).is_ok_and(|now| now == *self)
+    /// Whether it is still the one that was opened, with what lies beside it under a longer name, such as SQLite's `-wal`: a
+    /// copy lacks what these clients still have open and somebody has removed.
+    fn prove(&self, clients: &[(i32, Option<PathBuf>)]) -> Result<(), String> {
+        match DatabaseFile::find(&self.path) {
+            Ok(now) if now == *self => {}
+            Ok(_) => return Err(format!("{} was replaced by another file", self.path)),
+            Err(why) => return Err(format!("{} is gone from its place: {why}", self.path)),
+        }
+        let real = Path::new(&self.path).canonicalize().map_err(|e| format!("{}: {e}", self.path))?;
+        let mut removed = clients.iter().filter_map(|(pid, group)| process::has_removed(*pid, group.as_deref(), &real));
+        match removed.next() {
+            Some(file) => Err(format!("{} was removed", file.display())),
+            None => Ok(()),
+        }
     }
 }
 

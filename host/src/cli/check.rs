@@ -6,6 +6,7 @@ use super::{Context, agent, internal, runtime, screen, status};
 use crate::compiled::Store;
 use crate::cycle::Cycle;
 use crate::cycle::book::Book;
+use crate::cycle::record::WorkloadRecord;
 use crate::events::Events;
 use crate::fault::{Exit, Fault, plain};
 use crate::keeper;
@@ -45,7 +46,8 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
     match context.output {
         super::Output::Json => {
             screen::say(serde_json::json!({
-                "passed": passed, "warnings": warnings, "missing_walls": missing, "workloads": record.workloads,
+                "passed": passed, "warnings": warnings, "missing_walls": missing,
+                "workloads": record.workloads.iter().map(without_what_a_cycle_gives).collect::<Vec<_>>(),
             }));
         }
         super::Output::Text => {
@@ -75,4 +77,17 @@ fn run(context: &Context) -> Result<Exit, Vec<Fault>> {
         }
     }
     Ok(if passed { Exit::Done } else { Exit::NotFrozen })
+}
+
+/// No verdict, no point: nothing was to be frozen.
+fn without_what_a_cycle_gives(workload: &WorkloadRecord) -> serde_json::Value {
+    let mut all = serde_json::to_value(workload).unwrap_or_default();
+    if let Some(keys) = all.as_object_mut() {
+        keys.retain(|key, _| {
+            let of_a_cycle =
+                ["verdict", "kind", "reason", "azure", "kept", "recovery", "point", "phases", "standstill_us"];
+            !of_a_cycle.contains(&key.as_str())
+        });
+    }
+    all
 }

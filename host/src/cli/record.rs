@@ -3,9 +3,9 @@
 use super::{Context, Output, agent, internal, screen};
 use crate::audit::chain::{self, Head, Line, Walk};
 use crate::audit::verify::{Report, Summary, judge};
-use crate::audit::{Act, Outcome, Sender, What, Who};
+use crate::audit::{Act, Outcome, Sender, Statement, What, Who};
 use crate::cycle::Release;
-use crate::cycle::record::{Record, WorkloadRecord};
+use crate::cycle::record::{Record, Verdict, WorkloadRecord};
 use crate::fault::{Exit, Fault, plain};
 
 /// Lists what is kept, the newest first.
@@ -32,6 +32,7 @@ pub fn list(context: &Context) -> Exit {
                 let end = match thawed_too_early_by(record) {
                     _ if record.exit == Exit::CommandFailed => ", the command failed".to_owned(),
                     Some(by) => format!(", thawed by {}", plain(by)),
+                    None if record.workloads.is_empty() => ", its keeper was lost".to_owned(),
                     None => String::new(),
                 };
                 let at: String =
@@ -51,11 +52,15 @@ pub fn list(context: &Context) -> Exit {
     Exit::Done
 }
 
-/// The names of its workloads; each with its verdict, where they differ.
+/// The names of its workloads; each with its verdict, where they differ, and those that others were given up for.
 fn workloads(record: &Record) -> String {
     let differ = record.workloads.iter().any(|w| w.verdict != record.verdict);
+    let failed = record.workloads.iter().any(|w| !w.faults.is_empty());
     let one = |w: &WorkloadRecord| match differ {
         true => format!("{} {}", plain(&w.name), w.verdict),
+        false if record.verdict == Verdict::Failed && failed && w.faults.is_empty() => {
+            format!("{} (given up)", plain(&w.name))
+        }
         false => plain(&w.name),
     };
     record.workloads.iter().map(one).collect::<Vec<_>>().join(", ")
@@ -112,8 +117,17 @@ pub fn show(context: &Context, named: Option<&str>) -> Exit {
         Output::Text => {
             let head = head.map_or("none", String::as_str);
             screen::say(format_args!("stillpoint · record of cycle {cycle}\n\n  head {head}\n"));
-            for line in &walk.lines {
-                screen::say(format_args!("  {}", words(line)));
+            for same in walk.lines.chunk_by(|a, b| is_repeated(&a.what, &b.what)) {
+                let [first, rest @ ..] = same else { continue };
+                screen::say(format_args!("  {}", words(first)));
+                match rest {
+                    [] => {}
+                    [other] => drop(screen::say(format_args!("  {}", words(other)))),
+                    [.., last] => {
+                        let (count, number, at) = (rest.len(), last.number, time_of(last));
+                        screen::say(format_args!("         … {count} times more, up to entry {number} at {at}"));
+                    }
+                }
             }
             if !whole {
                 screen::say("\n  ! what follows is not as it was written: see  stillpoint record verify");
@@ -206,6 +220,20 @@ fn none(what: &str) -> Fault {
     Fault::new("SP-AUDIT-004", Exit::Usage, what).next("see  stillpoint record list  for what is kept")
 }
 
+fn time_of(line: &Line) -> &str {
+    line.at.get(11..23).unwrap_or(&line.at)
+}
+
+/// Whether it is the same statement, with the same outcome: a module may ask some thousand times.
+fn is_repeated(one: &What, other: &What) -> bool {
+    match (one, other) {
+        (What::Statement(one), What::Statement(other)) => {
+            Statement { took_us: 0, ..(**one).clone() } == Statement { took_us: 0, ..(**other).clone() }
+        }
+        _ => false,
+    }
+}
+
 /// One entry for people, on a line of its own.
 fn words(line: &Line) -> String {
     let torn = if line.torn { "  (an entry before this one was torn)" } else { "" };
@@ -248,8 +276,8 @@ fn words(line: &Line) -> String {
             ("verdict", format!("{verdict}{kind}{by}"))
         }
     };
-    // The day stands in the first entry; the others need no more than the time.
-    let at = if line.number == 1 { line.at.as_str() } else { line.at.get(11..23).unwrap_or(&line.at) };
+    // The day stands in the first entry.
+    let at = if line.number == 1 { line.at.as_str() } else { time_of(line) };
     plain(&format!("{:>5}  {at}  {kind:<10}  {what}{torn}", line.number))
 }
 

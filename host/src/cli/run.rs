@@ -89,7 +89,10 @@ async fn cycle(context: &Context, command: &[String]) -> Ended {
                     Some(Say::Event(event)) => progress.show(&event),
                     // Said before the keeper heard of the signal: it thaws now.
                     Some(Say::Frozen(_)) if run.signalled.is_some() => {}
-                    Some(Say::Frozen(_)) => run.begin(),
+                    Some(Say::Frozen(status)) => {
+                        progress.frozen(&status);
+                        run.begin();
+                    }
                     Some(Say::Record(record)) => run.thawed(record),
                     Some(Say::Refused(faults)) => return Ended::Told(screen::faults(context.output, &faults)),
                     Some(Say::Status(_)) => {}

@@ -10,6 +10,7 @@ use super::Output;
 use crate::config::Role;
 use crate::cycle::record::{Record, Verdict, WorkloadRecord};
 use crate::fault::{Exit, Fault, plain};
+use crate::keeper::control::Status;
 
 /// Prints the answer. False when it could not be written: a full disk, a closed pipe.
 pub fn say(text: impl Display) -> bool {
@@ -56,13 +57,26 @@ impl Progress {
             Some("dev.stillpoint.cycle.check.v1") => "checking",
             Some("dev.stillpoint.cycle.prepare.v1") => "preparing, while everybody writes",
             Some("dev.stillpoint.cycle.freeze.v1") => "freezing",
-            Some("dev.stillpoint.cycle.frozen.v1") => "everything stands still",
             Some("dev.stillpoint.cycle.thawed.v1") => "thawed",
             _ => return,
         };
+        self.say(words);
+    }
+
+    /// Says that everything stands still, or what alone does.
+    pub fn frozen(&self, status: &Status) {
+        if status.failed.is_empty() {
+            self.say("everything stands still");
+        } else if !self.silent {
+            status.failed.iter().for_each(|fault| say_beside(format_args!("✘ {fault}")));
+            say_beside(format_args!("stillpoint · ONLY {} STANDS STILL", status.frozen.join(", ")));
+        }
+    }
+
+    fn say(&self, words: &str) {
         match &self.line {
             Some(line) => {
-                line.set_message(words);
+                line.set_message(words.to_owned());
                 line.tick();
             }
             None if self.silent => {}
@@ -102,12 +116,14 @@ fn text(record: &Record) -> String {
     for w in &record.workloads {
         let p = &w.phases;
         let mut line = format!("  {:<name_width$}  {} {}{}", w.name, w.module, plain(&w.database), replica(w));
+        let failed = w.verdict == Verdict::Failed;
+        let froze = if failed && !w.faults.is_empty() { "tried to freeze" } else { "froze" };
         // What did not happen has no duration.
-        let phases = [("prepared", p.prepare_us), ("froze", p.freeze_us), ("held", p.held_us), ("thawed", p.thaw_us)];
+        let phases = [("prepared", p.prepare_us), (froze, p.freeze_us), ("held", p.held_us), ("thawed", p.thaw_us)];
         for (phase, took) in phases {
             let happened = match phase {
-                "held" => record.frozen_at.is_some(),
-                "thawed" => record.frozen_us.is_some(),
+                "held" => record.frozen_at.is_some() && !failed,
+                "thawed" => record.frozen_us.is_some() && (record.frozen_at.is_none() || !failed),
                 _ => took > 0,
             };
             if happened {
@@ -174,7 +190,9 @@ fn text(record: &Record) -> String {
             }
         }
     }
-    if let (Some(by), true) = (&record.released_by, record.verdict != Verdict::ApplicationConsistent) {
+    // Where nothing was sent that freezes, there was nothing to thaw.
+    let was_frozen = (record.frozen_us.is_some() || count == 0) && record.verdict != Verdict::ApplicationConsistent;
+    if let (Some(by), true) = (&record.released_by, was_frozen) {
         out += &format!("  thawed by {by}\n");
     }
     match &record.head {

@@ -423,7 +423,11 @@ impl Reader<'_> {
         }
         if budget >= timeout {
             let what = format!("stall_budget must be below timeout, which is {} seconds.", timeout.as_secs());
-            self.say("SP-CFG-005", what, section, At::Value("stall_budget"), "such as  stall_budget = 5");
+            let next = match timeout.as_secs() / 2 {
+                0 => "leave it out, or raise timeout".to_owned(),
+                half => format!("such as  stall_budget = {}, or raise timeout", half.min(5)),
+            };
+            self.say("SP-CFG-005", what, section, At::Value("stall_budget"), &next);
         }
         budget
     }

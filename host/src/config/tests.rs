@@ -184,6 +184,8 @@ fn every_mistake_is_named_with_its_place() {
         ("timeout = ٣", "SP-CFG-005", "whole number", 11),
         ("keep_records = 0", "SP-CFG-005", "from 1 to 1000000", 16),
         ("\tstall_budget =  90", "SP-CFG-005", "below timeout", 18),
+        ("timeout = 4\nstall_budget = 5", "SP-CFG-005", "stall_budget = 2, or raise timeout", 16),
+        ("timeout = 1\nstall_budget = 1", "SP-CFG-005", "leave it out, or raise timeout", 16),
         ("order = -1", "SP-CFG-005", "not below 0", 9),
         ("on_failure = stop", "SP-CFG-005", "abort  or  continue", 14),
         ("snapshot = none", "SP-CFG-005", "per-volume", 12),

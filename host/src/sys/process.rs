@@ -1,6 +1,9 @@
 //! Other processes: who they are, whether they are still the same, and how to end them.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -158,12 +161,26 @@ pub fn peer(stream: &std::os::unix::net::UnixStream) -> Option<i32> {
 
 /// Whether this process, or one that it started, has that file open.
 pub fn has_open(pid: i32, group: Option<&Path>, device: u64, inode: u64) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let has = |pid: i32| {
-        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        open.filter_map(|fd| std::fs::metadata(fd.path()).ok()).any(|m| (m.dev(), m.ino()) == (device, inode))
-    };
-    has(pid) || group.map_or_else(|| members(pid), cgroup::processes).into_iter().any(has)
+    let mut open = open_files(pid, group).filter_map(|fd| std::fs::metadata(fd).ok());
+    open.any(|m| (m.dev(), m.ino()) == (device, inode))
+}
+
+/// A file whose path begins so, which this process, or one that it started, has open and somebody has removed.
+pub fn has_removed(pid: i32, group: Option<&Path>, begin: &Path) -> Option<PathBuf> {
+    open_files(pid, group).find_map(|fd| {
+        let path = std::fs::read_link(&fd).ok()?.into_os_string();
+        let path =
+            path.as_bytes().strip_suffix(b" (deleted)").filter(|p| p.starts_with(begin.as_os_str().as_bytes()))?;
+        (std::fs::metadata(fd).ok()?.nlink() == 0).then(|| PathBuf::from(OsStr::from_bytes(path)))
+    })
+}
+
+/// The open files of this process and of those that it started, as links.
+fn open_files(pid: i32, group: Option<&Path>) -> impl Iterator<Item = PathBuf> + '_ {
+    let others = move || group.map_or_else(|| members(pid), cgroup::processes);
+    let all = std::iter::once(pid).chain(std::iter::once_with(others).flatten());
+    let of = |pid| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    all.flat_map(of).map(|fd| fd.path())
 }
 
 /// Kills every process of the group that `launch` began with this one.
