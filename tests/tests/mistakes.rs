@@ -86,6 +86,7 @@ fn refused(site: &Site, writers: Option<&Writers>, told: &Told) {
         assert!(text.contains(word), "{word:?} is not in: {text}");
     }
     assert!(!text.contains("panicked"), "{text}");
+    assert!(!text.contains("thawed"), "nothing was frozen: {text}");
 
     assert!(!Path::new(command).exists(), "the command of run was started");
     site.assert_nothing_is_frozen();

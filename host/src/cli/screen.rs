@@ -57,7 +57,7 @@ impl Progress {
             Some("dev.stillpoint.cycle.check.v1") => "checking",
             Some("dev.stillpoint.cycle.prepare.v1") => "preparing, while everybody writes",
             Some("dev.stillpoint.cycle.freeze.v1") => "freezing",
-            Some("dev.stillpoint.cycle.thawed.v1") => "thawed",
+            // The verdict says at once what there was to thaw.
             _ => return,
         };
         self.say(words);
