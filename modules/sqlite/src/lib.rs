@@ -115,9 +115,9 @@ fn freeze_in(cx: &Freeze, order: &[&String], patience: Duration, tries: &Cell<u3
 /// Locks one. Beside others that are held it does not wait longer than this for one to which nobody commits: its lock need not
 /// come free.
 fn lock(cx: &Freeze, database: &str, beside: Option<Duration>, tries: &Cell<u32>) -> Result<()> {
-    let mut before = None;
+    let (mut before, mut quiet) = (None, Duration::ZERO);
     loop {
-        let locked = patiently(beside.unwrap_or(COMMITS), || {
+        let locked = patiently(COMMITS, || {
             tries.set(tries.get() + 1);
             sql::begin_immediate(cx, database)
         });
@@ -126,7 +126,8 @@ fn lock(cx: &Freeze, database: &str, beside: Option<Duration>, tries: &Cell<u32>
                 // Who is just committing locks readers out, too.
                 let now = sql::data_version(cx, database).and_then(|rows| rows.one()).ok().map(|row| row.version);
                 let commits = now.is_none() || now != before;
-                if !commits && beside.is_some() {
+                quiet = if commits { Duration::ZERO } else { quiet + COMMITS };
+                if beside.is_some_and(|longest| quiet >= longest) {
                     return Err(e);
                 }
                 let calm = nap(clock::remaining());
@@ -245,7 +246,10 @@ mod tests {
     fn what_is_held_is_let_go_for_one_that_is_locked() {
         let host = two_databases();
         host.answer("begin_immediate", []);
-        host.fail("begin_immediate", "5", "database is locked").fail("begin_immediate", "5", "database is locked");
+        // PATIENCE is three looks after the first.
+        for _ in 0..4 {
+            host.fail("begin_immediate", "5", "database is locked");
+        }
         host.answer("data_version", [row![7]]);
         // The clock of this host stands: so little is left that nothing is asked twice.
         host.answer("begin_immediate", []).remaining(Duration::from_millis(200));
@@ -257,6 +261,12 @@ mod tests {
                 "begin_immediate@/srv/b.db()",
                 "data_version@/srv/b.db()",
                 "busy_timeout@/srv/b.db(0)",
+                "begin_immediate@/srv/b.db()",
+                "data_version@/srv/b.db()",
+                "busy_timeout@/srv/b.db(8)",
+                "begin_immediate@/srv/b.db()",
+                "data_version@/srv/b.db()",
+                "busy_timeout@/srv/b.db(8)",
                 "begin_immediate@/srv/b.db()",
                 "data_version@/srv/b.db()",
                 "rollback@/srv/a.db()",
