@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{TryFutureExt, try_join_all};
 use stillpoint_contract::manifest::Process;
 use stillpoint_contract::message::{Value, only};
 use tokio::time::{Instant, timeout_at};
@@ -95,17 +95,16 @@ impl Run {
     /// Syncs the filesystems that hold the data.
     pub(super) async fn sync(&self, deadline: Instant) -> Result<(), Fault> {
         let all = self.filesystems.iter().map(|one| self.syncs.sync(one.clone()));
-        match timeout_at(deadline, try_join_all(all)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(why)) => Err(self.not_synced(&why)),
-            Err(_) => Err(self.not_synced("it took too long")),
-        }
+        self.written(try_join_all(all).map_ok(drop), deadline).await
     }
 
     /// Has them synced together with all others who need it, once all of these hold.
     pub(super) async fn sync_together(&self, syncs: &OneSync, deadline: Instant) -> Result<(), Fault> {
-        let synced = timeout_at(deadline, syncs.all(&self.filesystems)).await;
-        let synced = synced.unwrap_or_else(|_| Err("it took too long".into()));
+        self.written(syncs.all(&self.filesystems), deadline).await
+    }
+
+    async fn written(&self, sync: impl Future<Output = Result<(), String>>, deadline: Instant) -> Result<(), Fault> {
+        let synced = timeout_at(deadline, sync).await.unwrap_or_else(|_| Err("it took too long".into()));
         synced.map_err(|why| self.not_synced(&why))
     }
 
