@@ -106,4 +106,5 @@ fn what_is_no_module_is_refused_in_words() {
     std::fs::write(site.path("etc/module.toml"), "format = 1\n").unwrap();
     let said = plain(&site, &["module", "inspect", site.path("etc").to_str().unwrap()]);
     assert!(said.code == Some(3) && said.stderr.contains("SP-TRUST-005"), "{said:?}");
+    assert!(said.stderr.contains("\n  TOML parse error at line 1, column 1\n"), "line by line: {said:?}");
 }

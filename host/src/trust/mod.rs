@@ -392,13 +392,19 @@ pub fn unsigned(path: &Path) -> Result<Verified, Fault> {
 /// `SP-TRUST-005`.
 pub fn parse(bytes: &[u8]) -> Result<Manifest, Fault> {
     let refused = |why: String| {
-        fault("SP-TRUST-005", format!("its manifest is refused: {why}."))
+        fault("SP-TRUST-005", "its manifest is refused.".into())
+            .at(indented(&why))
             .next("install a version made for this Stillpoint")
     };
     let text = std::str::from_utf8(bytes).map_err(|_| refused("it is not UTF-8".into()))?;
     let manifest = Manifest::parse(text).map_err(|e| refused(e.to_string()))?;
     day(&manifest).map_err(refused)?;
     Ok(manifest)
+}
+
+/// Why a manifest is refused, which may be many lines.
+pub fn indented(why: &str) -> String {
+    why.trim_end().lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// The last day of a module.

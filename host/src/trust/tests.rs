@@ -86,7 +86,7 @@ impl Bundle {
     fn refused(&self, id: &str, words: &str) {
         let fault = self.verify().unwrap_err();
         assert_eq!((fault.exit, fault.next.is_some()), (Exit::Untrusted, true), "{fault}");
-        assert!(fault.id == id && fault.what.contains(words), "{fault}");
+        assert!(fault.id == id && fault.to_string().contains(words), "{fault}");
     }
 }
 

@@ -39,7 +39,8 @@ fn page(context: &Context, bundle: &Path) -> Result<Page, Fault> {
             .next("name the folder that holds  module.toml")
     })?;
     let refused = |why: String| {
-        Fault::new("SP-TRUST-005", Exit::Untrusted, format!("the manifest {} is refused: {why}", path.display()))
+        Fault::new("SP-TRUST-005", Exit::Untrusted, format!("the manifest {} is refused.", path.display()))
+            .at(trust::indented(&why))
             .next("there is no page of what no host would run: its author must mend it")
     };
     let text = std::str::from_utf8(&bytes).map_err(|_| refused("it is not UTF-8".into()))?;
