@@ -33,6 +33,9 @@ pub mod unsigned;
 pub mod volume;
 pub mod writers;
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 /// The longest that anything may take before a test gives up.
@@ -43,7 +46,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// # Panics
 /// When there is none.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port()
+    // Below those that the system gives away by itself: it stays free until it is used.
+    let any = || 10_000 + u16::try_from(RandomState::new().build_hasher().finish() % 20_000).unwrap();
+    std::iter::repeat_with(any).take(1000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// Waits until `holds` is true.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::crash::soon;
 use crate::folder;
 use crate::missing::{is_root, missing, program};
 use crate::program::{run, succeed};
@@ -87,13 +88,21 @@ impl LoopMount {
     /// # Panics
     /// When it can, and it fails.
     pub fn make(test: &str, kind: Kind) -> Option<LoopMount> {
+        LoopMount::make_under(test, kind, &std::env::temp_dir())
+    }
+
+    /// Makes one whose disk is a file below this folder. `None` where the machine can not.
+    ///
+    /// # Panics
+    /// When it can, and it fails.
+    pub fn make_under(test: &str, kind: Kind, parent: &Path) -> Option<LoopMount> {
         let (maker, package) = kind.maker();
         program(test, &[maker], package)?;
         program(test, &["fsfreeze"], "util-linux")?;
         if !is_root(test, "mounting needs root") {
             return None;
         }
-        let folder = folder::with_mode(0o755);
+        let folder = folder::below(parent, 0o755);
         let image = folder.path().join("image");
         // Sparse; large enough for the log of writers that never pause.
         std::fs::File::create(&image).and_then(|f| f.set_len(4 * 1024 * 1024 * 1024)).unwrap();
@@ -171,6 +180,24 @@ impl LoopMount {
             assert!(began.elapsed() < PATIENCE, "a write neither ends nor waits");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Whether a write to it ends. It may take its time: a disk may be busy.
+    ///
+    /// # Panics
+    /// When the write fails.
+    pub fn takes_writes(&self) -> bool {
+        let mut child = Command::new("touch").arg(self.path().join("a-write")).spawn().unwrap();
+        let mut status = None;
+        let ended = soon(PATIENCE, || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(status.is_none_or(|s| s.success()), "the write failed: {status:?}");
+        if !ended {
+            self.attempts.borrow_mut().push(child);
+        }
+        ended
     }
 
     /// Waits until every write gets on that had to wait.

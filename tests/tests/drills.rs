@@ -177,7 +177,7 @@ fn sqlite_is_whole_again_file_by_file() {
     sqlite::make(&orders, Journal::Wal);
     sqlite::make(&stock, Journal::Rollback);
     let site = Site::with(&format!(
-        "[workload app]\nworkload_name = sqlite\ndbnames = {}, {}\ntimeout = 60\n",
+        "[workload app]\nworkload_name = sqlite\ndbnames = {}, {}\ntimeout = 60\nstall_budget = 30\n",
         orders.display(),
         stock.display()
     ));

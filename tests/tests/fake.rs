@@ -4,13 +4,14 @@
 
 use std::time::{Duration, Instant};
 
+use stillpoint_tests::crash::soon;
 use stillpoint_tests::dist;
 use stillpoint_tests::fake::{self, FakeServer, FakeSession, Misbehaviour};
 use stillpoint_tests::said::Said;
 use stillpoint_tests::site::Site;
 use stillpoint_tests::unsigned::Unsigned;
-use stillpoint_tests::wait_until;
 use stillpoint_tests::writers::Writers;
+use stillpoint_tests::{PATIENCE, wait_until};
 
 fn scene(name: &str, timeout: u32) -> (FakeServer, Site, Writers) {
     let server = FakeServer::private();
@@ -20,15 +21,16 @@ fn scene(name: &str, timeout: u32) -> (FakeServer, Site, Writers) {
     (server, site, writers)
 }
 
-/// Recovers, once nobody else does.
+/// Recovers, once nobody else does: a guard tries for a minute.
 fn try_recover(site: &Site) -> Said {
     let mut said = site.json(&["recover"]);
-    wait_until("nobody else holds the lock", || {
+    let alone = soon(PATIENCE * 2, || {
         if said.code == Some(7) {
             said = site.json(&["recover"]);
         }
         said.code != Some(7)
     });
+    assert!(alone, "somebody else holds the lock: {}", said.text);
     said
 }
 
@@ -79,7 +81,7 @@ fn whole_cycle(name: &str, frozen: &str, kind: &str) {
     assert!(log.errors.is_empty(), "{:?}", log.errors);
     let kept = |c: &&stillpoint_tests::writers::Commit| rows.contains(&(c.writer, c.sequence));
     assert_eq!(log.commits.iter().filter(|c| c.acknowledged.is_some()).filter(kept).count(), log.acknowledged());
-    assert_eq!(server.sessions(), 0);
+    wait_until("the server has seen that they are gone", || server.sessions() == 0);
 }
 
 #[test]
@@ -271,7 +273,8 @@ fn what_expires_ends_without_anybody() {
     server.sql("PAUSE 1500");
     let paused = Instant::now();
     assert!(!moved(&writers, paused));
-    writers.get_on(1);
+    // The first may have been done before, and noted after.
+    writers.get_on(2);
     assert!(before.elapsed() >= Duration::from_millis(1500), "after {:?}", before.elapsed());
 }
 
@@ -496,7 +499,9 @@ fn the_fake_servers_logins_while_it_is_frozen() {
         let login = std::thread::spawn(move || FakeSession::open(&socket, "root").err().map(|e| e.code));
         wait_until("it was asked", || server.times_received("LOGIN root") == 1);
         assert_eq!(server.sessions(), 0);
-        server.sql("SET READONLY 0");
+        if code.is_none() {
+            server.sql("SET READONLY 0");
+        }
         assert_eq!(login.join().unwrap(), code);
     }
 }

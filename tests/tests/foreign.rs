@@ -62,8 +62,8 @@ fn a_lock_on_a_sqlite_file_is_named_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("app.db");
     sqlite::make(&file, Journal::Wal);
-    let site =
-        Site::with(&format!("[workload]\nworkload_name = sqlite\ndbnames = {}\nstall_budget = 1\n", file.display()));
+    let configuration = format!("[workload]\nworkload_name = sqlite\ndbnames = {}\n", file.display());
+    let site = Site::with(&format!("{configuration}stall_budget = 1\n"));
     let mut somebody = Session::open(Command::new("sqlite3").arg("-batch").arg(&file));
     somebody.say("BEGIN IMMEDIATE;");
     let said = site.json(&["run", "--", "true"]);
@@ -72,6 +72,7 @@ fn a_lock_on_a_sqlite_file_is_named_and_left_alone() {
     assert!(said.text.contains(&whose), "{whose}: {}", said.text);
     assert!(sqlite::is_locked(&file), "somebody else's lock was released");
     drop(somebody);
+    site.configure(&configuration);
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
 }

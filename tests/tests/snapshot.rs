@@ -101,7 +101,8 @@ fn sqlite_comes_to_a_standstill(test: &str, journal: Journal, agent: Agent) {
     sqlite::make(&file, journal);
     std::fs::create_dir(volume.data().join("ipc")).unwrap();
     let site = Site::with(&format!(
-        "[workload]\nworkload_name = sqlite\ndbnames = {}\nipc_folder = {}\ntimeout = 60\n",
+        "[workload]\nworkload_name = sqlite\ndbnames = {}\nipc_folder = {}\ntimeout = 60\n\
+         stall_budget = 30\n",
         file.display(),
         volume.data().join("ipc").display(),
     ));
@@ -202,7 +203,7 @@ fn two_databases_at_once() {
     sqlite::make(&stock, Journal::Rollback);
     let site = Site::with(&format!(
         "[workload shop]\nworkload_name = mariadb\ncredString = -u root --socket={}\n\
-         [workload files]\nworkload_name = sqlite\ndbnames = {}, {}\n",
+         [workload files]\nworkload_name = sqlite\ndbnames = {}, {}\nstall_budget = 30\n",
         server.socket().display(),
         orders.display(),
         stock.display(),

@@ -37,7 +37,8 @@ mod tests {
             }
         };
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-        drop(listener);
+        // Not only dropped: a process that another test starts just now may have it, too.
+        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
         assert_eq!(reach(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }

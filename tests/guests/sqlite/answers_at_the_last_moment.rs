@@ -8,7 +8,7 @@ enum Hostile {}
 impl OnSqlite for Hostile {
     fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
         stop_writes(cx)?;
-        while clock::remaining() > Duration::from_millis(500) {}
+        while clock::remaining() > Duration::from_secs(2) {}
         Ok(RecoveryPoint::new())
     }
 }

@@ -7,7 +7,7 @@ enum Hostile {}
 
 impl OnSqlite for Hostile {
     fn freeze(cx: &Freeze) -> Result<RecoveryPoint> {
-        while clock::remaining() > Duration::from_millis(1000) {}
+        while clock::remaining() > Duration::from_secs(2) {}
         stop_writes(cx)?;
         Ok(RecoveryPoint::new())
     }
