@@ -27,6 +27,15 @@ impl Site {
 }
 
 impl Listener {
+    /// Waits until an event of this kind is heard, such as `cycle.freeze`.
+    ///
+    /// # Panics
+    /// When none comes in time.
+    pub fn until(&self, kind: &str) {
+        let kind = format!("dev.stillpoint.{kind}.v1");
+        wait_until(&kind, || std::fs::read_to_string(&self.heard).unwrap().contains(&kind));
+    }
+
     /// Waits until the verdict of a cycle is heard, and stops. Gives all that was heard.
     ///
     /// # Panics

@@ -56,10 +56,13 @@ fn freeze_in_time(site: &Site) -> (Instant, Instant) {
     for _ in 0..10 {
         let began = Instant::now();
         let said = site.json(&["freeze"]);
-        if said.code == Some(0) {
+        // So that half of its time is left, in which the caller sees that it is frozen.
+        if said.code == Some(0) && began.elapsed() < Duration::from_secs(2) {
             return (began, Instant::now());
         }
-        assert_eq!(said.code, Some(4), "{}", said.text);
+        assert!(matches!(said.code, Some(0 | 4)), "{}", said.text);
+        site.json(&["thaw"]);
+        site.wait_for_the_end();
     }
     panic!("the disk is too slow for this test");
 }
@@ -97,7 +100,7 @@ fn they_stand_still_with_the_database_and_run_again() {
     a.gets_on();
     b.gets_on();
     writers.get_on(10);
-    assert!(!a.is_frozen() && !b.is_frozen());
+    assert!(a.takes_writes() && b.takes_writes());
     // The last that was frozen was thawed first, and the database after both.
     let ledger = std::fs::read_to_string(site.path("lib/ledger")).unwrap();
     let numbers = |what: &str| -> Vec<u64> {
@@ -191,6 +194,67 @@ fn the_timeout_thaws_them() {
     said.assert_crash_consistent();
 }
 
+/// A SQLite database on `disk`, which `harm` spoils once everything is prepared, with something left to be written there. Gives
+/// how the freeze ended, and whether the database was free again before `help` came.
+fn freeze_on_a_bad_disk(disk: &LoopMount, harm: impl FnOnce(), help: impl FnOnce()) -> (Site, Said, bool) {
+    let file = disk.path().join("app.db");
+    sqlite::make(&file, Journal::Wal);
+    let site = Site::with(&format!(
+        "[workload]\nworkload_name = sqlite\ndbnames = {}\nstall_budget = 10\ntimeout = 40\n",
+        file.display()
+    ));
+    // An application: whoever comes last writes to the disk when it goes, and would hang with it.
+    let application = sqlite::lock(&file);
+    let listener = site.listen();
+    let freezing = site.start(&["freeze"]);
+    listener.until("cycle.freeze");
+    // The first to go: it helps a disk that hangs, also in a test that failed.
+    let _thaws = Folder::under(&elsewhere());
+    harm();
+    application.execute_batch("ROLLBACK").unwrap();
+    let ended = freezing.end();
+    let free = application.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
+    help();
+    (site, Said::of(ended), free)
+}
+
+/// Writes to the disk below wait.
+#[test]
+fn a_disk_that_hangs_while_writers_wait_costs_the_stall_budget() {
+    let test = "a_disk_that_hangs_while_writers_wait_costs_the_stall_budget";
+    let Some(below) = LoopMount::make(test, Kind::Ext4) else { return };
+    let Some(disk) = LoopMount::make_under(test, Kind::Ext4, &below.path()) else { return };
+    let hang = || {
+        assert!(below.freeze());
+        std::fs::write(disk.path().join("unwritten"), vec![1; 1 << 20]).unwrap();
+    };
+    let (site, said, free) = freeze_on_a_bad_disk(&disk, hang, || assert!(below.thaw()));
+    assert_eq!(said.code, Some(4), "{}", said.text);
+    assert!(said.text.contains("could not be synced: it took too long") && free, "free: {free}, {}", said.text);
+    site.wait_for_the_end();
+    site.assert_nothing_is_frozen();
+    site.json(&["run", "--", "true"]).assert_still();
+}
+
+/// The disk below has no room for what it was given.
+#[test]
+fn a_disk_that_fails_while_writers_wait_ends_the_freeze() {
+    let test = "a_disk_that_fails_while_writers_wait_ends_the_freeze";
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_below) = Tmpfs::mount(test, folder.path(), "size=256m") else { return };
+    let Some(disk) = LoopMount::make_under(test, Kind::Ext4, folder.path()) else { return };
+    let fill = || std::fs::write(disk.path().join("unwritten"), vec![1; 400 << 20]).unwrap();
+    let (site, said, free) = freeze_on_a_bad_disk(&disk, fill, || ());
+    assert_eq!(said.code, Some(4), "{}", said.text);
+    assert!(
+        said.text.contains("could not be synced: ") && !said.text.contains("took too long") && free,
+        "free: {free}, {}",
+        said.text
+    );
+    site.wait_for_the_end();
+    site.assert_nothing_is_frozen();
+}
+
 #[test]
 fn one_that_somebody_else_has_frozen_is_left_alone() {
     let test = "one_that_somebody_else_has_frozen_is_left_alone";
@@ -203,7 +267,7 @@ fn one_that_somebody_else_has_frozen_is_left_alone() {
         assert!(said.faults().contains(&"SP-FS-003".to_owned()), "{}", said.text);
         assert!(said.text.contains(&a.path().display().to_string()), "{}", said.text);
         writers.get_on(10);
-        assert!(!b.is_frozen(), "the one before it is thawed");
+        assert!(b.takes_writes(), "the one before it is thawed");
         assert!(a.is_frozen(), "it is as it was");
         site.wait_for_the_end();
         site.assert_nothing_is_frozen();
@@ -241,7 +305,7 @@ fn refused(site: &Site, writers: &Writers, id: &str, words: &[&str], untouched: 
         for word in words {
             assert!(said.text.contains(word), "{command} says {word}: {}", said.text);
         }
-        assert!(untouched.iter().all(|m| !m.is_frozen()), "{command}: {}", said.text);
+        assert!(untouched.iter().all(|m| m.takes_writes()), "{command}: {}", said.text);
     }
     writers.get_on(10);
     site.assert_nothing_is_frozen();
@@ -271,7 +335,7 @@ fn one_that_holds_the_program_is_refused() {
         of_mount.arg("--state-dir").arg(site.path("")).args(["--output", "json", command]);
         let said = Said::of(run(&mut of_mount, ""));
         assert_eq!((said.code, said.faults()), (Some(2), vec!["SP-FS-002".to_owned()]), "{command}: {}", said.text);
-        assert!(!m.is_frozen());
+        assert!(m.takes_writes());
     }
     writers.get_on(10);
     // By a program that lies elsewhere it can be frozen.
@@ -422,11 +486,7 @@ fn the_timeout_thaws_databases_while_everything_of_ours_stands_still() {
     let after = began.elapsed();
     assert!(after < Duration::from_secs(timeout.into()) + LATE, "after {after:?}");
     outer.thaw_and_go_on("crash-consistent");
-    let said = outer.site.json(&["thaw"]);
-    said.assert_crash_consistent();
-    // On a machine that is busy with other tests the keeper may be so late that the guard comes before it.
-    let guard = said.faults() == ["SP-GUARD-001"] && said.text.contains("let the deadline pass");
-    assert!(guard || said.reason().contains("the timeout"), "{}", said.text);
+    outer.site.json(&["thaw"]).assert_ended_by_the_timeout();
     outer.works_again();
 }
 
