@@ -51,8 +51,8 @@ fn what_never_ends(programs: &Programs, age: Duration) {
     server.sql("SET lock_wait_timeout = 1; BACKUP STAGE START; BACKUP STAGE END; CREATE TABLE app.new (a INT);");
     for writers in all {
         let gap = writers.stop().longest_gap();
-        // `stall_budget`, and what a busy machine needs: the next bound would be `timeout`.
-        assert!(gap < Duration::from_secs(10), "a writer waited {gap:?}");
+        // The two seconds of `stall_budget`, and as much for a machine that is busy with other tests.
+        assert!(gap < Duration::from_secs(4), "a writer waited {gap:?}");
     }
     drop((idle, reads, writes));
 }
