@@ -93,18 +93,6 @@ impl Said {
         self.assert_verdict(4, "failed");
     }
 
-    /// It was thawed by the keeper at `timeout`; or by the guard, where a machine busy with other tests let the keeper come
-    /// later than that.
-    ///
-    /// # Panics
-    /// When it was not.
-    #[track_caller]
-    pub fn assert_ended_by_the_timeout(&self) {
-        assert_eq!(self.code, Some(5), "{}", self.text);
-        let guard = self.faults() == ["SP-GUARD-001"] && self.text.contains("let the deadline pass");
-        assert!(guard || self.json["released_by"] == "the timeout", "{}", self.text);
-    }
-
     #[track_caller]
     fn assert_verdict(&self, code: i32, verdict: &str) {
         assert_eq!((self.code, &self.json["verdict"]), (Some(code), &verdict.into()), "{}", self.text);

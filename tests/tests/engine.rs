@@ -380,8 +380,7 @@ fn what_is_no_message_ends_it() {
 #[test]
 fn a_flood_ends_it() {
     for phase in ["check", "prepare", "freeze"] {
-        // Or there was no time for so much.
-        ended(&format!("{phase}-notices"), "than it may");
+        ended(&format!("{phase}-notices"), "more than it may");
         ended(&format!("{phase}-requests"), "");
         ended(&format!("{phase}-lists"), "");
     }

@@ -486,7 +486,11 @@ fn the_timeout_thaws_databases_while_everything_of_ours_stands_still() {
     let after = began.elapsed();
     assert!(after < Duration::from_secs(timeout.into()) + LATE, "after {after:?}");
     outer.thaw_and_go_on("crash-consistent");
-    outer.site.json(&["thaw"]).assert_ended_by_the_timeout();
+    let said = outer.site.json(&["thaw"]);
+    said.assert_crash_consistent();
+    // On a machine that is busy with other tests the keeper may be so late that the guard comes before it.
+    let guard = said.faults() == ["SP-GUARD-001"] && said.text.contains("let the deadline pass");
+    assert!(guard || said.reason().contains("the timeout"), "{}", said.text);
     outer.works_again();
 }
 

@@ -156,7 +156,7 @@ const ALONE: [&str; 11] = [
 ];
 
 /// Longer than any phase of these guests may last, the way back with it, on a machine that does other things too.
-const STALL: Duration = Duration::from_secs(15);
+const STALL: Duration = Duration::from_secs(10);
 
 /// `stall_budget` where the freeze is to end well, on a slow disk too; and where it is waited for until it is over.
 const ENOUGH: u32 = 5;

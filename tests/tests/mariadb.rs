@@ -32,12 +32,10 @@ fn what_never_ends(programs: &Programs, age: Duration) {
         assert!(told.contains(words), "{words}: {told}");
     }
     // What reads, and what is only open, is no hindrance.
-    site.configure(&configuration(&server, "stall_budget = 10\n"));
     let said = site.json(&["run", "--", "true"]);
     said.assert_still();
     let gap = all.iter().map(|w| w.log().longest_gap()).max().unwrap();
-    assert!(gap < Duration::from_secs(5), "a writer waited {gap:?}");
-    site.configure(&configuration(&server, "stall_budget = 2\n"));
+    assert!(gap < Duration::from_secs(1), "a writer waited {gap:?}");
 
     // What writes to a table outside of transactions is one.
     let writes = server.busy_with("INSERT INTO app.slow SELECT SLEEP(3600)");
@@ -51,8 +49,7 @@ fn what_never_ends(programs: &Programs, age: Duration) {
     server.sql("SET lock_wait_timeout = 1; BACKUP STAGE START; BACKUP STAGE END; CREATE TABLE app.new (a INT);");
     for writers in all {
         let gap = writers.stop().longest_gap();
-        // The two seconds of `stall_budget`, and as much for a machine that is busy with other tests.
-        assert!(gap < Duration::from_secs(4), "a writer waited {gap:?}");
+        assert!(gap < Duration::from_millis(2500), "a writer waited {gap:?}");
     }
     drop((idle, reads, writes));
 }

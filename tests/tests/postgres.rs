@@ -312,8 +312,8 @@ fn a_backup_that_is_waited_for_does_not_outlive_recovery() {
     site.kill_keeper();
     // The command that waited for it recovers by itself.
     let said = Said::of(running.end());
-    // A server needs a moment to end a session.
-    let ended = soon(Duration::from_secs(10), || server.in_backup().is_empty());
+    // A server needs a moment to end a session; by itself it would end this one later.
+    let ended = soon(Duration::from_secs(2), || server.in_backup().is_empty());
     kill(checkpointer, Signal::SIGCONT).unwrap();
     said.assert_fault(5, "SP-CYCLE-011");
     assert!(ended, "the server goes on for nobody: {}", said.text);
@@ -334,12 +334,10 @@ fn a_checkpoint_that_does_not_end_costs_nobody_anything() {
     kill(checkpointer, Signal::SIGCONT).unwrap();
     assert!(!said.faults().contains(&"SP-CYCLE-006".to_owned()), "its session was ended: {}", said.text);
     assert_eq!(said.code, Some(4), "{}", said.text);
-    // A machine that is busy with other tests may let the host be first.
-    let by_the_server = said.text.contains("57014") && said.text.contains("checkpoint that a backup begins with");
-    assert!(by_the_server || said.faults().contains(&"SP-CYCLE-012".to_owned()), "{}", said.text);
+    assert!(said.text.contains("57014") && said.text.contains("checkpoint that a backup begins with"), "{}", said.text);
     wait_until("nothing of ours runs", || server.in_backup().is_empty());
     writers.get_on(10);
-    assert!(writers.stop().longest_gap() < Duration::from_secs(4), "a writer waited");
+    assert!(writers.stop().longest_gap() < Duration::from_secs(2), "a writer waited");
 }
 
 fn backs_up(server: &Postgres) -> bool {

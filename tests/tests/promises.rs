@@ -69,7 +69,9 @@ fn a_hold_that_nobody_ends_is_ended_by_the_timeout() {
     assert!(thawed - began >= Duration::from_millis(4900), "it was thawed early, after {:?}", thawed - began);
     // How precisely is for a benchmark; this is much less than the next bound that could have ended it.
     assert!(thawed - frozen <= Duration::from_secs(20), "it was thawed late, after {:?}", thawed - frozen);
-    site.json(&["thaw"]).assert_ended_by_the_timeout();
+    let said = site.json(&["thaw"]);
+    said.assert_crash_consistent();
+    assert!(said.reason().contains("the timeout"), "{}", said.text);
     // Told once: nothing is left to tell, and nothing that vouches for a snapshot.
     let said = site.json(&["thaw"]);
     said.assert_fault(5, "SP-CYCLE-003");
@@ -160,7 +162,7 @@ fn run_that_is_killed_leaves_nothing_frozen() {
     running.signal(Signal::SIGKILL);
     let at = Instant::now();
     writers.get_on(1);
-    assert!(at.elapsed() < Duration::from_secs(20), "the thaw took {:?}", at.elapsed());
+    assert!(at.elapsed() < Duration::from_secs(2), "the thaw took {:?}", at.elapsed());
     wait_until("the keeper ends", || !site.path("run/control.sock").exists());
     // The agent is gone, so nobody said that the snapshot was cut: its record says that.
     let [record] = &site.records()[..] else { panic!("one record: {:?}", site.records()) };
@@ -206,8 +208,7 @@ fn the_keeper_is_killed(site: &Site, writers: &Writers) {
     site.kill_keeper();
     let at = Instant::now();
     writers.get_on(1);
-    // How fast is for a benchmark. Without a guard it would be the timeout of 60 seconds.
-    assert!(at.elapsed() < Duration::from_secs(20), "it took {:?}", at.elapsed());
+    assert!(at.elapsed() < Duration::from_secs(1), "it took {:?}", at.elapsed());
     site.wait_for_the_guard();
     let thaw = site.json(&["thaw"]);
     thaw.assert_fault(5, "SP-GUARD-001");
@@ -310,7 +311,8 @@ fn the_timeout_holds_while_the_clients_hang() {
     site.freeze();
     hang(&clients(&site));
     writers.get_on(5);
-    site.json(&["thaw"]).assert_ended_by_the_timeout();
+    let said = site.json(&["thaw"]);
+    assert_eq!((said.code, &said.json["released_by"]), (Some(5), &"the timeout".into()), "{}", said.text);
     drop(server);
 }
 
@@ -530,7 +532,7 @@ fn everybody_who_listens_hears_the_cycle_and_nobody_slows_it() {
     let _ = deaf[0].write_all(&[b'x'; 4096]);
     let thawed = site.json(&["thaw"]);
     assert_eq!(thawed.code, Some(0), "{}", thawed.text);
-    assert!(thawed.json["workloads"][0]["phases"]["thaw_us"].as_u64().is_some_and(|us| us < 10_000_000));
+    assert!(thawed.json["workloads"][0]["phases"]["thaw_us"].as_u64().is_some_and(|us| us < 1_000_000));
     let heard = listener.until_the_verdict();
     let mut kinds = Vec::new();
     for line in heard.lines() {

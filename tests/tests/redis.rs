@@ -49,7 +49,7 @@ fn cycle(test: &str, programs: Option<Programs>, settings: Settings<'_>) {
     std::fs::create_dir(&ipc).unwrap();
     let site = Site::with(&server.configuration(&format!("ipc_folder = {}\ntimeout = 60\n", ipc.display())));
     let writers = server.writers(4);
-    writers.get_on(100);
+    writers.get_on(1000);
     let files = tempfile::Builder::new().prefix("sp").tempdir().unwrap();
     let (said, window, (image, snapshot)) = site.while_frozen(|| {
         let copies = volume.image_and_snapshot();
@@ -270,7 +270,7 @@ fn keeper_and_guard_are_killed() {
     site.kill_keeper_and_guard();
     assert!(!writes_go_on(&server), "nobody is left who thaws");
     writers.get_on(20);
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     let said = site.json(&["recover"]);
     said.assert_fault(5, "SP-CYCLE-011");
     site.json(&["run", "--", "true"]).assert_still();
@@ -483,7 +483,7 @@ fn a_dump_that_takes_long_costs_the_budget_and_no_more() {
     assert!(said.text.contains("stall_budget") && said.text.contains("appendonly"), "{}", said.text);
     writers.get_on(20);
     let gap = writers.log().longest_gap();
-    assert!(gap > Duration::from_millis(200) && gap < Duration::from_secs(10), "{gap:?}");
+    assert!(gap > Duration::from_millis(700) && gap < Duration::from_secs(3), "{gap:?}");
     // That one is still under way: prepare waits for it, and then knows.
     let said = site.json(&["run", "--", "true"]);
     assert_eq!(said.code, Some(4), "{}", said.text);
